@@ -1,0 +1,142 @@
+"""Denoisers: (x_t, t, cond) -> D, the estimate of E[x0 | x_t, cond]. The one thing samplers see."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from windvane.conditions import Condition
+from windvane.convert import x0_from_prediction
+from windvane.evaluations import record_evaluation
+from windvane.process import Process, expand
+
+#: What a network may predict; "edm" is the preconditioned prediction of Karras et al. 2022.
+PARAMETRISATIONS = ("eps", "x0", "v", "flow", "edm")
+#: The time coordinates a network may be given.
+TIME_COORDINATES = ("index", "log_snr")
+
+
+def as_times(t: Tensor | float, rows: int) -> Tensor:
+    """Times as float64 ``(rows,)`` on the CPU: the form in which denoisers and guidance see them.
+
+    Schedules are evaluated there in float64, whatever the device and dtype of the state.
+    """
+    times = torch.as_tensor(t, dtype=torch.float64, device="cpu")
+    if times.ndim == 0:
+        return times.expand(rows)
+    if times.shape != (rows,):
+        raise ValueError(f"times must be 0-dim or of shape ({rows},), got {tuple(times.shape)}")
+    return times
+
+
+class Denoiser(nn.Module, ABC):
+    """The contract of every denoiser, plain or guided.
+
+    ``forward(x_t, t, cond)`` takes ``x_t`` ``(B, *shape)``, times ``(B,)`` (float64, CPU) and a condition
+    of B rows or None, and returns D ``(B, *shape)``. ``shape`` is the data's shape without the batch, or
+    None where any shape will do.
+    """
+
+    process: Process
+    shape: tuple[int, ...] | None
+
+    def __init__(self, process: Process, shape: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.process = process
+        self.shape = None if shape is None else tuple(int(n) for n in shape)
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+        """D(x_t, t, cond)."""
+
+
+class NetworkDenoiser(Denoiser):
+    """A network and what it predicts, as a denoiser.
+
+    The network is called as ``network(c_in x_t, time, cond)`` with ``time`` float32 ``(B,)`` and gives F:
+
+    - ``"eps"``, ``"x0"``, ``"v"``, ``"flow"``: F is that quantity, see :mod:`windvane.convert`;
+      c_in = 1 / max(1, sqrt(alpha^2 + sigma^2)), which is 1 but for variance exploding processes.
+    - ``"edm"``: D = c_skip x_t + c_out F with, for d = ``sigma_data`` and n^2 = alpha^2 d^2 + sigma^2,
+      c_in = 1 / n, c_skip = alpha d^2 / n^2, c_out = sigma d / n: Karras et al. 2022, table 1, for
+      alpha = 1, and the same applied to x_t / alpha otherwise.
+
+    Args:
+        time: the coordinate the network is given: ``"index"`` (1000 t) or ``"log_snr"``
+            (-50 lambda = 100 ln(sigma / alpha)); by default the second for ``"edm"``.
+        autocast: a dtype to run the network in (``torch.bfloat16``); the result is in x_t's dtype.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        process: Process,
+        *,
+        parametrisation: str = "eps",
+        shape: Sequence[int] | None = None,
+        sigma_data: float = 0.5,
+        time: str | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(process, shape)
+        if parametrisation not in PARAMETRISATIONS:
+            raise ValueError(
+                f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}"
+            )
+        if sigma_data <= 0:
+            raise ValueError(f"sigma_data must be positive, got {sigma_data}")
+        chosen = ("log_snr" if parametrisation == "edm" else "index") if time is None else time
+        if chosen not in TIME_COORDINATES:
+            raise ValueError(f"unknown time coordinate {time!r}; known: {', '.join(TIME_COORDINATES)}")
+        self.network = network
+        self.parametrisation = parametrisation
+        self.sigma_data = sigma_data
+        self.time = chosen
+        self.autocast = autocast
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The network's time coordinate, float64 ``(B,)``, finite at t = 0 and where alpha = 0."""
+        if self.time == "index":
+            return 1000 * t
+        return (-50 * self.process.log_snr(t)).clamp(-1500, 1500)
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: Condition | None, c_in: Tensor) -> Tensor:
+        """The network's own output F for the input ``c_in x_t``, in x_t's dtype."""
+        record_evaluation(len(x_t))
+        time = self.network_time(t).to(device=x_t.device, dtype=torch.float32)
+        scaled = expand(c_in, x_t) * x_t
+        if self.autocast is None:
+            return self.network(scaled, time, cond)
+        with torch.autocast(x_t.device.type, dtype=self.autocast):
+            return self.network(scaled, time, cond).to(x_t.dtype)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+        times = as_times(t, len(x_t))
+        alpha, sigma = self.process.alpha(times), self.process.sigma(times)
+        if self.parametrisation == "edm":
+            d = self.sigma_data
+            n = torch.sqrt((alpha * d) ** 2 + sigma**2)
+            output = self.predict(x_t, times, cond, 1 / n)
+            return expand(alpha * d**2 / n**2, x_t) * x_t + expand(sigma * d / n, x_t) * output
+        c_in = 1 / torch.sqrt(alpha**2 + sigma**2).clamp(min=1)
+        output = self.predict(x_t, times, cond, c_in)
+        return x0_from_prediction(self.process, self.parametrisation, x_t, output, times)
+
+
+class FunctionDenoiser(Denoiser):
+    """A plain function ``(x_t, t, cond) -> D`` as a denoiser; each call counts as one evaluation."""
+
+    def __init__(
+        self,
+        function: Callable[[Tensor, Tensor, Condition | None], Tensor],
+        process: Process,
+        *,
+        shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(process, shape)
+        self.function = function
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+        record_evaluation(len(x_t))
+        return self.function(x_t, as_times(t, len(x_t)), cond)

@@ -1,0 +1,58 @@
+"""Contrast guidance: move away from a weaker prediction.
+
+One formula for the family: D_w = D_ref + w (D_main - D_ref). Weight 1 is the main prediction with no
+guidance, weight 0 is the reference.
+"""
+
+from torch import Tensor
+
+from windvane.conditions import Condition
+from windvane.denoiser import Denoiser, as_times
+from windvane.guidance.weights import Schedule, as_schedule
+from windvane.process import expand
+
+
+def contrast(reference: Tensor, main: Tensor, weight: Tensor) -> Tensor:
+    """D_ref + w (D_main - D_ref), with ``weight`` ``(B,)``."""
+    return reference + expand(weight, main) * (main - reference)
+
+
+class ClassifierFree(Denoiser):
+    """Classifier-free guidance: D_w = D(x_t, t, null) + w (D(x_t, t, cond) - D(x_t, t, null)).
+
+    Ho and Salimans 2022, arXiv 2207.12598, eq. 6, who write w' = w - 1. Here weight 1 is the plain
+    conditional model, 0 the unconditional one, and more than 1 strengthens the condition.
+
+    The conditional and the unconditional rows share one batched call. Where the weight is 1 for the
+    whole batch only the conditional rows are evaluated, where it is 0 only the unconditional ones; so an
+    interval costs nothing outside itself. Without a condition the denoiser is unguided.
+
+    Args:
+        denoiser: a denoiser trained with condition dropout.
+        weight: a number, or a schedule in noise level sigma / alpha (:mod:`windvane.guidance.weights`).
+    """
+
+    def __init__(self, denoiser: Denoiser, weight: float | Schedule) -> None:
+        super().__init__(denoiser.process, denoiser.shape)
+        self.denoiser = denoiser
+        self.weight = as_schedule(weight)
+        self._pair: tuple[Condition, Condition] | None = None
+
+    def _both(self, cond: Condition) -> Condition:
+        # One sampling run passes the same condition at every step; the last pair is kept for it.
+        if self._pair is None or self._pair[0] is not cond:
+            self._pair = (cond, Condition.cat([cond.null(), cond]))
+        return self._pair[1]
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+        if cond is None:
+            return self.denoiser(x_t, t, None)
+        times = as_times(t, len(x_t))
+        weight = self.weight(self.process.noise_level(times))
+        if bool((weight == 1).all()):
+            return self.denoiser(x_t, times, cond)
+        if bool((weight == 0).all()):
+            return self.denoiser(x_t, times, cond.null())
+        both = self.denoiser(x_t.repeat(2, *[1] * (x_t.ndim - 1)), times.repeat(2), self._both(cond))
+        reference, main = both.chunk(2)
+        return contrast(reference, main, weight)

@@ -1,0 +1,53 @@
+"""One progress bar for the whole library, with one switch.
+
+``WINDVANE_PROGRESS=0`` in the environment, or :func:`set_progress`, switches every bar off. Bars go to
+standard error and appear only on a terminal, or as a line every ten seconds elsewhere.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_switch = {"on": True}
+
+
+def set_progress(on: bool) -> None:
+    """Switch all progress bars on or off."""
+    _switch["on"] = on
+
+
+def progress_enabled() -> bool:
+    """Whether progress bars are on."""
+    return _switch["on"] and os.environ.get("WINDVANE_PROGRESS", "1") != "0"
+
+
+def track(
+    iterable: Iterable[T], description: str, *, total: int | None = None, enabled: bool = True
+) -> Iterator[T]:
+    """Iterate with a bar that shows the share done and the time left."""
+    if not (enabled and progress_enabled()):
+        yield from iterable
+    elif sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(iterable, desc=description, total=total, leave=False, mininterval=0.2)
+    else:
+        yield from _lines(iterable, description, total)
+
+
+def _lines(iterable: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    if total is None and hasattr(iterable, "__len__"):
+        total = len(iterable)  # type: ignore[arg-type]
+    begin = last = time.monotonic()
+    for done, item in enumerate(iterable):
+        yield item
+        now = time.monotonic()
+        if now - last >= 10:
+            last = now
+            of = f" of {total}" if total else ""
+            left = f", {(now - begin) / (done + 1) * (total - done - 1):.0f} s left" if total else ""
+            print(f"{description}: {done + 1}{of}{left}", file=sys.stderr, flush=True)
