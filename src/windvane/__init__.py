@@ -28,7 +28,7 @@ _NAMES = {
     ],
     "guidance": ["ClassifierFree", "interval"],
     "data": ["ImageData", "open_data"],
-    "annotate": ["Annotation", "Clusters", "annotate"],
+    "annotate": ["Annotation", "Clusters"],
     "training": ["train"],
     "runs": ["Run"],
     "catalog": ["cite"],

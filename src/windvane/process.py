@@ -225,7 +225,7 @@ class VPTable(Process):
 
     def __post_init__(self) -> None:
         values = tuple(float(a) for a in self.alphas_cumprod)
-        decreasing = all(a > b for a, b in zip((1.0, *values[:-1]), values, strict=True))
+        decreasing = all(a > b for a, b in zip((1.0, *values), values))
         if not values or not decreasing or values[-1] <= 0:
             raise ValueError(
                 "alphas_cumprod must fall strictly from below 1 to above 0, got "

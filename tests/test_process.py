@@ -1,0 +1,134 @@
+"""Processes: schedules against their definitions, inverse maps, re-noising."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from windvane.process import (
+    EDM,
+    RectifiedFlow,
+    VPCosine,
+    VPLinear,
+    VPTable,
+    expand,
+    process_from_config,
+    require_gaussian,
+)
+
+TABLE = VPTable([math.exp(-0.01 * (k + 1) ** 1.5) for k in range(100)])
+PROCESSES = [VPLinear(), VPCosine(), EDM(), RectifiedFlow(), TABLE]
+IDS = [p.kind for p in PROCESSES]
+times = st.floats(1e-3, 1 - 1e-3).map(lambda t: torch.tensor(t, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=IDS)
+def test_no_noise_on_data(process):
+    zero = torch.zeros(1, dtype=torch.float64)
+    assert process.sigma(zero).item() == 0
+    assert process.alpha(zero).item() == 1
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=IDS)
+@given(t=times)
+def test_time_noise_and_log_snr_are_inverse_maps(process, t):
+    for back in (
+        process.t_of_log_snr(process.log_snr(t)),
+        process.t_of_sigma(process.sigma(t)),
+        process.t_of_noise_level(process.noise_level(t)),
+    ):
+        assert abs(back.item() - t.item()) < 1e-9
+
+
+@pytest.mark.parametrize("process", [VPLinear(), VPCosine(), TABLE], ids=lambda p: p.kind)
+@given(t=times)
+def test_variance_preserving(process, t):
+    assert (process.alpha(t) ** 2 + process.sigma(t) ** 2).item() == pytest.approx(1, abs=1e-12)
+
+
+def test_linear_schedule_is_the_integral_of_its_rate():
+    process, steps = VPLinear(), 100_000
+    t = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps * 0.7
+    integral = (0.1 + t * (20 - 0.1)).mean() * 0.7
+    assert process.alpha(torch.tensor(0.7, dtype=torch.float64)).item() == pytest.approx(
+        math.exp(-0.5 * integral.item()), rel=1e-9
+    )
+
+
+def test_linear_schedule_is_the_limit_of_ddpm():
+    from diffusers import DDPMScheduler
+
+    table = DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear").alphas_cumprod.double()
+    t = (torch.arange(1000, dtype=torch.float64) + 1) / 1000
+    assert (VPLinear().alpha(t) ** 2 - table).abs().max() < 3e-3
+
+
+def test_cosine_schedule_ends_at_its_log_snr():
+    one = torch.ones(1, dtype=torch.float64)
+    assert VPCosine(lmbda_min=-12.0).log_snr(one).item() == pytest.approx(-12.0, abs=1e-9)
+
+
+def test_table_holds_its_entries_and_counts_indices():
+    t = (torch.arange(100, dtype=torch.float64) + 1) / 100
+    expected = torch.tensor(TABLE.alphas_cumprod, dtype=torch.float64)
+    assert torch.allclose(TABLE.alpha(t) ** 2, expected, rtol=1e-12)
+    assert torch.allclose(TABLE.index(t), torch.arange(100, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("bad", [[], [1.0, 0.5], [0.5, 0.6], [0.5, 0.0]])
+def test_table_refuses_what_is_not_a_schedule(bad):
+    with pytest.raises(ValueError, match="alphas_cumprod"):
+        VPTable(bad)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=IDS)
+def test_renoising_has_the_law_of_the_later_time(process):
+    """x_t drawn through x_s has the mean and variance of x_t drawn from x0 directly."""
+    generator = torch.Generator().manual_seed(0)
+    n = 200_000
+    x0 = torch.full((n, 1), 0.8, dtype=torch.float64)
+    s, t = torch.tensor(0.2, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+    first, second = (torch.randn(n, 1, generator=generator, dtype=torch.float64) for _ in range(2))
+    x_t = process.renoise(process.perturb(x0, s, first), s, t, second)
+    sigma = process.sigma(t).item()
+    assert x_t.mean().item() == pytest.approx((process.alpha(t) * 0.8).item(), abs=5 * sigma / n**0.5)
+    assert x_t.std().item() == pytest.approx(sigma, rel=0.01)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=IDS)
+def test_configuration_round_trip(process):
+    assert process_from_config(process.to_config()) == process
+
+
+def test_unknown_configuration_names_the_known():
+    with pytest.raises(ValueError, match="vp_linear"):
+        process_from_config({"type": "vp_quartic"})
+
+
+def test_bad_noise_range():
+    with pytest.raises(ValueError, match="sigma_min=3"):
+        EDM(sigma_max=2, sigma_min=3)
+
+
+def test_perturb_uses_each_rows_time():
+    x0, noise = torch.ones(2, 1, 2, 2), torch.full((2, 1, 2, 2), 2.0)
+    t = torch.tensor([0.25, 0.5], dtype=torch.float64)
+    out = RectifiedFlow().perturb(x0, t, noise)
+    assert out.dtype == torch.float32
+    assert torch.allclose(out[:, 0, 0, 0], torch.tensor([0.75 + 0.5, 0.5 + 1.0]))
+
+
+def test_expand_keeps_scalars_scalar():
+    x = torch.ones(3, 2, 2)
+    assert expand(torch.tensor(2.0, dtype=torch.float64), x).ndim == 0
+    assert (expand(torch.arange(3.0), x) * x)[:, 1, 1].tolist() == [0, 1, 2]
+
+
+def test_gaussian_methods_refuse_other_noise():
+    class StudentT(RectifiedFlow):
+        gaussian = False
+
+    with pytest.raises(ValueError, match="StudentT"):
+        require_gaussian(StudentT(), "renoising")
