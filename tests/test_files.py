@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -85,11 +87,18 @@ def test_replace_folder_names_what_is_missing(tmp_path):
         files.replace_folder(tmp_path / "nowhere", tmp_path / "model")
 
 
-def test_clear_temporary_removes_leftovers_and_nothing_else(tmp_path):
-    kept = tmp_path / ".hidden"
-    kept.write_text("")
+def test_clear_temporary_removes_what_dead_writers_left_and_nothing_else(tmp_path):
+    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True)
+    dead = child.stdout.decode().strip()
+    (tmp_path / ".hidden").write_text("")
+    (tmp_path / ".users.old").write_text("")
+    (tmp_path / ".model.windvane-old").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / ".lost.windvane-old").mkdir()
     for path in (tmp_path / "a.json", tmp_path / "b"):
-        leftover = files._temporary_name(path)
+        mine = files._temporary_name(path)
+        leftover = mine.with_name(mine.name.replace(str(os.getpid()), dead))
         leftover.mkdir() if path.suffix == "" else leftover.write_text("half")
+    mine.mkdir()
     files.clear_temporary(tmp_path)
-    assert os.listdir(tmp_path) == [".hidden"]
+    assert set(os.listdir(tmp_path)) == {".hidden", ".users.old", "model", "lost", mine.name}

@@ -18,7 +18,7 @@ _MARK = ".windvane-tmp"
 
 def _temporary_name(path: Path) -> Path:
     # The suffix stays last because savers (NumPy, Pillow) choose or append the format by it.
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{_MARK}{path.suffix}")
+    return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}")
 
 
 def _sync(path: Path) -> None:
@@ -73,7 +73,7 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
 
 
 def _aside(final: Path, role: str) -> Path:
-    return final.with_name(f".{final.name}.{role}")
+    return final.with_name(f".{final.name}.windvane-{role}")
 
 
 def _remove(path: Path) -> None:
@@ -136,6 +136,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def clear_temporary(folder: str | Path) -> None:
-    """Remove what killed writers left directly in `folder`; call it only while nobody else writes there."""
+    """Remove what writers that are no longer alive left directly in `folder`, and recover its folders.
+
+    Call it only while no other machine writes there.
+    """
+    import psutil
+
     for path in Path(folder).glob(f".*{_MARK}*"):
-        _remove(path)
+        writer = path.name.partition(_MARK)[0].rpartition(".")[2].partition("-")[0]
+        if not (writer.isdigit() and psutil.pid_exists(int(writer))):
+            _remove(path)
+    for role in ("new", "old"):
+        for path in Path(folder).glob(f".*.windvane-{role}"):
+            recover_folder(path.with_name(path.name[1:].removesuffix(f".windvane-{role}")))
+            _remove(path)

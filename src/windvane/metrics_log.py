@@ -1,0 +1,85 @@
+"""Numbers over time in two plain files: JSON lines (the record) and CSV (the table made from it)."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from windvane.files import atomic_write_text
+
+
+def _finite(value: Any) -> Any:
+    # JSON has no NaN; readers in other languages refuse it.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _csv_text(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+class MetricsLog:
+    """Rows of named numbers, appended one at a time.
+
+    A crash can tear the last line only; reading leaves it out and the next append removes it. Columns of the
+    CSV file keep their place: a name that appears later is added at the right.
+    """
+
+    def __init__(self, jsonl: Path, table: Path) -> None:
+        self.jsonl, self.table = jsonl, table
+        self._columns: list[str] | None = None
+
+    def read(self) -> list[dict[str, Any]]:
+        """All complete rows, in order; a damaged line that is not the last is a ValueError."""
+        if not self.jsonl.exists():
+            return []
+        lines = self.jsonl.read_bytes().split(b"\n")
+        rows = []
+        # What follows the last line end is either nothing or torn.
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"{self.jsonl}, line {number} is damaged: {error}") from error
+        return rows
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one row."""
+        row = {name: _finite(value) for name, value in row.items()}
+        if self._columns is None:
+            self._rewrite(self.read())
+        assert self._columns is not None
+        line = json.dumps(row, allow_nan=False) + "\n"
+        with self.jsonl.open("ab") as file:
+            file.write(line.encode())
+        if set(row) <= set(self._columns):
+            with self.table.open("ab") as file:
+                file.write(_csv_text(self._columns, [row]).encode())
+        else:
+            self._rewrite(self.read())
+
+    def truncate(self, step: int) -> None:
+        """Remove the rows of steps after ``step``: a resumed run writes them again."""
+        self._rewrite([row for row in self.read() if row.get("step", 0) <= step])
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        known = self._columns or self._header()
+        self._columns = list(dict.fromkeys([*known, *(name for row in rows for name in row)]))
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if not self.jsonl.exists() or self.jsonl.read_bytes() != text.encode():
+            atomic_write_text(self.jsonl, text)
+        header = ",".join(self._columns) + "\n" if self._columns else ""
+        table = header + _csv_text(self._columns, rows)
+        if not self.table.exists() or self.table.read_bytes() != table.encode():
+            atomic_write_text(self.table, table)
+
+    def _header(self) -> list[str]:
+        if not self.table.exists():
+            return []
+        with self.table.open(newline="", encoding="utf-8") as file:
+            return [name for name in next(csv.reader(file), []) if name]

@@ -1,0 +1,153 @@
+"""The folder of a run: everything a training leaves behind, in files that need no service to be read.
+
+=================  ===================================================================================
+config.yaml        what was asked for
+status.json        where the run stands: state, step, a message
+model/             the weights, raw and averaged, for ``windvane.load``
+annotations/       fitted annotators and the signals they gave
+state/             training state: step-XXXXXXXX/ folders and LATEST, the name of the newest complete one
+metrics.jsonl      one JSON object a line; metrics.csv holds the same numbers as a table
+samples/           pictures written on the way
+report.html        the report
+=================  ===================================================================================
+"""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from windvane.files import (
+    atomic_folder,
+    atomic_write_json,
+    atomic_write_text,
+    clear_temporary,
+    recover_folder,
+)
+from windvane.metrics_log import MetricsLog
+
+_KEPT_STATES = 2
+
+
+class Run:
+    """A run folder, created if it is missing.
+
+    Args:
+        path: the folder.
+        create: with False a missing folder is a ValueError instead.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = True) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"a run needs a folder, but {str(self.path)!r} is a file")
+        if create:
+            self.path.mkdir(parents=True, exist_ok=True)
+        elif not self.path.is_dir():
+            raise ValueError(f"there is no run folder at {str(self.path)!r}")
+        self.model = self.path / "model"
+        self.annotations = self.path / "annotations"
+        self.state = self.path / "state"
+        self.samples = self.path / "samples"
+        self.report = self.path / "report.html"
+        self.config = self.path / "config.yaml"
+        self.metrics = MetricsLog(self.path / "metrics.jsonl", self.path / "metrics.csv")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Write ``config.yaml`` at once, keys in the order given."""
+        import yaml
+
+        atomic_write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+    def read_config(self) -> dict[str, Any]:
+        """The contents of ``config.yaml``; ``{}`` if there is none."""
+        import yaml
+
+        if not self.config.exists():
+            return {}
+        try:
+            settings = yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{self.config} is not valid YAML: {error}") from error
+        if not isinstance(settings, dict):
+            raise ValueError(f"{self.config} must hold a mapping of settings, got {type(settings).__name__}")
+        return settings
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one row to metrics.jsonl and metrics.csv; NaN and infinities are written as empty."""
+        self.metrics.append(row)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows written so far; a last line torn by a crash is left out."""
+        return self.metrics.read()
+
+    def write_status(self, state: str, *, step: int, steps: int, message: str = "") -> None:
+        """Say where the run stands: state "running", "interrupted", "failed" or "finished"."""
+        atomic_write_json(
+            self.path / "status.json", {"state": state, "step": step, "steps": steps, "message": message}
+        )
+
+    def read_status(self) -> dict[str, Any] | None:
+        """What :meth:`write_status` wrote last, or None."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @contextmanager
+    def save_state(self, step: int) -> Iterator[Path]:
+        """Yield a folder for the training state after ``step`` steps; it counts when the block has ended.
+
+        The folder is renamed into place, then LATEST is pointed to it, then all but the last two go.
+        """
+        final = self.state / f"step-{step:08d}"
+        with atomic_folder(final) as temporary:
+            yield temporary
+        atomic_write_text(self.state / "LATEST", final.name + "\n")
+        kept = sorted(path for path in self.state.glob("step-*") if path.name <= final.name)[-_KEPT_STATES:]
+        for path in self.state.glob("step-*"):
+            if path not in kept:
+                shutil.rmtree(path)
+
+    def latest_state(self) -> Path | None:
+        """The folder of the newest complete training state, or None if nothing was saved yet."""
+        pointer = self.state / "LATEST"
+        if pointer.exists():
+            named = recover_folder(self.state / pointer.read_text(encoding="utf-8").strip())
+            if named.is_dir():
+                return named
+        complete = sorted(self.state.glob("step-*"))
+        return complete[-1] if complete else None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for writing; a second writer gets a ValueError that names the first.
+
+        The operating system frees the lock when its holder dies, however that happens, so a lock file that a
+        dead process left behind stops nobody.
+        """
+        from filelock import FileLock, Timeout
+
+        owner = self.path / ".owner"
+        lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            holder = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
+            raise ValueError(
+                f"the run {str(self.path)!r} is being written by {holder}; wait for it, stop it, "
+                "or choose another folder"
+            ) from None
+        try:
+            atomic_write_text(owner, f"process {os.getpid()} on {platform.node()}\n")
+            for folder in (self.path, self.state, self.samples):
+                clear_temporary(folder)
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
