@@ -1,0 +1,34 @@
+"""Samplers: solvers with explicit state, and the loop that runs them."""
+
+from windvane.samplers.ancestral import DDIM, DDPM
+from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, index_state, moved
+from windvane.samplers.dpmpp import DPMSolverPP
+from windvane.samplers.euler import Euler, Heun
+from windvane.samplers.history import History
+from windvane.samplers.loop import Samples, sample, sample_batches
+from windvane.samplers.plan import default_grid, start_from
+from windvane.samplers.run import StepInfo, StopSampling, Trajectory
+from windvane.samplers.unipc import UniPC
+
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "BoundDenoiser",
+    "DPMSolverPP",
+    "Denoise",
+    "Euler",
+    "Heun",
+    "History",
+    "Sampler",
+    "Samples",
+    "StepInfo",
+    "StopSampling",
+    "Trajectory",
+    "UniPC",
+    "default_grid",
+    "index_state",
+    "moved",
+    "sample",
+    "sample_batches",
+    "start_from",
+]

@@ -1,0 +1,111 @@
+"""DDIM with any share of noise, and DDPM's ancestral sampling.
+
+Both draw from q(x_s | x_t, x0) with x0 replaced by its prediction; they differ in the noise they add.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from windvane.convert import eps_from_x0
+from windvane.process import expand, require_gaussian
+from windvane.samplers.base import Denoise, State, require_noise
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """DDIM (Song, Meng, Ermon 2021, arXiv 2010.02502, eq. 12 and 16), for any process.
+
+    x_s = alpha_s x0 + sqrt(sigma_s^2 - v^2) eps_hat + v z,   eps_hat = (x_t - alpha_t x0) / sigma_t,
+    v^2 = eta^2 sigma_s^2 (1 - exp(lambda_t - lambda_s)),      lambda = log(alpha^2 / sigma^2).
+
+    ``eta = 0`` is deterministic and equals :class:`~windvane.samplers.Euler`; ``eta = 1`` equals
+    :class:`DDPM`. One evaluation a step. Times may be 0-dim or ``(B,)``. The last step, to sigma_s = 0,
+    returns x0.
+
+    Raises:
+        ValueError: eta outside [0, 1]; eta > 0 on a process without Gaussian noise.
+    """
+
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"DDIM needs 0 <= eta <= 1 (0 deterministic, 1 ancestral), got eta={self.eta}")
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
+    def init(self, x: Tensor, times: Tensor) -> State:
+        return ()
+
+    def transition(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """Mean ``(B, *)`` and standard deviation (broadcasts against it) of x_s given x_t."""
+        process = denoise.process
+        x0 = denoise(x, t)
+        eps = eps_from_x0(process, x, x0, t)
+        alpha, sigma = process.alpha(s), process.sigma(s)
+        if not self.stochastic:
+            mean = expand(alpha, x) * x0 + expand(sigma, x) * eps
+            return mean, expand(torch.zeros_like(sigma), x), state
+        require_gaussian(process, repr(self))
+        gain = process.log_snr(t) - process.log_snr(s)
+        direction = sigma * torch.sqrt(1 - self.eta**2 + self.eta**2 * torch.exp(gain))
+        mean = expand(alpha, x) * x0 + expand(direction, x) * eps
+        return mean, expand(sigma * self.eta * torch.sqrt(-torch.expm1(gain)), x), state
+
+    def step(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        mean, std, state = self.transition(denoise, x, t, s, state)
+        return (mean + std * require_noise(noise, self) if self.stochastic else mean), state
+
+
+@dataclass(frozen=True)
+class DDPM:
+    """Ancestral sampling (Ho, Jain, Abbeel 2020, arXiv 2006.11239, algorithm 2), for any process.
+
+    mean = alpha_s x0 + sigma_s exp((lambda_t - lambda_s) / 2) eps_hat, the mean of q(x_s | x_t, x0);
+    ``variance="small"``: sigma_s^2 (1 - exp(lambda_t - lambda_s)), the posterior's own (beta tilde);
+    ``variance="large"``: sigma_t^2 (1 - exp(lambda_t - lambda_s)), the forward step's (beta).
+
+    The two agree in the limit of many steps; "large" overshoots on coarse grids, above all where
+    alpha_t is near 0. The last step, to sigma_s = 0, returns x0 without noise, as in the paper. One
+    evaluation a step. Times may be 0-dim or ``(B,)``.
+
+    Raises:
+        ValueError: unknown variance; a process without Gaussian noise.
+    """
+
+    variance: str = "small"
+    stochastic: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.variance not in ("small", "large"):
+            raise ValueError(f'DDPM needs variance="small" or "large", got {self.variance!r}')
+
+    def init(self, x: Tensor, times: Tensor) -> State:
+        return ()
+
+    def transition(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """Mean ``(B, *)`` and standard deviation (broadcasts against it) of x_s given x_t."""
+        mean, std, state = DDIM(eta=1.0).transition(denoise, x, t, s, state)
+        if self.variance == "large":
+            process, sigma_s = denoise.process, denoise.process.sigma(s)
+            gain = process.log_snr(t) - process.log_snr(s)
+            large = process.sigma(t) * torch.sqrt(-torch.expm1(gain))
+            std = expand(torch.where(sigma_s > 0, large, torch.zeros_like(large)), x)
+        return mean, std, state
+
+    def step(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        mean, std, state = self.transition(denoise, x, t, s, state)
+        return mean + std * require_noise(noise, self), state

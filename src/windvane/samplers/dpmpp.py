@@ -1,0 +1,83 @@
+"""DPM-Solver++ multistep: 2M and 3M."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from windvane.samplers.base import Denoise
+from windvane.samplers.history import History, Level, first_order, level_at, psi
+
+
+@dataclass(frozen=True)
+class DPMSolverPP:
+    """DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), multistep with data prediction.
+
+    With h = l_s - l_t in half log-SNR, M_0, M_1, M_2 the newest predictions, and
+    X = (sigma_s / sigma_t) x + alpha_s (1 - e^-h) M_0:
+
+    2M (algorithm 2): x_s = X + alpha_s (1 - e^-h) (M_0 - M_1) / (2 r),   r = (l_t - l_{t-1}) / h.
+    3M: x_s = X + alpha_s phi_2 D_1 - alpha_s phi_3 D_2, phi_2 = (e^-h - 1) / h + 1, phi_3 = phi_2 / h - 1/2,
+    D_1 = A + r_0 (A - B) / (r_0 + r_1), D_2 = 2 (A - B) / (r_0 + r_1): estimates of h M' and h^2 M'', from
+    A = (M_0 - M_1) / r_0, B = (M_1 - M_2) / r_1, r_0 = (l_t - l_{t-1}) / h, r_1 = (l_{t-1} - l_{t-2}) / h.
+
+    Args:
+        order: 1 (equals DDIM), 2 or 3: the order of convergence. 2 is the robust choice; 3 gains on
+            smooth problems and loses below about eight steps on wide ranges.
+        as_released: take D_2 without the factor 2, as the authors' code does and its ports do. M'' then has
+            half its weight: the order falls from 3 to 2, and steps that are too long for order 3 err less.
+            3M is not in the paper; this is the deviation from the code. Acts on order 3 only.
+        lower_order_final: let the order fall to the number of steps left, as the authors' code does on
+            short grids; here on all.
+
+    One evaluation a step. The order grows 1, 2, 3 from the start; the first step limits the asymptotic
+    order of 3M to 2, with a small constant where D hardly changes at high noise. The step to sigma_s = 0
+    is x0.
+
+    Raises:
+        ValueError: any other order.
+    """
+
+    order: int = 2
+    as_released: bool = False
+    lower_order_final: bool = True
+    stochastic: ClassVar[bool] = False
+    prefers_log_snr: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.order not in (1, 2, 3):
+            raise ValueError(f"DPMSolverPP needs order 1, 2 or 3, got {self.order}")
+
+    def init(self, x: Tensor, times: Tensor) -> History:
+        return History(steps_left=len(times) - 1)
+
+    def step(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: History, noise: Tensor | None = None
+    ) -> tuple[Tensor, History]:
+        here, there = level_at(denoise.process, t), level_at(denoise.process, s)
+        history = state.push(here.half, denoise(x, t), keep=self.order)
+        x_s = first_order(x, history.predictions[0], here, there)
+        order = history.order(self.order, there, lower_order_final=self.lower_order_final)
+        if order == 2:
+            x_s = x_s + _second_order(history, there)
+        elif order == 3:
+            x_s = x_s + _third_order(history, there, curvature=1.0 if self.as_released else 2.0)
+        return x_s, history.advance()
+
+
+def _second_order(history: History, there: Level) -> Tensor:
+    (l0, l1), (m0, m1) = history.halves[:2], history.predictions[:2]
+    h = there.half - l0
+    r = (l0 - l1) / h
+    return -there.alpha * psi(0, -h) / (2 * r) * (m0 - m1)
+
+
+def _third_order(history: History, there: Level, curvature: float) -> Tensor:
+    (l0, l1, l2), (m0, m1, m2) = history.halves, history.predictions
+    h = there.half - l0
+    r0, r1 = (l0 - l1) / h, (l1 - l2) / h
+    newer, older = (m0 - m1) / r0, (m1 - m2) / r1
+    phi_2, phi_3 = -psi(1, -h), psi(2, -h)
+    # D_1 = newer + r0 / (r0 + r1) (newer - older) and D_2 = curvature (newer - older) / (r0 + r1).
+    bend = (phi_2 * r0 - curvature * phi_3) / (r0 + r1)
+    return there.alpha * phi_2 * newer + there.alpha * bend * (newer - older)

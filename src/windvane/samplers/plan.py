@@ -1,0 +1,140 @@
+"""What a call of ``sample`` asks for, made definite: seeds, times, start, condition, shape, device."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from windvane.conditions import Condition
+from windvane.grids import edm, log_snr, uniform
+from windvane.process import EDM, Process, RectifiedFlow
+from windvane.randomness import STREAM_PRIOR, noise_for, seed_range
+from windvane.samplers.base import Sampler
+
+Grid = Callable[[Process, int], Tensor]
+Start = tuple[Tensor, float]
+
+
+def default_grid(process: Process, sampler: Sampler) -> Grid:
+    """The grid used where none is given.
+
+    ================================  ============  ========  ==============
+    sampler                           VP processes  EDM / VE  rectified flow
+    ================================  ============  ========  ==============
+    multistep (DPM-Solver++, UniPC)   log_snr       log_snr   uniform
+    all others                        uniform       edm       uniform
+    ================================  ============  ========  ==============
+
+    Multistep solvers are built in log-SNR and want even steps there; on the rectified flow, whose log-SNR
+    is infinite at both ends, a log-SNR grid would spend most steps near the ends.
+    """
+    if isinstance(process, RectifiedFlow):
+        return uniform
+    if getattr(sampler, "prefers_log_snr", False):
+        return log_snr
+    return edm if isinstance(process, EDM) else uniform
+
+
+def start_from(process: Process, x0: Tensor, t: float, seeds: int | Sequence[int] | Tensor) -> Start:
+    """A start for image-to-image: x0 ``(n, *)`` noised to time ``t``, each row by its own seed.
+
+    Pass the result as ``sample(..., start=...)``, with the same seeds.
+    """
+    rows = seed_range(seeds, len(x0) if isinstance(seeds, int) else None)
+    if len(rows) != len(x0):
+        raise ValueError(f"start_from needs one seed per row: got {len(rows)} seeds for {len(x0)} rows")
+    noise = noise_for(rows, STREAM_PRIOR, x0.shape[1:], dtype=x0.dtype).to(x0.device)
+    return process.perturb(x0, torch.tensor(t, dtype=torch.float64), noise), float(t)
+
+
+def resolve_times(
+    process: Process, sampler: Sampler, grid: Grid | Tensor | None, steps: int, start: Start | None
+) -> Tensor:
+    """The times of a run, float64 on the CPU.
+
+    A tensor is taken as it is, and must begin at the start's time. A grid function gives its own times;
+    with a start at t_start, those below t_start, preceded by it (so fewer than ``steps`` steps).
+    """
+    if isinstance(grid, Tensor):
+        times = grid.detach().to("cpu", torch.float64)
+        if start is not None and (times.ndim != 1 or len(times) == 0 or abs(times[0] - start[1]) > 1e-9):
+            raise ValueError(
+                f"a grid for a start at t={start[1]} must begin there, got {times.tolist()[:3]}..."
+            )
+    else:
+        times = (grid or default_grid(process, sampler))(process, steps)
+        if start is not None:
+            first = torch.tensor([start[1]], dtype=torch.float64)
+            # Not a hair below t_start either: a step of rounding size is no step.
+            below = times[times < start[1] * (1 - 1e-9)]
+            times = torch.cat([first, below[1:] if len(below) == len(times) else below])
+    _check_times(process, sampler, times, upwards=start is not None)
+    return times
+
+
+def _check_times(process: Process, sampler: Sampler, times: Tensor, *, upwards: bool) -> None:
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"a time grid needs at least two times in one row, got shape {tuple(times.shape)}")
+    if not bool(((times >= 0) & (times <= 1)).all()):
+        raise ValueError(f"times must lie in [0, 1], got {float(times.min())} to {float(times.max())}")
+    gaps = times.diff()
+    if bool((gaps < 0).all()):
+        return
+    if not bool((gaps > 0).all()):
+        raise ValueError("times must fall strictly (noise at 1 to data at 0), or rise strictly to invert")
+    if sampler.stochastic:
+        raise ValueError(f"rising times invert the flow, which {sampler} cannot do: it is stochastic")
+    if not upwards or float(process.sigma(times[0])) == 0:
+        raise ValueError("rising times need start=(x, t) with sigma(t) > 0, such as t = process.t_min")
+
+
+def resolve_seeds(
+    seeds: int | Sequence[int] | Tensor, n: int | None, cond: Condition | None, start: Start | None
+) -> Tensor:
+    """One seed per sample. With an int and no ``n``: as many as condition or start have rows, else 1."""
+    if isinstance(seeds, int) and n is None:
+        n = max(len(cond) if cond is not None else 1, len(start[0]) if start is not None else 1)
+    return seed_range(seeds, n)
+
+
+def resolve_cond(cond: Condition | None, n: int) -> Condition | None:
+    """The condition with ``n`` rows: one row is repeated, any other number is refused."""
+    if cond is None or len(cond) == n:
+        return cond
+    if len(cond) != 1:
+        raise ValueError(f"the condition has {len(cond)} rows for {n} samples; give 1 or {n}")
+    return cond.index(torch.zeros(n, dtype=torch.int64))
+
+
+def resolve_start(start: Start | None, n: int) -> Start | None:
+    """The start with ``n`` rows and a float time: one row is repeated."""
+    if start is None:
+        return None
+    x, t = start
+    if len(x) not in (1, n):
+        raise ValueError(f"the start has {len(x)} rows for {n} samples; give 1 or {n}")
+    return (x if len(x) == n else x.expand(n, *x.shape[1:])), float(t)
+
+
+def resolve_shape(denoiser: Any, shape: Sequence[int] | None, start: Start | None) -> tuple[int, ...]:
+    """The data shape: as given, or the start's, or the denoiser's own."""
+    known = shape if shape is not None else start[0].shape[1:] if start is not None else None
+    known = getattr(denoiser, "shape", None) if known is None else known
+    if known is None:
+        raise ValueError(f"{type(denoiser).__name__} does not know its data shape; pass shape=(C, H, W)")
+    if start is not None and tuple(start[0].shape[1:]) != tuple(known):
+        raise ValueError(
+            f"the start has shape {tuple(start[0].shape[1:])} a row, shape={tuple(known)} was given"
+        )
+    return tuple(known)
+
+
+def resolve_device(denoiser: Any, device: torch.device | str | None) -> torch.device:
+    """The device asked for, or the one of the denoiser's first parameter or buffer, or the CPU."""
+    if device is not None:
+        return torch.device(device)
+    if isinstance(denoiser, nn.Module):
+        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
+            return tensor.device
+    return torch.device("cpu")
