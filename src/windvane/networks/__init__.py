@@ -1,0 +1,32 @@
+"""Conditional networks: a residual MLP, and diffusers' U-Net and DiT with vectors, layouts and tokens."""
+
+from windvane.networks.base import Network, parameter_count
+from windvane.networks.conditioning import ConditionInput, Embedding
+from windvane.networks.dit import ConditionedDiT
+from windvane.networks.layout import LayoutInput
+from windvane.networks.mlp import ResidualMLP
+from windvane.networks.presets import PRESETS, preset
+from windvane.networks.registry import build_network, network_spec, register_network
+from windvane.networks.time_embedding import time_embedding
+from windvane.networks.tokens import TokenInput
+from windvane.networks.unet import ConditionedUNet
+from windvane.networks.vector import VectorEmbedding
+
+__all__ = [
+    "PRESETS",
+    "ConditionInput",
+    "ConditionedDiT",
+    "ConditionedUNet",
+    "Embedding",
+    "LayoutInput",
+    "Network",
+    "ResidualMLP",
+    "TokenInput",
+    "VectorEmbedding",
+    "build_network",
+    "network_spec",
+    "parameter_count",
+    "preset",
+    "register_network",
+    "time_embedding",
+]

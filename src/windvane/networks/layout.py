@@ -1,0 +1,58 @@
+"""The layout condition: a map concatenated to the network's input."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from windvane.conditions import Condition
+from windvane.networks.signals import read_signal, zero_absent
+
+
+def check_input_channels(received: int, data: int, layout: int | None) -> None:
+    """Refuse a backbone whose input channels are not the data's and the layout's."""
+    expected = data + (0 if layout is None else layout + 1)
+    if received != expected:
+        raise ValueError(
+            f"the backbone takes {received} channels, but {data} data channels with layout={layout} make "
+            f"{expected} (a layout of C channels adds C + 1); build it with in_channels={expected}"
+        )
+
+
+class LayoutInput(nn.Module):
+    """Turn maps ``(B, C, H, W)`` into ``C + 1`` input channels: the map, and where it is given.
+
+    Absent rows are a fixed zero map with a presence channel of 0; given rows have a presence channel of 1, so
+    that "no object" (a zero map) and "no map" differ. The published system has no presence channel and cannot
+    tell them apart (Self-Guided Diffusion Models, Hu et al. 2023; our addition).
+
+    Args:
+        channels: C, without the presence channel.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"a layout needs at least one channel, got {channels}")
+        self.channels = channels
+
+    def forward(
+        self, cond: Condition | None, rows: int, *, device: torch.device, dtype: torch.dtype
+    ) -> Tensor:
+        """The channels ``(rows, C + 1, h, w)`` at the map's own size; ``h = w = 1`` without a map."""
+        signal, present = read_signal(cond, "layout", device)
+        if signal is None or present is None:
+            return torch.zeros(rows, self.channels + 1, 1, 1, device=device, dtype=dtype)
+        if signal.ndim != 4 or signal.shape[1] != self.channels:
+            raise ValueError(
+                f"the layout signal must be maps (B, {self.channels}, H, W), got {tuple(signal.shape)}"
+            )
+        maps = zero_absent(signal.to(dtype), present)
+        given = present.to(dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *signal.shape[-2:])
+        return torch.cat([maps, given], dim=1)
+
+    @staticmethod
+    def join(x: Tensor, layout: Tensor) -> Tensor:
+        """Concatenate the channels, resized by nearest pixel centres, to ``x`` ``(B, *, H, W)``."""
+        if layout.shape[-2:] != x.shape[-2:]:
+            layout = functional.interpolate(layout, size=x.shape[-2:], mode="nearest-exact")
+        return torch.cat([x, layout.to(x.dtype)], dim=1)

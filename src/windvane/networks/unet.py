@@ -1,0 +1,162 @@
+"""A conditional U-Net around diffusers' ``UNet2DModel``."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from windvane.networks.attention import attend_to, install_token_attention
+from windvane.networks.base import Network
+from windvane.networks.conditioning import ConditionInput, Embedding
+from windvane.networks.diffusers_config import model_config
+from windvane.networks.layout import LayoutInput, check_input_channels
+from windvane.networks.unet_plan import unet_config
+
+
+class ConditionedUNet(Network):
+    """A ``UNet2DModel`` with a vector, a layout and tokens as conditions; any of them, or none.
+
+    - vector: embedded and added to the time embedding, which modulates every residual block
+      (``class_embed_type="identity"``);
+    - layout: ``C + 1`` channels concatenated to the input (the map and its presence);
+    - tokens: extra keys and values in every attention layer.
+
+    :meth:`build` makes one for a shape. The U-Net inside stays a plain diffusers model that diffusers saves
+    and opens.
+
+    Args:
+        unet: a ``UNet2DModel``; ``in_channels = out_channels + layout + 1`` with a layout, else
+            ``out_channels``.
+        vector: K, the number of classes or the length of the vector.
+        layout: C, the channels of the map.
+        tokens: the width of tokens (32 in the Self-Guided paper).
+    """
+
+    kind: ClassVar[str] = "conditioned_unet"
+    diffusers_part: ClassVar[str | None] = "unet"
+    unet: Any
+
+    def __init__(
+        self,
+        unet: Any,
+        *,
+        vector: int | None = None,
+        layout: int | None = None,
+        tokens: int | None = None,
+    ) -> None:
+        super().__init__()
+        config = unet.config
+        check_input_channels(config.in_channels, config.out_channels, layout)
+        embeds = unet.class_embedding is not None
+        if embeds and config.class_embed_type != "identity":
+            raise ValueError(
+                f"the U-Net embeds classes itself (class_embed_type={config.class_embed_type!r}); "
+                "only 'identity', which leaves that to the vector condition, works here"
+            )
+        if vector is not None and not embeds:
+            raise ValueError("a vector condition needs a U-Net with class_embed_type='identity'")
+        self.unet = unet
+        self.width: int = unet.time_embedding.linear_2.out_features
+        self.conditions = ConditionInput(self.width, vector=vector, layout=layout, tokens=tokens)
+        self.token_layers = None if tokens is None else install_token_attention(unet, tokens)
+        self._sizes = {"vector": vector, "layout": layout, "tokens": tokens}
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        shape: Sequence[int],
+        vector: int | None = None,
+        layout: int | None = None,
+        tokens: int | None = None,
+        channels: Sequence[int] = (64, 128),
+        layers_per_block: int = 2,
+        attention: Sequence[int] = (-1,),
+        head_channels: int | None = None,
+        norm_groups: int | None = None,
+        dropout: float = 0.0,
+    ) -> "ConditionedUNet":
+        """A U-Net for images ``(C, H, W)``.
+
+        Args:
+            channels: of each level, from full size down; each further level halves the size, which must
+                divide.
+            layers_per_block: residual blocks of each level.
+            attention: the levels with attention, by position in ``channels``; the default is the lowest.
+                The middle of the network has attention if any level has.
+            head_channels: of one attention head; by default the largest common divisor up to 64.
+            norm_groups: of the group norms; by default the most, up to 32, with at least 4 channels each.
+            dropout: in the residual blocks.
+        """
+        from diffusers import UNet2DModel
+
+        plan = unet_config(
+            shape=shape,
+            channels=channels,
+            layers_per_block=layers_per_block,
+            attention=attention,
+            head_channels=head_channels,
+            norm_groups=norm_groups,
+            dropout=dropout,
+            extra_channels=0 if layout is None else layout + 1,
+            embeds_vector=vector is not None,
+        )
+        unet = UNet2DModel(**plan)
+        _start_at_zero(unet)
+        return cls(unet, vector=vector, layout=layout, tokens=tokens)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"unet": model_config(self.unet), **self._sizes}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ConditionedUNet":
+        from diffusers import UNet2DModel
+
+        unet = UNet2DModel.from_config(config["unet"])
+        return cls(unet, vector=config["vector"], layout=config["layout"], tokens=config["tokens"])
+
+    def layers(self) -> dict[str, nn.Module]:
+        """``down.i.j``, ``mid.j``, ``up.i.j``: block i, layer j, after its attention if it has one."""
+        blocks = [(f"down.{i}", block) for i, block in enumerate(self.unet.down_blocks)]
+        blocks += [] if self.unet.mid_block is None else [("mid", self.unet.mid_block)]
+        blocks += [(f"up.{i}", block) for i, block in enumerate(self.unet.up_blocks)]
+        named: dict[str, nn.Module] = {}
+        for name, block in blocks:
+            attentions = getattr(block, "attentions", None) or []
+            for j, layer in enumerate(block.resnets):
+                # The middle block ends with a residual layer, the others with the attention of the last one.
+                attention = attentions[j] if name != "mid" and j < len(attentions) else None
+                named[f"{name}.{j}"] = layer if attention is None else attention
+        return named
+
+    def set_gradient_checkpointing(self, enabled: bool = True) -> None:
+        if enabled:
+            self.unet.enable_gradient_checkpointing()
+        else:
+            self.unet.disable_gradient_checkpointing()
+
+    def run(self, x: Tensor, time: Tensor, embedding: Embedding) -> Tensor:
+        vector = embedding.vector
+        if vector is None and self.unet.class_embedding is not None:
+            vector = torch.zeros(len(x), self.width, device=x.device, dtype=x.dtype)
+        if embedding.layout is not None:
+            x = LayoutInput.join(x, embedding.layout)
+        if embedding.tokens is None or self.conditions.tokens is None:
+            return self.unet(x, time, class_labels=vector, return_dict=False)[0]
+        with attend_to(self.conditions.tokens.join_time(embedding.tokens, time)):
+            return self.unet(x, time, class_labels=vector, return_dict=False)[0]
+
+
+def _start_at_zero(unet: Any) -> None:
+    # Each residual branch and the output begin at zero, so that the network begins as a constant (Ho et al.
+    # 2020; Dhariwal and Nichol 2021); diffusers leaves torch's defaults.
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.resnet import ResnetBlock2D
+
+    last: list[Any] = [layer.conv2 for layer in unet.modules() if isinstance(layer, ResnetBlock2D)]
+    last += [layer.to_out[0] for layer in unet.modules() if isinstance(layer, Attention)]
+    for layer in [*last, unet.conv_out]:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
