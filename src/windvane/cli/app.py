@@ -1,0 +1,90 @@
+"""The typer application: global flags, and the commands in the order in which a user needs them."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from windvane._version import __version__
+from windvane.cli.commands import COMMANDS
+from windvane.cli.errors import guarded
+
+PROGRESS_VARIABLE = "WINDVANE_PROGRESS"
+GLOBAL_FLAGS = ("--debug", "--quiet")
+
+
+class OneLineGroup(TyperGroup):
+    """A command group whose errors are one line on standard error, in a shell as in the tests' runner."""
+
+    def main(
+        self,
+        args: Any = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        words = global_flags_first(sys.argv[1:] if args is None else list(args)) or ["--help"]
+
+        def call() -> Any:
+            return super(OneLineGroup, self).main(
+                words, prog_name or "windvane", complete_var, False, windows_expand_args, **extra
+            )
+
+        before = os.environ.get(PROGRESS_VARIABLE)
+        code = guarded(call, debug="--debug" in words)
+        if before is not None:  # --quiet lasts as long as its command, also where one process runs several
+            os.environ[PROGRESS_VARIABLE] = before
+        else:
+            os.environ.pop(PROGRESS_VARIABLE, None)
+        if not standalone_mode:
+            return code
+        sys.exit(code)
+
+
+def global_flags_first(words: list[str]) -> list[str]:
+    """`windvane train x --debug` is `windvane --debug train x`: a flag for everything may stand anywhere."""
+    end = words.index("--") if "--" in words else len(words)
+    front = [word for word in words[:end] if word in GLOBAL_FLAGS]
+    return front + [word for word in words[:end] if word not in GLOBAL_FLAGS] + words[end:]
+
+
+app = typer.Typer(
+    cls=OneLineGroup,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="First steps: windvane demo. Your own images: windvane train FOLDER --out RUN --annotate 30.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"windvane {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def windvane(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Steer diffusion models with labels that they find themselves in unlabelled images."""
+    if quiet:
+        os.environ[PROGRESS_VARIABLE] = "0"
+
+
+for command in COMMANDS:
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the `windvane` script; never returns."""
+    app()

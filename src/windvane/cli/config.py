@@ -1,0 +1,138 @@
+"""The configuration of a run: presets, a YAML file, flags and `--set` merged, then checked.
+
+Later wins: defaults, `--preset` (or `preset:` in the file), `--config FILE`, flags, `--set`. Configuration
+objects exist only in this room; the library takes plain arguments.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from windvane.cli.config_errors import explain_validation
+from windvane.cli.presets import PRESETS
+from windvane.cli.sections import (
+    AnnotateSection,
+    DataSection,
+    EvaluateSection,
+    ModelSection,
+    ProcessSection,
+    SampleSection,
+    TrainSection,
+)
+from windvane.cli.sections.base import Section
+from windvane.cli.suggest import suggestion
+
+
+class Config(Section):
+    """Everything a run can be told."""
+
+    preset: str | None = Field(default=None, description="the preset this started from")
+    data: DataSection = DataSection()
+    annotate: AnnotateSection = AnnotateSection()
+    model: ModelSection = ModelSection()
+    process: ProcessSection = ProcessSection()
+    train: TrainSection = TrainSection()
+    sample: SampleSection = SampleSection()
+    evaluate: EvaluateSection = EvaluateSection()
+
+
+def make_config(
+    *,
+    file: Path | None = None,
+    preset: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+    settings: Iterable[str] = (),
+) -> Config:
+    """Merge all sources into a checked configuration.
+
+    Args:
+        file: YAML file with any of the sections.
+        preset: name of a preset; wins over the file's own `preset:`.
+        flags: dotted path -> value; None means that the flag was not given.
+        settings: `a.b=value` strings of `--set`, values in YAML.
+    Raises:
+        ValueError: one line that names the path of the offending setting and what would work.
+    """
+    tree = read_yaml(file) if file is not None else {}
+    for dotted, value in (flags or {}).items():
+        if value is not None:
+            put(tree, dotted.split("."), value)
+    for text in settings:
+        path, value = parse_setting(text)
+        put(tree, path, value)
+    name = preset or tree.get("preset")
+    if name is not None:
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}{suggestion(str(name), PRESETS)}")
+        tree = merged(PRESETS[name], tree) | {"preset": name}
+    return check(tree, where=str(file) if file else None)
+
+
+def check(tree: Mapping[str, Any], *, where: str | None = None) -> Config:
+    """A checked configuration from plain data, or ValueError in one line."""
+    # `train:` with nothing under it is an empty section, as a reader of the file would expect.
+    filled = {key: {} if value is None and key != "preset" else value for key, value in tree.items()}
+    try:
+        return Config.model_validate(filled)
+    except ValidationError as error:
+        prefix = f"{where}: " if where else ""
+        raise ValueError(prefix + explain_validation(error, Config)) from None
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    if not file.is_file():
+        raise ValueError(f"configuration file not found: {file}")
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not a text file in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ValueError(f"{file} must hold sections such as `train:`, got {type(tree).__name__}")
+    return tree
+
+
+def write_yaml(config: Config) -> str:
+    """The configuration as YAML that `--config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def parse_setting(text: str) -> tuple[list[str], Any]:
+    """`a.b=value` -> (["a", "b"], value); the value is YAML."""
+    path, equals, value = text.partition("=")
+    parts = path.strip().split(".")
+    if not equals or not all(parts):
+        raise ValueError(f"--set needs section.name=value, got {text!r}")
+    try:
+        return parts, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {path}: the value is not YAML: {value!r}") from None
+
+
+def put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set `tree[a][b]... = value` in place, making the mappings on the way."""
+    for part in path[:-1]:
+        inner = tree.get(part)
+        if not isinstance(inner, dict):
+            inner = {}
+            tree[part] = inner
+        tree = inner
+    tree[path[-1]] = value
+
+
+def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `top` over it, mapping by mapping."""
+    both = dict(base)
+    for key, value in top.items():
+        inner = both.get(key)
+        both[key] = (
+            merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        )
+    return both

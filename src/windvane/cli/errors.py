@@ -1,0 +1,100 @@
+"""What a user sees when something is wrong: one line on standard error, and an exit code.
+
+Exit codes: 0 done, 1 a defect of Windvane (with traceback) or a failed check, 2 wrong input, 130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+# FloatingPointError: samples or a loss that are no longer finite, which settings cause and settings cure.
+USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with a sentence on what was kept and how to go on."""
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space, newlines included, as one space."""
+    return " ".join(str(text).split())
+
+
+def say(text: str) -> None:
+    """Write one line on standard error."""
+    print(f"windvane: {one_line(text)}", file=sys.stderr, flush=True)
+
+
+def describe(error: BaseException) -> str:
+    """The message of an error; operating-system errors get the path they are about."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        extra = EXTRAS.get(error.name.partition(".")[0])
+        if extra:
+            return f"this needs {error.name}: pip install 'windvane[{extra}]'"
+        return f"this needs {error.name}, which is not installed: pip install {error.name}"
+    return str(error) or type(error).__name__
+
+
+EXTRAS = {
+    "pyarrow": "data",
+    "datasets": "data",
+    "faiss": "faiss",
+    "peft": "lora",
+    "scoringrules": "series",
+    "statsmodels": "series",
+    "gradio": "studio",
+}
+
+
+def guarded(call: Callable[[], Any], *, debug: bool = False) -> int:
+    """Run `call` and turn what it raises into a message and an exit code."""
+    try:
+        result = call()
+        code = result if isinstance(result, int) else 0
+        if code == 130:  # typer swallows Ctrl-C and gives its code back
+            say("interrupted")
+        return code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException as error:
+        if debug:
+            traceback.print_exception(error)
+        return explain(error, traceback_shown=debug)
+
+
+def explain(error: BaseException, *, traceback_shown: bool = False) -> int:
+    """Print what a user should know of `error`; returns the exit code."""
+    if isinstance(error, Interrupted):
+        say(f"interrupted: {error}")
+        return 130
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        say("interrupted")
+        return 130
+    if isinstance(error, BrokenPipeError):
+        silence_output()
+        return 0
+    if hasattr(error, "format_message"):  # a usage error of typer (or of click, which older versions use)
+        message = one_line(error.format_message()).replace("Value error, ", "").rstrip(".")
+        say(f"error: {message}{_help_hint(error)}")
+        return 2
+    if isinstance(error, USER_ERRORS):
+        say(f"error: {describe(error)}")
+        return 2
+    if not traceback_shown:
+        traceback.print_exception(error)
+    say(f"internal error: {type(error).__name__}: {error} (a defect of windvane, please report it)")
+    return 1
+
+
+def silence_output() -> None:
+    """When the reader of a pipe has gone (`windvane papers | head`), keep Python from complaining at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _help_hint(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    return f" (see {context.command_path} --help)" if context is not None else ""

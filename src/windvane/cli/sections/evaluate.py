@@ -1,0 +1,19 @@
+"""Section `evaluate`: what is measured, and with which features."""
+
+from pydantic import Field
+
+from windvane.cli.sections.base import Section
+
+
+class EvaluateSection(Section):
+    """Metrics; every result carries its extractor, resize, number of images and interval."""
+
+    n: int = Field(default=1_000, ge=2, description="pictures to make when a run is evaluated")
+    features: str = Field(
+        default="auto", description="auto, pixels, pca[:DIM], judge (needs labels), or hub:NAME"
+    )
+    metrics: list[str] | None = Field(default=None, description="which metrics; default: all that apply")
+    neighbours: int = Field(default=5, ge=1, description="k of precision, recall, density and coverage")
+    bootstrap: int = Field(default=200, ge=0, description="resamplings of the intervals")
+    batch_size: int = Field(default=128, ge=1)
+    seed: int = Field(default=0, ge=0)

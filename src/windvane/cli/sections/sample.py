@@ -1,0 +1,44 @@
+"""Section `sample`: how pictures are made from a trained model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from windvane.cli.sections.base import Section
+
+
+Level = Annotated[float, Field(allow_inf_nan=True)]
+
+
+class SampleSection(Section):
+    """Sampling and guidance; weight 1 is the plain conditional model, 0 the unconditional one."""
+
+    n: int = Field(default=64, ge=1, description="number of pictures")
+    seed: int = Field(default=0, ge=0, description="the pictures have the seeds seed, seed + 1, ...")
+    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc2", "unipc3"] = "ddim"
+    eta: float = Field(default=0.0, ge=0, le=1, description="ddim: share of fresh noise")
+    steps: int = Field(default=50, ge=1)
+    grid: Literal["uniform", "log_snr", "edm", "quadratic"] | None = Field(
+        default=None, description="where the steps are; default: the sampler's usual choice"
+    )
+    condition: Literal["empirical", "uniform", "none"] = Field(
+        default="empirical", description="how cluster ids are drawn"
+    )
+    cluster: int | None = Field(default=None, ge=0, description="this cluster for every picture")
+    weight: float = Field(default=1.0, description="guidance weight")
+    interval: tuple[Level, Level] | None = Field(
+        default=None, description="guide only where sigma/alpha is between these noise levels"
+    )
+    batch_size: int = Field(
+        default=64, ge=1, description="pictures at a time; changes nothing but memory and speed"
+    )
+    weights: Literal["ema", "raw"] = "ema"
+    clip: bool = Field(
+        default=True, description="keep the predicted picture in the range of pixels at every step"
+    )
+
+    @model_validator(mode="after")
+    def _interval_in_order(self) -> "SampleSection":
+        if self.interval is not None and not 0 <= self.interval[0] < self.interval[1]:
+            raise ValueError(f"interval needs 0 <= low < high, got {list(self.interval)}")
+        return self
