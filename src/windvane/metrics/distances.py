@@ -1,0 +1,72 @@
+"""Euclidean distances and nearest neighbours, in chunks."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_CELLS = 8_000_000  # entries of one block of the distance matrix: 64 MB in float64
+
+
+class Neighbours(NamedTuple):
+    """Distances (n, k), ascending, and the rows (n, k) of the reference they belong to."""
+
+    distances: Tensor
+    indices: Tensor
+
+
+def squared_distances(rows: Tensor, others: Tensor) -> Tensor:
+    """Squared Euclidean distances (n, m) by one matrix product.
+
+    Differences that are rounding of the product (relative to the rows' norms) are set to zero, so that equal
+    rows have distance 0. Centre the data first: the smaller the norms, the more digits.
+    """
+    norms, other_norms = rows.square().sum(1), others.square().sum(1)
+    scale = norms.unsqueeze(1) + other_norms
+    squared = scale - 2 * rows @ others.T
+    noise = 8 * torch.finfo(rows.dtype).eps * scale
+    return torch.where(squared <= noise, 0.0, squared)
+
+
+def blocks(rows: Tensor, others: Tensor, *, width: int = 1) -> Iterator[tuple[slice, Tensor]]:
+    """Squared distances of slices of ``rows`` to all ``others``; memory does not grow with len(rows).
+
+    ``width`` is the number of further values per row that the caller will hold at once.
+    """
+    step = max(1, _CELLS // max(1, len(others), width))
+    for start in range(0, len(rows), step):
+        part = slice(start, min(start + step, len(rows)))
+        yield part, squared_distances(rows[part], others)
+
+
+def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False) -> Neighbours:
+    """The ``k`` nearest rows of ``reference`` (m, D) for each row (n, D).
+
+    Candidates come from a matrix product, their distances are then recomputed directly in float64, so that a
+    copy has distance exactly 0. ``itself=True`` says that ``rows`` *is* the reference: row i then ignores
+    reference row i (but not another row equal to it).
+    """
+    if rows.ndim != 2 or reference.ndim != 2 or rows.shape[1] != reference.shape[1]:
+        raise ValueError(
+            f"neighbours need (n, D) and (m, D), got {tuple(rows.shape)} and {tuple(reference.shape)}"
+        )
+    if itself and rows.shape != reference.shape:
+        raise ValueError("itself=True needs the rows to be the reference")
+    available = len(reference) - int(itself)
+    if not 1 <= k <= available:
+        raise ValueError(f"k={k} neighbours asked for, {available} other rows available")
+    centre = reference.mean(0)
+    rows, reference = rows - centre, reference - centre
+    spare = min(available, k + 4)
+    found, where = [], []
+    for part, squared in blocks(rows, reference, width=spare * rows.shape[1]):
+        if itself:
+            own = torch.arange(part.start, part.stop)
+            squared[own - part.start, own] = torch.inf
+        candidates = squared.topk(spare, dim=1, largest=False).indices
+        gaps = reference[candidates].double() - rows[part].double().unsqueeze(1)
+        exact, order = gaps.square().sum(-1).sort(dim=1, stable=True)
+        found.append(exact[:, :k].sqrt())
+        where.append(candidates.gather(1, order)[:, :k])
+    return Neighbours(torch.cat(found), torch.cat(where))
