@@ -1,0 +1,102 @@
+"""Decoded images kept on disk, so that the second opening reads no picture.
+
+An entry is two files, ``<key>.npy`` with the rows and ``<key>.json`` with everything else. The key is a hash
+of all that decides the content, so a changed file or setting makes a new entry and an old one is never wrong.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from windvane.data.images import ImageData
+from windvane.data.scan import Scan
+from windvane.data.store import RowStore
+from windvane.files import atomic_file, atomic_write_text
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What belongs to the stored rows: labels (ids) with their names, and the scan that names the rows."""
+
+    labels: list[int] | None
+    label_names: list[str] | None
+    scan: Scan
+
+
+def files_digest(files: Iterable[tuple[str, int, int]]) -> str:
+    """Hash of (name, bytes, time of change) for every file of a source."""
+    digest = hashlib.sha256()
+    for name, size, modified in files:
+        digest.update(f"{name!r} {size} {modified}\n".encode())
+    return digest.hexdigest()
+
+
+def open_or_build(
+    build: Callable[[RowStore], Contents],
+    *,
+    capacity: int,
+    cache: str | Path | None,
+    identity: dict[str, Any],
+) -> ImageData:
+    """The images of the cache entry for `identity`, after building it if there is none that is whole.
+
+    Args:
+        build: fills the store it is given and returns what belongs to the rows.
+        capacity: rows there may be.
+        cache: folder of the cache, made if missing; None keeps the rows in memory.
+        identity: all that decides the content, as JSON values.
+    """
+    if cache is None:
+        store = RowStore(capacity=capacity)
+        contents = build(store)
+        rows, fingerprint = store.finish()
+        return _images(rows, contents, fingerprint)  # type: ignore[arg-type]
+    identified = json.dumps({"format": _FORMAT, **identity}, sort_keys=True)
+    key = hashlib.sha256(identified.encode()).hexdigest()[:32]
+    rows_path, index_path = Path(cache) / f"{key}.npy", Path(cache) / f"{key}.json"
+    found = _read(rows_path, index_path)
+    if found is not None:
+        return found
+    with atomic_file(rows_path) as temporary:
+        store = RowStore(temporary, capacity=capacity)
+        try:
+            contents = build(store)
+            _, fingerprint = store.finish()
+        finally:
+            store.abort()
+    # The index is written last: rows without an index do not count as an entry.
+    index = {"fingerprint": fingerprint, **asdict(contents)}
+    atomic_write_text(index_path, json.dumps(index))
+    written = _read(rows_path, index_path)
+    if written is None:
+        raise OSError(f"the cache entry {str(rows_path)!r} cannot be read back; is the disk full?")
+    return written
+
+
+def _read(rows_path: Path, index_path: Path) -> ImageData | None:
+    try:
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+        rows = np.load(rows_path, mmap_mode="r", allow_pickle=False)
+        contents = Contents(index["labels"], index["label_names"], Scan.from_dict(index["scan"]))
+        return _images(rows, contents, index["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        # Missing, half-written by another program, or of another format: build it anew.
+        return None
+
+
+def _images(rows: np.ndarray, contents: Contents, fingerprint: str) -> ImageData:
+    return ImageData(
+        rows,
+        labels=contents.labels,
+        label_names=contents.label_names,
+        names=contents.scan.readable,
+        scan=contents.scan,
+        fingerprint=fingerprint,
+    )

@@ -1,0 +1,81 @@
+"""Which column of a table holds the images and which one the labels."""
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyarrow import DataType, Schema
+
+_IMAGE_NAMES = ("image", "img", "images", "picture", "pixel_values")
+_LABEL_NAMES = ("label", "labels", "fine_label", "coarse_label", "class", "class_label", "target", "y")
+
+
+def find_images(schema: "Schema", wanted: str | None) -> str:
+    """The column with image files: the one wanted, else one of the usual name, else the only one of the kind.
+
+    Raises:
+        ValueError: listing the columns and their types, if none or several are possible.
+    """
+    possible = [field.name for field in schema if _holds_files(field.type)]
+    if wanted is not None:
+        if wanted not in possible:
+            raise ValueError(
+                f"column {wanted!r} holds no image files; possible: {possible}; all: {_described(schema)}"
+            )
+        return wanted
+    named = [name for name in _IMAGE_NAMES if name in possible]
+    if named or len(possible) == 1:
+        return (named or possible)[0]
+    raise ValueError(
+        f"{'no column holds' if not possible else 'several columns hold'} image files "
+        f"(binary, or a struct of bytes and path); choose with image_column=. Columns: {_described(schema)}"
+    )
+
+
+def find_labels(schema: "Schema", wanted: str | None) -> str | None:
+    """The column with labels, ids or texts: the one wanted, else one of the usual name, else None.
+
+    Raises:
+        ValueError: listing the columns and their types, if the one wanted is not of that kind.
+    """
+    possible = [field.name for field in schema if _holds_labels(field.type)]
+    if wanted is not None:
+        if wanted not in possible:
+            raise ValueError(
+                f"column {wanted!r} holds no labels; possible: {possible}; all: {_described(schema)}"
+            )
+        return wanted
+    return next((name for name in _LABEL_NAMES if name in possible), None)
+
+
+def class_names(schema: "Schema", column: str | None) -> list[str] | None:
+    """Class names of a label column, from the hub's metadata in the schema; None if there are none."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[column]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _holds_files(kind: "DataType") -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return any(field.name == "bytes" and _is_binary(field.type) for field in kind)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: "DataType") -> bool:
+    from pyarrow import types
+
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _holds_labels(kind: "DataType") -> bool:
+    from pyarrow import types
+
+    return types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+
+
+def _described(schema: "Schema") -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)

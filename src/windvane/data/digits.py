@@ -1,0 +1,41 @@
+"""The embedded default: the handwritten digits that come with scikit-learn."""
+
+import numpy as np
+
+from windvane.data.images import ImageData
+from windvane.data.pixels import Size
+from windvane.data.resize import resized
+
+
+def digits(size: Size | None = None, channels: int = 1) -> ImageData:
+    """1,797 handwritten digits, (1, 8, 8), with labels 0 to 9.
+
+    Stored values v in 0..16 become v / 8 - 1, exactly. The pictures are the test part of the optical
+    recognition set of the UCI repository (Alpaydin and Kaynak, 1998), bundled with scikit-learn: no download.
+
+    Args:
+        size: another size, one number or (height, width), see `resized`; None keeps 8 x 8.
+        channels: 1 or 3.
+    """
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    data = ImageData(
+        (bundle.images[:, None] / 8 - 1).astype(np.float32),
+        labels=bundle.target,
+        label_names=[str(k) for k in range(10)],
+    )
+    return resized(data, size, channels)
+
+
+def train_and_held_out(
+    data: ImageData, held_out: float = 1 / 3, seed: int = 0
+) -> tuple[ImageData, ImageData]:
+    """Two random disjoint parts that together are everything: for training, and for measuring against.
+
+    The default leaves 1,198 of the digits for training and 599 held out.
+    """
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out is a share between 0 and 1, got {held_out}")
+    train, rest = data.split((1 - held_out, held_out), seed)
+    return train, rest

@@ -1,0 +1,100 @@
+"""A folder of images of any kind, flat or nested."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from windvane.data.cache import Contents, files_digest, open_or_build
+from windvane.data.collect import collect
+from windvane.data.decode import MAX_PIXELS, Decoder
+from windvane.data.images import ImageData
+from windvane.data.listing import list_images, nothing_found
+from windvane.data.pixels import Size
+from windvane.data.scan import entries_of
+from windvane.data.store import RowStore
+
+
+def from_folder(
+    path: str | Path,
+    size: Size | None,
+    channels: int = 3,
+    *,
+    labels: str | None = "folders",
+    cache: str | Path | None = None,
+    strict: bool = False,
+    fit: str = "crop",
+    alpha: str = "white",
+    depth: str = "full",
+    resample: str = "lanczos",
+    max_pixels: int = MAX_PIXELS,
+    workers: int | None = None,
+    progress: bool = True,
+) -> ImageData:
+    """All images below a folder, as one set of one size, sorted by relative name.
+
+    Images that cannot be read are left out; the result's ``scan`` names them with reasons, counts what was
+    ignored and flags duplicates. If at least two top-level sub-folders hold readable images, their names
+    become labels for evaluation (-1 for images outside any sub-folder); training does not read them.
+
+    Args:
+        path: the folder.
+        size: one number or (height, width); None if all pictures have the same size already.
+        channels: 1 or 3.
+        labels: "folders", or None for no labels.
+        cache: folder that keeps the decoded pictures (uint8, memory-mapped), so that opening the same files
+            with the same settings again decodes nothing; None keeps them in memory.
+        strict: raise if an image cannot be read.
+        fit, alpha, depth, resample, max_pixels: as in `Decoder`.
+        workers: threads that decode; default the number of cores, at most 8.
+        progress: show a bar.
+
+    Raises:
+        ValueError: if there is no folder, no image or no readable image, for an unknown setting, or with
+            `strict` naming the first unreadable images.
+    """
+    if labels not in ("folders", None):
+        raise ValueError(f'labels must be "folders" or None, got {labels!r}')
+    decoder = Decoder(size, channels, fit, alpha, depth, resample, max_pixels)
+    listing = list_images(path)
+    if not listing.files:
+        raise nothing_found(path, listing)
+
+    def build(store: RowStore) -> Contents:
+        entries = entries_of(listing)
+        collected = collect(
+            entries,
+            store,
+            decoder=decoder,
+            root=str(path),
+            ignored=listing.ignored,
+            total=len(entries),
+            workers=workers,
+            progress=progress,
+        )
+        ids, names = folder_labels(collected.scan.readable)
+        return Contents(ids, names, collected.scan)
+
+    identity = {
+        "source": "folder",
+        "files": files_digest((f.name, f.size, f.modified) for f in listing.files),
+        "problems": listing.problems,
+        "decoder": asdict(decoder),
+    }
+    data = open_or_build(build, capacity=len(listing.files), cache=cache, identity=identity)
+    if data.scan is not None:
+        # A cached scan remembers where the folder lay, and what else lay in it, when it was read.
+        data.scan = replace(data.scan, root=str(path), ignored=listing.ignored)
+        if strict:
+            data.scan.refuse_unreadable()
+    if labels is None:
+        data.labels, data.label_names = None, None
+    return data
+
+
+def folder_labels(names: list[str]) -> tuple[list[int] | None, list[str] | None]:
+    """Ids and names of the top-level folders of relative names; (None, None) for fewer than two folders."""
+    tops = [name.split("/")[0] if "/" in name else None for name in names]
+    classes = sorted({top for top in tops if top is not None})
+    if len(classes) < 2:
+        return None, None
+    ids = {name: k for k, name in enumerate(classes)}
+    return [-1 if top is None else ids[top] for top in tops], classes

@@ -1,0 +1,127 @@
+"""Images of a data set of the Hugging Face hub, through the package made for it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.data.cache import Contents, open_or_build
+from windvane.data.collect import collect
+from windvane.data.columns import class_names, find_images, find_labels
+from windvane.data.decode import MAX_PIXELS, Decoder
+from windvane.data.errors import missing_package
+from windvane.data.images import ImageData
+from windvane.data.inspection import Entry
+from windvane.data.labels import to_ids
+from windvane.data.parquet import entry_of
+from windvane.data.pixels import Size
+from windvane.data.store import RowStore
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_OFFLINE = (
+    "Without the hub, give a folder of images, or download the data set's parquet files elsewhere and give "
+    "their path"
+)
+
+
+def from_hub(
+    name: str,
+    split: str = "train",
+    size: Size | None = None,
+    channels: int = 3,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    labels: bool = True,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    cache: str | Path | None = None,
+    strict: bool = False,
+    fit: str = "crop",
+    alpha: str = "white",
+    depth: str = "full",
+    resample: str = "lanczos",
+    max_pixels: int = MAX_PIXELS,
+    workers: int | None = None,
+    progress: bool = True,
+) -> ImageData:
+    """The images of a hub data set, or of a local folder that ``datasets.load_dataset`` can open.
+
+    The `datasets` package downloads and keeps the files (its own cache works offline afterwards); the
+    pictures are decoded here, with the same policies as everywhere.
+
+    Args:
+        name: "owner/name" on the hub, or a local path.
+        split: which part, such as "train", "test" or "train[:1000]".
+        size, channels: as in `from_parquet`.
+        config: which configuration, for data sets that have several.
+        revision: branch, tag or commit.
+        labels, image_column, label_column, cache, strict, fit, alpha, depth, resample, max_pixels, workers,
+            progress: as in `from_parquet`.
+
+    Raises:
+        MissingPackage: without the package `datasets` (a ValueError and an ImportError).
+        ValueError: if the data set cannot be loaded (unknown name, no network), with what works offline; and
+            as in `from_parquet`.
+    """
+    decoder = Decoder(size, channels, fit, alpha, depth, resample, max_pixels)
+    dataset = _load(name, split, config, revision)
+    schema = dataset.features.arrow_schema
+    columns = (find_images(schema, image_column), find_labels(schema, label_column) if labels else None)
+
+    def build(store: RowStore) -> Contents:
+        collected = collect(
+            _entries(dataset, f"{name}:{split}", *columns),
+            store,
+            decoder=decoder,
+            root=name,
+            total=len(dataset),
+            workers=workers,
+            progress=progress,
+        )
+        return Contents(*to_ids(collected.labels, class_names(schema, columns[1])), collected.scan)
+
+    identity = {
+        "source": "hub",
+        "name": name,
+        "split": split,
+        # The package's own fingerprint changes with the content of the data set.
+        "content": dataset._fingerprint,
+        "columns": columns,
+        "decoder": asdict(decoder),
+    }
+    data = open_or_build(build, capacity=len(dataset), cache=cache, identity=identity)
+    if data.scan is not None:
+        data.scan = replace(data.scan, root=name)
+        if strict:
+            data.scan.refuse_unreadable()
+    return data
+
+
+def _load(name: str, split: str, config: str | None, revision: str | None) -> "Dataset":
+    try:
+        import datasets
+    except ImportError as error:
+        raise missing_package("datasets", "loading from the hub", _OFFLINE) from error
+    try:
+        dataset = datasets.load_dataset(name, config, split=split, revision=revision)
+    except Exception as error:
+        # The package and what lies below it raise a dozen unrelated types for a missing network or name.
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"cannot load {name!r}, split {split!r}: {first_line}. {_OFFLINE}.") from error
+    return dataset.with_format("arrow")
+
+
+def _entries(dataset: "Dataset", name: str, image: str, label: str | None) -> Iterator[Entry]:
+    columns = [image] if label is None else [image, label]
+    row = 0
+    # The arrow format yields cells as stored: image files stay undecoded.
+    for block in dataset.select_columns(columns).iter(batch_size=128):
+        table: Any = block
+        pictures = table.column(image).to_pylist()
+        labels = [None] * len(pictures) if label is None else table.column(label).to_pylist()
+        for picture, its_label in zip(pictures, labels):
+            yield entry_of(f"{name}:{row}", picture, its_label, None)
+            row += 1

@@ -1,0 +1,61 @@
+"""Reading one image, so that nothing it contains can stop the reading of the others."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from windvane.data.decode import Decoder, Header, open_binary, read_header
+from windvane.data.duplicates import thumbnail
+from windvane.data.errors import UnreadableImage
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image to read: its name, its file or bytes, its label if any; or a known `problem`.
+
+    `place` says where it lies, such as "train.parquet:17", if its name does not.
+    """
+
+    name: str
+    source: Path | bytes | None
+    label: int | str | None = None
+    problem: str | None = None
+    place: str | None = None
+
+    @property
+    def found_at(self) -> str:
+        """The name with the place, to find the entry again."""
+        return self.name if self.place in (None, self.name) else f"{self.place} ({self.name})"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What reading an entry gave: pixels (C, H, W), header, content hash, miniature; or the `problem`."""
+
+    entry: Entry
+    problem: str | None = None
+    header: Header | None = None
+    pixels: np.ndarray | None = None
+    digest: str | None = None
+    small: np.ndarray | None = None
+
+
+def inspect(entry: Entry, decoder: Decoder, *, deep: bool = True) -> Inspection:
+    """Decode an entry, or with ``deep=False`` read its header only; a failure comes back as a problem."""
+    if entry.problem is not None or entry.source is None:
+        return Inspection(entry, problem=entry.problem or "no data")
+    try:
+        if not deep:
+            return Inspection(entry, header=read_header(entry.source, max_pixels=decoder.max_pixels))
+        with open_binary(entry.source) as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
+            handle.seek(0)
+            pixels, header = decoder.read_handle(handle)
+    except UnreadableImage as error:
+        return Inspection(entry, problem=error.reason)
+    except OSError as error:
+        # The disk failed while reading, for example a share that went away.
+        return Inspection(entry, problem=f"cannot be read: {error.strerror or error}")
+    return Inspection(entry, header=header, pixels=pixels, digest=digest, small=thumbnail(pixels))

@@ -1,0 +1,129 @@
+"""One way to open whatever holds images."""
+
+from pathlib import Path
+
+from windvane.data.arrays import from_arrays
+from windvane.data.digits import digits
+from windvane.data.folder import from_folder
+from windvane.data.hub import from_hub
+from windvane.data.images import ImageData
+from windvane.data.natural import natural_patches
+from windvane.data.parquet import from_parquet
+from windvane.data.pixels import Size
+from windvane.data.resize import resized
+
+WHAT_WORKS = (
+    'what works: "digits"; "natural" or "natural:2000"; a folder of images; a .parquet file, a folder of '
+    'them or a pattern such as "data/train-*.parquet"; a .npy or .npz file; "hub:owner/name" or '
+    '"hub:owner/name:split"'
+)
+
+
+def open_data(
+    spec: str | Path,
+    *,
+    size: Size | None = None,
+    channels: int | None = None,
+    labels: bool = True,
+    cache: str | Path | None = None,
+    strict: bool = False,
+    fit: str = "crop",
+    alpha: str = "white",
+    depth: str = "full",
+    workers: int | None = None,
+    progress: bool = True,
+) -> ImageData:
+    """Open image data by what they are.
+
+    ============================================  =========================
+    "digits"                                      `digits`
+    "natural", "natural:N"                        `natural_patches`, N = 2000 unless given
+    "hub:NAME", "hub:NAME:SPLIT"                  `from_hub`, SPLIT = train unless given
+    a folder of images                            `from_folder`
+    .parquet file, folder of them, pattern        `from_parquet`
+    .npy or .npz file                             `from_arrays`
+    ============================================  =========================
+
+    A folder or file of one of the reserved names is opened as "./digits".
+
+    Args:
+        spec: one of the above.
+        size: one number or (height, width); None keeps the size of the source, which all pictures must share.
+        channels: 1 or 3; None means 3 for image files and the source's own for arrays and digits.
+        labels: False drops the labels; they are for evaluation only.
+        cache, strict, fit, alpha, depth, workers: as in `from_folder`; they concern image files.
+        progress: show a bar.
+
+    Raises:
+        ValueError: for anything else, with the list of what works; and as the functions above.
+    """
+    text = str(spec)
+    kind, _, rest = text.partition(":")
+    path = Path(text)
+    colours = 3 if channels is None else channels
+    if text == "digits" or (kind == "natural" and isinstance(spec, str)):
+        data = digits() if text == "digits" else natural_patches(_count(text, rest), size or 32)
+        data = resized(data, size, channels)
+    elif kind == "hub" and rest:
+        name, _, split = rest.partition(":")
+        data = from_hub(
+            name,
+            split or "train",
+            size,
+            colours,
+            cache=cache,
+            strict=strict,
+            fit=fit,
+            alpha=alpha,
+            depth=depth,
+            workers=workers,
+            progress=progress,
+        )
+    elif path.suffix.lower() in (".npy", ".npz") and path.is_file():
+        data = resized(from_arrays(path), size, channels)
+    elif _is_parquet(path):
+        data = from_parquet(
+            path,
+            size,
+            colours,
+            cache=cache,
+            strict=strict,
+            fit=fit,
+            alpha=alpha,
+            depth=depth,
+            workers=workers,
+            progress=progress,
+        )
+    elif path.is_dir():
+        data = from_folder(
+            path,
+            size,
+            colours,
+            cache=cache,
+            strict=strict,
+            fit=fit,
+            alpha=alpha,
+            depth=depth,
+            workers=workers,
+            progress=progress,
+        )
+    else:
+        why = "of a kind that is not known" if path.exists() else "not there"
+        raise ValueError(f"{text!r} is {why}; {WHAT_WORKS}")
+    if not labels:
+        data.labels, data.label_names = None, None
+    return data
+
+
+def _count(spec: str, rest: str) -> int:
+    if rest == "" and ":" not in spec:
+        return 2000
+    if not rest.isdecimal():
+        raise ValueError(f"{spec!r} should be natural:N with a whole number N")
+    return int(rest)
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.glob("*.parquet"))
+    return path.suffix.lower() == ".parquet"
