@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windvane.randomness import derive_seed, generator, noise_for, seed_range
+from windvane.randomness import derive_seed, generator, noise_for, scoped_seed, seed_range
 
 seeds = st.integers(0, 2**62)
 
@@ -52,3 +52,13 @@ def test_seed_range():
     for bad in ((5, None), ([1, 2], 3), ([], None)):
         with pytest.raises(ValueError, match="seed"):
             seed_range(*bad)
+
+
+def test_scoped_seed_decides_inside_and_leaves_no_trace_outside():
+    before = torch.get_rng_state()
+    with scoped_seed(3):
+        first = torch.randn(4)
+    with scoped_seed(3):
+        second = torch.randn(4)
+    assert torch.equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())

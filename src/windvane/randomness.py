@@ -4,7 +4,8 @@ Noise is drawn on the CPU, row by row, so a sample does not depend on the batch 
 the number of processes or on the device. Nothing here touches torch's global generator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -70,3 +71,18 @@ def seed_range(seeds: int | Sequence[int] | Tensor, n: int | None = None) -> Ten
     if n is not None and n != len(values):
         raise ValueError(f"n={n} does not match the {len(values)} seeds given")
     return values
+
+
+@contextmanager
+def scoped_seed(seed: int) -> Iterator[None]:
+    """Seed torch's default generators inside the block and leave them as they were.
+
+    For what draws from them without asking: the initial weights of networks, and dropout layers. Everything
+    else takes a generator.
+    """
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            torch.cuda.default_generators[device].manual_seed(seed)
+        yield
