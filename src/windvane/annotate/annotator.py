@@ -1,0 +1,127 @@
+"""From images to their annotation, in one call; what was computed before is read and not computed again."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from windvane.annotate.annotation import Annotation
+from windvane.annotate.clusters import Backend, Clusters
+from windvane.annotate.features.base import (
+    FeatureExtractor,
+    FittedExtractor,
+    Images,
+    extract,
+    learns,
+    text_key,
+)
+from windvane.annotate.features.spec import features_from
+from windvane.annotate.features.stored import load_extractor, save_extractor
+from windvane.annotate.storage import FORMAT, load_annotation, save_annotation
+
+
+def annotate(
+    data: Images,
+    *,
+    features: str | FeatureExtractor = "selfsup",
+    k: int,
+    seed: int = 0,
+    normalise: bool = True,
+    restarts: int = 4,
+    backend: Backend = "auto",
+    flip: bool = False,
+    cache: str | Path | None = None,
+    batch_size: int = 256,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> Annotation:
+    """Cluster ids for every image of a data set, and the frozen rule for new images.
+
+    k = onehot(f(g(x); D)): features, learnt on the data first where they need it, then k-means on unit
+    vectors. Source: Self-Guided Diffusion Models (Hu et al. 2023, arXiv 2210.06462), section 3.
+
+    Args:
+        data: the images; labels are not looked at.
+        features: a text such as "pixels", "pca", "selfsup", "hub:facebook/dinov2-small", or an extractor;
+            one that is not fitted yet is fitted on the data.
+        k: the number of clusters.
+        seed: of the clusters, and of a self-supervised encoder named by a text.
+        normalise: L2-normalise the features before clustering.
+        restarts: initialisations of k-means.
+        backend: of k-means, see :class:`Clusters`.
+        flip: mirror images count as the same: average features with those of the mirror image, and mirror
+            the views of a self-supervised encoder named by a text.
+        cache: a folder; the same data, features, k and seed are read from it and not computed again.
+        batch_size: images per call of the extractor.
+        device: where to compute features; None leaves an extractor where it is.
+        progress: show bars.
+
+    Raises:
+        ValueError: k larger than the number of images, unknown features.
+    """
+    if k > len(data):
+        raise ValueError(f"k={k} clusters need at least as many images, got {len(data)}")
+    clusters = Clusters(k, seed=seed, normalise=normalise, restarts=restarts, backend=backend)
+    extractor = features_from(features, seed=seed, flip=flip) if isinstance(features, str) else features
+    unfitted = extractor if learns(extractor) and not extractor.fitted else None
+    recipe = extractor.name if unfitted is None else unfitted.recipe
+    kept = None
+    if cache is not None:
+        parts = (FORMAT, recipe, unfitted is not None, clusters.settings(), flip, data.fingerprint)
+        kept = Path(cache) / f"annotation-{text_key(*parts)}"
+        # An extractor that was given stays in use; one to be fitted is loaded with the annotation.
+        found = _read_kept(kept, data, extractor if unfitted is None else None)
+        if found is not None:
+            return found
+    if unfitted is not None:
+        extractor = _fit(unfitted, data, cache, device, progress)
+    values = extract(
+        extractor, data, batch_size=batch_size, flip=flip, cache=cache, device=device, progress=progress
+    )
+    ids = clusters.fit(values).assign(values)
+    distances = (clusters.prepared(values) - clusters.centres[ids]).square().sum(dim=1)
+    made = Annotation(
+        ids,
+        k,
+        fingerprint=data.fingerprint,
+        clusters=clusters,
+        extractor=extractor,
+        flip=flip,
+        distances=distances,
+    )
+    if kept is not None:
+        save_annotation(made, kept)
+    return made
+
+
+def _read_kept(kept: Path, data: Images, extractor: FeatureExtractor | None) -> Annotation | None:
+    if not kept.exists():
+        return None
+    try:
+        return load_annotation(kept, data=data, extractor=extractor)
+    except ValueError as error:
+        # A cache may be thrown away at any time, so damage costs time but is no error.
+        warnings.warn(f"annotated again: {error}", stacklevel=3)
+        return None
+
+
+def _fit(
+    extractor: FittedExtractor,
+    data: Images,
+    cache: str | Path | None,
+    device: str | torch.device | None,
+    progress: bool,
+) -> FittedExtractor:
+    """The extractor fitted on the data, or the same one from the cache."""
+    kept = (
+        None if cache is None else Path(cache) / f"extractor-{text_key(extractor.recipe, data.fingerprint)}"
+    )
+    if kept is not None and kept.exists():
+        try:
+            return load_extractor(kept)
+        except ValueError as error:
+            warnings.warn(f"learnt again: {error}", stacklevel=3)
+    extractor.fit(data, progress=progress, device="cpu" if device is None else device)
+    if kept is not None:
+        save_extractor(extractor, kept)
+    return extractor

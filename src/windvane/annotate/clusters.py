@@ -1,0 +1,227 @@
+"""Cluster ids as labels: k-means on unit-length features, normalised in one place."""
+
+import warnings
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from windvane.annotate.draws import Source, draw_ids
+from windvane.conditions import Condition
+from windvane.randomness import derive_seed, seed_range
+
+Backend = Literal["auto", "sklearn", "faiss"]
+
+#: "auto" goes to faiss above this many vectors.
+FAISS_ABOVE = 100_000
+_CHUNK = 8192
+
+
+class Clusters:
+    """k-means with Euclidean distance on L2-normalised features: f(g(x); D) in Self-Guided Diffusion
+    Models (Hu et al. 2023, arXiv 2210.06462, section 3).
+
+        centres = argmin sum_i min_c |v_i - m_c|^2,  v = g / |g|;   id(x) = argmin_c |v(x) - m_c|^2.
+
+    Features are normalised by one method, used for fitting and for assigning alike; the published code
+    assigns unnormalised features, which favours long centres. Clusters are numbered by falling size.
+
+    Args:
+        k: the number of clusters.
+        seed: of the initial centres; the same seed gives the same clusters.
+        normalise: L2-normalise; a zero vector stays zero.
+        restarts: independent initialisations, of which the one with the lowest sum of squares is kept.
+        iterations: at most so many rounds of k-means.
+        backend: "sklearn", "faiss" (needs the faiss extra), or "auto": faiss above 100,000 vectors where it
+            is installed.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        *,
+        seed: int = 0,
+        normalise: bool = True,
+        restarts: int = 4,
+        iterations: int = 100,
+        backend: Backend = "auto",
+    ) -> None:
+        if k < 1 or restarts < 1 or iterations < 1:
+            raise ValueError(
+                f"k, restarts and iterations must be at least 1, got {k}, {restarts}, {iterations}"
+            )
+        if backend not in ("auto", "sklearn", "faiss"):
+            raise ValueError(f"unknown backend {backend!r}; known: auto, sklearn, faiss")
+        self.k, self.seed, self.normalise = k, seed, normalise
+        self.restarts, self.iterations, self.backend = restarts, iterations, backend
+        self._centres: Tensor | None = None
+        self._sizes: Tensor | None = None
+
+    @property
+    def dim(self) -> int:
+        """The length of the one-hot condition: k."""
+        return self.k
+
+    @property
+    def centres(self) -> Tensor:
+        """Centres ``(k, D)``, float32."""
+        return self._fitted()[0]
+
+    @property
+    def sizes(self) -> Tensor:
+        """Training images per cluster ``(k,)``, int64."""
+        return self._fitted()[1]
+
+    def _fitted(self) -> tuple[Tensor, Tensor]:
+        if self._centres is None or self._sizes is None:
+            raise ValueError("the clusters are not fitted yet: call .fit(features) first")
+        return self._centres, self._sizes
+
+    def prepared(self, features: Tensor) -> Tensor:
+        """Features as k-means sees them, float32 on the CPU: the only place where they are normalised."""
+        if features.ndim != 2:
+            raise ValueError(f"features must have shape (n, D), got {tuple(features.shape)}")
+        rows = features.detach().to("cpu", torch.float32)
+        return F.normalize(rows, dim=1) if self.normalise else rows
+
+    def fit(self, features: Tensor) -> Self:
+        """Find the centres of features ``(n, D)``.
+
+        Raises:
+            ValueError: k > n, fewer than k different features, or values that are not finite.
+        """
+        rows = self.prepared(features)
+        if self.k > len(rows):
+            raise ValueError(f"k={self.k} clusters need at least as many images, got {len(rows)}")
+        if not torch.isfinite(rows).all():
+            raise ValueError("the features contain values that are not finite")
+        centres = self._faiss(rows) if self._use_faiss(len(rows)) else self._sklearn(rows)
+        distinct = len(torch.unique(centres, dim=0))
+        if distinct < self.k:
+            raise ValueError(f"k={self.k} clusters, but there are only {distinct} different features")
+        sizes = torch.bincount(_nearest(rows, centres), minlength=self.k)
+        order = sizes.argsort(descending=True, stable=True)
+        self._centres = centres[order].contiguous()
+        self._sizes = torch.bincount(_nearest(rows, self._centres), minlength=self.k)
+        return self
+
+    def _use_faiss(self, n: int) -> bool:
+        if self.backend != "auto" or n <= FAISS_ABOVE:
+            return self.backend == "faiss"
+        try:
+            import faiss  # noqa: F401
+        except ImportError:
+            warnings.warn(
+                f"k-means on {n} vectors by scikit-learn; faiss is faster: pip install 'windvane[faiss]'",
+                stacklevel=3,
+            )
+            return False
+        return True
+
+    def _sklearn(self, rows: Tensor) -> Tensor:
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+
+        seed = derive_seed(self.seed) % 2**32
+        means = KMeans(self.k, n_init=self.restarts, max_iter=self.iterations, random_state=seed)
+        with warnings.catch_warnings():
+            # Too few different points are refused by fit with a message of its own.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            means.fit(rows.numpy())
+        return torch.from_numpy(means.cluster_centers_).float()
+
+    def _faiss(self, rows: Tensor) -> Tensor:
+        try:
+            import faiss
+        except ImportError as error:
+            raise ValueError("backend='faiss' needs the extra: pip install 'windvane[faiss]'") from error
+        means = faiss.Kmeans(
+            rows.shape[1],
+            self.k,
+            niter=self.iterations,
+            nredo=self.restarts,
+            seed=derive_seed(self.seed) % 2**31,
+            min_points_per_centroid=1,
+        )
+        means.train(rows.numpy())
+        return torch.tensor(means.centroids).reshape(self.k, -1).float()
+
+    def assign(self, features: Tensor) -> Tensor:
+        """The nearest centre of each feature ``(n, D)``: ids int64 ``(n,)``; ties go to the lower id.
+
+        Raises:
+            ValueError: features of another dimension than the centres, or not finite.
+        """
+        rows, centres = self.prepared(features), self.centres
+        if rows.shape[1] != centres.shape[1]:
+            raise ValueError(f"features have {rows.shape[1]} dimensions, the centres {centres.shape[1]}")
+        if not torch.isfinite(rows).all():
+            raise ValueError("the features contain values that are not finite")
+        return _nearest(rows, centres)
+
+    def inertia(self, features: Tensor) -> float:
+        """The sum of squared distances of features ``(n, D)`` to their centres."""
+        rows = self.prepared(features)
+        return float((rows - self.centres[_nearest(rows, self.centres)]).double().square().sum())
+
+    def draw(self, n: int, seed: int = 0, source: Source = "empirical") -> Tensor:
+        """Ids int64 ``(n,)`` for new samples; the i-th depends on ``seed + i`` alone.
+
+        Args:
+            n: how many.
+            seed: of the first.
+            source: "empirical" (as often as in the training images) or "uniform".
+        """
+        return draw_ids(self.sizes, seed_range(seed, n), source)
+
+    def condition(self, ids: Tensor) -> Condition:
+        """Ids ``(n,)`` as a condition.
+
+        Raises:
+            ValueError: ids outside 0..k-1.
+        """
+        return Condition.vector(checked_ids(ids, self.k))
+
+    def settings(self) -> dict[str, Any]:
+        """What rebuilds these clusters, besides centres and sizes."""
+        return {
+            "k": self.k,
+            "seed": self.seed,
+            "normalise": self.normalise,
+            "restarts": self.restarts,
+            "iterations": self.iterations,
+            "backend": self.backend,
+        }
+
+    def restored(self, centres: Tensor, sizes: Tensor) -> Self:
+        """These clusters with stored centres ``(k, D)`` and sizes ``(k,)``.
+
+        Raises:
+            ValueError: other shapes, or centres that are not finite.
+        """
+        if centres.ndim != 2 or len(centres) != self.k or sizes.shape != (self.k,):
+            raise ValueError(
+                f"centres {tuple(centres.shape)} and sizes {tuple(sizes.shape)} do not fit k={self.k}"
+            )
+        if not torch.isfinite(centres).all():
+            raise ValueError("the centres contain values that are not finite")
+        self._centres, self._sizes = centres.float(), sizes.long()
+        return self
+
+
+def checked_ids(ids: Tensor, k: int) -> Tensor:
+    """Ids as int64 ``(n,)``, all of them in 0..k-1."""
+    if ids.ndim != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
+        raise ValueError(f"ids must be integers of shape (n,), got {ids.dtype} {tuple(ids.shape)}")
+    if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < k):
+        raise ValueError(f"ids must lie in 0..{k - 1}, got {int(ids.min())}..{int(ids.max())}")
+    return ids.long()
+
+
+def _nearest(rows: Tensor, centres: Tensor) -> Tensor:
+    """Row of the nearest centre; |v - m|^2 up to |v|^2, in float64 so that the batch plays no part."""
+    wide = centres.double()
+    offset = wide.square().sum(dim=1)
+    found = [(offset - 2 * part.double() @ wide.T).argmin(dim=1) for part in rows.split(_CHUNK)]
+    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)

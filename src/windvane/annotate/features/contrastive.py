@@ -1,0 +1,98 @@
+"""The contrastive objective of SimCLR and the loop that trains an encoder with it."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from windvane.annotate.features.augment import Augment
+from windvane.annotate.features.base import Images
+from windvane.progress import track
+from windvane.randomness import generator
+
+#: Data sets up to this many bytes are held in memory while the encoder trains.
+HELD_BYTES = 1 << 29
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross entropy, per view, of two views ``(B, D)`` each: ``(2B,)``.
+
+    With z the 2B unit vectors and j the other view of i,
+
+        l_i = -log( exp(z_i.z_j / T) / sum_{k != i} exp(z_i.z_k / T) ).
+
+    Source: Chen et al. 2020 (SimCLR, arXiv 2002.05709), equation 1.
+    """
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(
+            f"two views must have one shape (B, D), got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    rows = len(first)
+    z = F.normalize(torch.cat([first, second]), dim=1)
+    logits = z @ z.T / temperature
+    logits = logits.masked_fill(torch.eye(2 * rows, dtype=torch.bool, device=z.device), -torch.inf)
+    partner = torch.arange(2 * rows, device=z.device).roll(rows)
+    return F.cross_entropy(logits, partner, reduction="none")
+
+
+def epochs(n: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Endless batches of indices: each pass visits every image once, in an order of its own."""
+    passes = 0
+    while True:
+        order = torch.randperm(n, generator=generator(seed, 1, passes))
+        for start in range(0, n - batch + 1, batch):
+            yield order[start : start + batch]
+        passes += 1
+
+
+def train_contrastive(
+    encoder: nn.Module,
+    head: nn.Module,
+    data: Images,
+    augment: Augment,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    weight_decay: float,
+    temperature: float,
+    seed: int,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> list[float]:
+    """Train encoder and projection head in place with AdamW; returns the loss of every step.
+
+    The learning rate rises linearly over the first twentieth of the steps and then follows a cosine to
+    zero. All randomness comes from ``seed``; the same seed on the same machine gives the same weights.
+    """
+    bytes_needed = 4 * len(data) * math.prod(data.shape)
+    held = data.batch(slice(0, len(data))).to(device) if bytes_needed <= HELD_BYTES else None
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    warm = max(1, steps // 20)
+    views = generator(seed, 2)
+    batches = epochs(len(data), min(batch, len(data)), seed)
+    losses = []
+    for step in track(range(steps), "self-supervised encoder", enabled=progress):
+        rate = min(
+            (step + 1) / warm, 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / (steps - warm + 1)))
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * rate
+        rows = next(batches)
+        images = data.batch(rows).to(device) if held is None else held[rows.to(device)]
+        both = torch.cat([augment(images, views), augment(images, views)])
+        first, second = head(encoder(both)).chunk(2)
+        loss = nt_xent(first, second, temperature).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            raise ValueError(
+                f"the self-supervised loss became {losses[-1]} at step {step}; "
+                f"try a lower learning rate than {learning_rate}"
+            )
+    return losses

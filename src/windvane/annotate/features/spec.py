@@ -1,0 +1,32 @@
+"""Feature extractors by a short text, as the command line and configurations name them."""
+
+from windvane.annotate.features.base import FeatureExtractor
+from windvane.annotate.features.encoder import HubEncoder
+from windvane.annotate.features.pixels import PCA, Pixels
+from windvane.annotate.features.selfsup import SelfSup
+
+_KNOWN = "'pixels', 'pca', 'pca:COMPONENTS', 'selfsup', 'selfsup:STEPS', 'hub:NAME' or 'hub:FOLDER'"
+
+
+def features_from(text: str, *, seed: int = 0, flip: bool = False) -> FeatureExtractor:
+    """The extractor a text names; fitted ones come unfitted.
+
+    Args:
+        text: "pixels", "pca" or "pca:30" (components), "selfsup" or "selfsup:1000" (training steps),
+            "hub:facebook/dinov2-small" or "hub:" and a local folder.
+        seed: of a self-supervised encoder.
+        flip: whether mirror images count as the same for a self-supervised encoder.
+
+    Raises:
+        ValueError: an unknown text.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "hub" and rest:
+        return HubEncoder(rest)
+    if kind == "pixels" and not rest:
+        return Pixels()
+    if kind == "pca" and (not rest or rest.isdecimal()):
+        return PCA(int(rest)) if rest else PCA()
+    if kind == "selfsup" and (not rest or rest.isdecimal()):
+        return SelfSup(steps=int(rest), seed=seed, flip=flip) if rest else SelfSup(seed=seed, flip=flip)
+    raise ValueError(f"unknown features {text!r}; known: {_KNOWN}")

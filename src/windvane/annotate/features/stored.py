@@ -1,0 +1,56 @@
+"""Fitted extractors on disk: settings as JSON beside the weights as safetensors."""
+
+import json
+from pathlib import Path
+
+from windvane.annotate.features.base import FittedExtractor
+from windvane.annotate.features.pixels import PCA, Pixels
+from windvane.annotate.features.selfsup import SelfSup
+from windvane.files import atomic_folder, recover_folder
+
+#: The extractors that learn from the data and are saved with a run, by kind.
+FITTED: dict[str, type[FittedExtractor]] = {"pixels": Pixels, "pca": PCA, "selfsup": SelfSup}
+SETTINGS, WEIGHTS = "extractor.json", "extractor.safetensors"
+
+
+def write_extractor(extractor: FittedExtractor, folder: Path) -> None:
+    """Write a fitted extractor's two files into an existing folder."""
+    from safetensors.torch import save_file
+
+    described = {"kind": extractor.kind, "name": extractor.name, "settings": extractor.settings()}
+    (folder / SETTINGS).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    tensors = {key: value.contiguous() for key, value in extractor.state().items()}
+    save_file(tensors, folder / WEIGHTS)
+
+
+def save_extractor(extractor: FittedExtractor, path: str | Path) -> None:
+    """Save a fitted extractor as a folder of its own, atomically."""
+    with atomic_folder(path) as folder:
+        write_extractor(extractor, folder)
+
+
+def load_extractor(path: str | Path) -> FittedExtractor:
+    """Load what :func:`save_extractor` wrote.
+
+    Raises:
+        ValueError: files missing, damaged, or weights that are not those the name was made from.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = recover_folder(path)
+    try:
+        described = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        state = load_file(folder / WEIGHTS)
+        kind = FITTED[described["kind"]]
+        extractor = kind.restore(described["settings"], state)
+        name = described["name"]
+    except FileNotFoundError as error:
+        raise ValueError(f"no saved feature extractor in {folder}: {error.filename} is missing") from error
+    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the feature extractor in {folder} is damaged: {error!r}") from error
+    if extractor.name != name:
+        raise ValueError(
+            f"the feature extractor in {folder} says it is {name}, but its weights make it {extractor.name}"
+        )
+    return extractor

@@ -1,0 +1,189 @@
+"""Annotations on disk: a folder that is whole or absent, and refused with the reason when it does not fit.
+
+``annotation.json`` says what it is; ``vector.safetensors`` holds ids, sizes, centres and distances; a fitted
+extractor's own ``extractor.json`` and ``extractor.safetensors`` lie beside them. Other signals (layouts) add
+files and entries of their own under ``signals``.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from windvane.annotate.annotation import Annotation
+from windvane.annotate.clusters import Clusters
+from windvane.annotate.features.base import FeatureExtractor, Images, content_hash, learns
+from windvane.annotate.features.stored import FITTED, load_extractor, write_extractor
+from windvane.files import atomic_folder, recover_folder
+
+FORMAT = 1
+FILE, TENSORS = "annotation.json", "vector.safetensors"
+
+
+def save_annotation(annotation: Annotation, path: str | Path) -> None:
+    """Write an annotation as a folder, atomically; an old one at ``path`` is replaced."""
+    from safetensors.torch import save_file
+
+    tensors = {"ids": annotation.ids, "sizes": annotation.sizes}
+    if annotation.distances is not None:
+        tensors["distances"] = annotation.distances.float()
+    vector: dict[str, Any] = {"source": annotation.source, "k": annotation.k}
+    if annotation.clusters is not None:
+        tensors["centres"] = annotation.clusters.centres
+        vector["clusters"] = annotation.clusters.settings()
+        vector["extractor"] = _described(annotation)
+        vector["flip"] = annotation.flip
+    tensors = {key: value.contiguous() for key, value in tensors.items()}
+    described = {
+        "format": FORMAT,
+        "n": len(annotation),
+        "data": annotation.fingerprint,
+        "signals": {"vector": vector},
+    }
+    with atomic_folder(path) as folder:
+        save_file(tensors, folder / TENSORS)
+        described["content"] = _seal(described, tensors)
+        (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        if annotation.extractor is not None and vector.get("extractor", {}).get("saved"):
+            write_extractor(annotation.extractor, folder)  # type: ignore[arg-type]
+
+
+def _described(annotation: Annotation) -> dict[str, Any]:
+    extractor = annotation.extractor
+    kind = getattr(extractor, "kind", None)
+    described: dict[str, Any] = {"name": annotation.extractor_name, "kind": kind}
+    described["saved"] = extractor is not None and learns(extractor) and kind in FITTED
+    if kind == "encoder":
+        described["settings"] = extractor.settings()  # type: ignore[union-attr]
+    return described
+
+
+def _seal(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    text = json.dumps({key: described[key] for key in described if key != "content"}, sort_keys=True)
+    return hashlib.sha256(f"{text}{content_hash(tensors)}".encode()).hexdigest()
+
+
+def load_annotation(
+    path: str | Path, *, data: Images | None = None, extractor: FeatureExtractor | None = None
+) -> Annotation:
+    """Load an annotation; one call of it then annotates new images.
+
+    Args:
+        path: the folder.
+        data: the images it must belong to; None does not ask.
+        extractor: the features, where they are not saved with it (a denoiser's, a module's); a hub encoder
+            is loaded again on its own when it is needed and none is given.
+
+    Raises:
+        ValueError: files missing or damaged, ids out of range, another data set, another extractor version.
+    """
+    folder = recover_folder(path)
+    described, tensors = _read(folder)
+    vector = described["signals"]["vector"]
+    clusters = None
+    try:
+        if "clusters" in vector:
+            clusters = Clusters(**vector["clusters"]).restored(tensors["centres"], tensors["sizes"])
+        annotation = Annotation(
+            tensors["ids"],
+            vector["k"],
+            fingerprint=described["data"],
+            source=vector["source"],
+            clusters=clusters,
+            extractor_name=vector.get("extractor", {}).get("name"),
+            flip=vector.get("flip", False),
+            distances=tensors.get("distances"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the annotation in {folder} is damaged: {error}") from error
+    if not torch.equal(annotation.sizes, tensors["sizes"]):
+        raise ValueError(f"the annotation in {folder} is damaged: its sizes are not those of its ids")
+    if data is not None:
+        annotation.check(data)
+    if clusters is not None:
+        annotation.extractor = _extractor(folder, vector["extractor"], extractor)
+    return annotation
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        described = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        tensors = load_file(folder / TENSORS)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"no annotation in {folder}: {Path(error.filename or FILE).name} is missing"
+        ) from error
+    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"the annotation in {folder} is damaged: {error}") from error
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        found = described.get("format") if isinstance(described, dict) else described
+        raise ValueError(f"the annotation in {folder} has format {found!r}; this version reads {FORMAT}")
+    try:
+        lost = {"ids", "sizes"} - set(tensors)
+        if lost:
+            raise ValueError(f"it has no {', '.join(sorted(lost))}")
+        if len(tensors["ids"]) != described["n"]:
+            raise ValueError(f"it says {described['n']} images and has {len(tensors['ids'])} ids")
+        Annotation(tensors["ids"], described["signals"]["vector"]["k"], fingerprint=described["data"])
+        if described["content"] != _seal(described, tensors):
+            raise ValueError("its content does not have the hash noted with it, so it was changed")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the annotation in {folder} is damaged: {error}") from error
+    return described, tensors
+
+
+def _extractor(
+    folder: Path, noted: Mapping[str, Any], given: FeatureExtractor | None
+) -> FeatureExtractor | None:
+    if given is None and noted["saved"]:
+        given = load_extractor(folder)
+    elif given is None and noted["kind"] == "encoder":
+        return LazyEncoder(noted["name"], noted["settings"])
+    if given is not None and given.name != noted["name"]:
+        raise ValueError(
+            f"the annotation in {folder} was made with the features {noted['name']}, not with {given.name}"
+        )
+    return given
+
+
+class LazyEncoder:
+    """A hub encoder that is loaded when the first new image comes, so that opening a run needs no hub."""
+
+    kind = "encoder"
+
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+        self.name, self._settings = name, dict(settings)
+        self._loaded: FeatureExtractor | None = None
+
+    @property
+    def dim(self) -> int:
+        """The number of features."""
+        return self._encoder().dim
+
+    def settings(self) -> dict[str, Any]:
+        """What loads the encoder."""
+        return dict(self._settings)
+
+    def _encoder(self) -> FeatureExtractor:
+        if self._loaded is None:
+            from windvane.annotate.features.encoder import HubEncoder
+
+            named = {**self._settings, "dtype": getattr(torch, self._settings["dtype"])}
+            made = HubEncoder(**named)
+            if made.name != self.name:
+                raise ValueError(
+                    f"the annotation was made with {self.name}, the encoder found is {made.name}"
+                )
+            self._loaded = made
+        return self._loaded
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features ``(B, dim)`` of images ``(B, C, H, W)``."""
+        return self._encoder()(images)
