@@ -1,0 +1,158 @@
+"""What a training step sees, as a function of (seed, step): rows, noise, times, dropped conditions, flips.
+
+Everything is drawn for the global batch on every process, which then takes its share, so that any number of
+processes and any resume sees the same numbers. Nothing touches torch's global generator.
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from windvane.conditions import Condition
+from windvane.randomness import generator
+from windvane.training.dropout import check_dropout, draw_drops, drop_condition
+from windvane.training.times import TimeSampler
+
+# Far from the streams of sampling, so that a seed used for both gives unrelated numbers.
+_STREAM_ORDER, _STREAM_NOISE, _STREAM_TIMES = (1 << 41), (1 << 41) + 1, (1 << 41) + 2
+
+
+class TrainingData(Protocol):
+    """Data with a length and ``batch(indices (B,)) -> float (B, *shape)``."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor) -> Tensor: ...
+
+
+class TensorData:
+    """A tensor ``(n, *shape)`` as training data."""
+
+    def __init__(self, values: Tensor) -> None:
+        if values.ndim < 2 or not values.is_floating_point():
+            raise ValueError(
+                f"training data must be a float tensor (n, *shape), got {values.dtype} {tuple(values.shape)}"
+            )
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return self.values[indices].float()
+
+
+class Batch:
+    """One process's share of a step: x0, noise ``(b, *shape)``, t ``(b,)`` (float64, CPU), cond of b rows."""
+
+    # Not a dataclass or tuple: DistributedDataParallel takes those apart and would move the times.
+    __slots__ = ("cond", "noise", "t", "x0")
+
+    def __init__(self, x0: Tensor, noise: Tensor, t: Tensor, cond: Condition | None) -> None:
+        self.x0, self.noise, self.t, self.cond = x0, noise, t, cond
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def part(self, begin: int, end: int) -> "Batch":
+        """Rows begin..end-1."""
+        rows = slice(begin, end)
+        cond = None if self.cond is None else self.cond.index(rows)
+        return Batch(self.x0[rows], self.noise[rows], self.t[rows], cond)
+
+    def to(self, device: torch.device) -> "Batch":
+        """On ``device``, but for the times, which stay in float64 on the CPU."""
+        if device.type == "cpu":
+            return self
+        cond = None if self.cond is None else self.cond.to(device)
+        return Batch(self.x0.to(device), self.noise.to(device), self.t, cond)
+
+
+def share(total: int, part: int, parts: int) -> tuple[int, int]:
+    """Begin and end of part number ``part`` of ``total`` rows cut in ``parts`` of nearly equal size."""
+    return total * part // parts, total * (part + 1) // parts
+
+
+def flip_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """``values`` ``(B, C, H, W)`` mirrored left to right where ``rows`` ``(B,)`` is true."""
+    return torch.where(rows[:, None, None, None], values.flip(-1), values)
+
+
+class Batches:
+    """The batches of a training.
+
+    Rows are taken from one permutation of the data after another, each keyed by (seed, epoch): step k holds
+    positions k B to (k + 1) B - 1 of that sequence, so no row is left out and none comes twice in an epoch.
+
+    Args:
+        data: the samples; conditions: their signals, row by row, or None.
+        batch_size: B, the size of the global batch.
+        dropout: probability that a row loses its condition; flip: mirror rows (and a "layout" signal with
+            them) with probability 1/2.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        conditions: Condition | None,
+        *,
+        batch_size: int,
+        seed: int,
+        times: TimeSampler,
+        dropout: float,
+        flip: bool,
+    ) -> None:
+        check_dropout(dropout)
+        if len(data) == 0:
+            raise ValueError("there is nothing to train on: the data has no samples")
+        if conditions is not None and len(conditions) != len(data):
+            raise ValueError(f"{len(data)} samples need as many rows of conditions, got {len(conditions)}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.shape = tuple(data.batch(torch.zeros(1, dtype=torch.int64)).shape[1:])
+        if flip and len(self.shape) != 3:
+            raise ValueError(f"flip needs images (C, H, W), but the samples have shape {self.shape}")
+        self.data, self.conditions, self.times = data, conditions, times
+        self.batch_size, self.seed, self.dropout, self.flip = batch_size, seed, dropout, flip
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            keyed = generator(self.seed, _STREAM_ORDER, epoch)
+            self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=keyed)
+        return self._order
+
+    def indices(self, step: int) -> Tensor:
+        """The rows of the data in the global batch of ``step``, int64 ``(B,)``."""
+        n, found, position = len(self.data), [], step * self.batch_size
+        end = position + self.batch_size
+        while position < end:
+            epoch, first = divmod(position, n)
+            last = min(first + end - position, n)
+            found.append(self._permutation(epoch)[first:last])
+            position += last - first
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def load(self, step: int, begin: int = 0, end: int | None = None) -> Batch:
+        """Rows begin..end-1 of the global batch of ``step``. Draws times: call it once a step, in order."""
+        rows = slice(begin, end)
+        size, keyed = self.batch_size, generator(self.seed, _STREAM_NOISE, step)
+        drops, flips = draw_drops(size, self.dropout, keyed)[rows], torch.rand(size, generator=keyed)[rows]
+        noise = torch.randn((size, math.prod(self.shape)), generator=keyed)[rows].reshape(-1, *self.shape)
+        t = self.times.draw(size, generator(self.seed, _STREAM_TIMES, step))[rows]
+        indices = self.indices(step)[rows]
+        x0 = self.data.batch(indices)
+        cond = None if self.conditions is None else self.conditions.index(indices)
+        if self.flip:
+            mirrored = flips < 0.5
+            x0, cond = flip_rows(x0, mirrored), _flip_layout(cond, mirrored)
+        return Batch(x0, noise, t, drop_condition(cond, drops))
+
+
+def _flip_layout(cond: Condition | None, rows: Tensor) -> Condition | None:
+    if cond is None or "layout" not in cond.signals:
+        return cond
+    layout = flip_rows(cond.signals["layout"], rows)
+    return Condition({**cond.signals, "layout": layout}, cond.present)
