@@ -30,7 +30,7 @@ def parse_size(size: Size | None) -> tuple[int, int] | None:
     """
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, int | np.integer) else tuple(size)
+    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
     whole = all(isinstance(s, int | np.integer) and not isinstance(s, bool) for s in pair)
     if len(pair) != 2 or not whole or min(pair) < 1:
         raise ValueError(f"size must be a positive whole number or a pair (height, width), got {size!r}")

@@ -1,0 +1,104 @@
+"""Files that cannot be read: each gives a reason, none gives anything but `UnreadableImage`."""
+
+import os
+
+import numpy as np
+import pytest
+
+from windvane.data import Decoder, UnreadableImage
+
+from .conftest import colours, encoded, png_head
+
+# Pillow warns about damage before it raises, or instead.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+]
+
+INTERLEAVED = colours(1, (2, 3))[0].transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"hello, world", "not an image: begins with b'hello, world'"),
+        (encoded(INTERLEAVED)[:20], "truncated file"),
+        (b"RIFF" + bytes(40), "damaged file: the head of an image"),
+        (encoded(colours(1, (50, 50))[0].transpose(1, 2, 0))[:3000], "truncated file"),
+        (encoded(colours(1, (50, 50))[0].transpose(1, 2, 0), "JPEG")[:1500], "truncated file"),
+        (encoded(colours(1, (50, 50))[0].transpose(1, 2, 0), "GIF")[:1500], "truncated file"),
+        (encoded(colours(1, (50, 50))[0].transpose(1, 2, 0), "BMP")[:1500], "truncated file"),
+        (png_head(60000, 60000), "too many pixels: 3600000000"),
+        (png_head(10000, 9000), "too many pixels: 10000 x 9000, more than max_pixels=89478485"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported kind: HEIC; install pillow-heif"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n", "not an image"),
+    ],
+    ids=lambda v: v[:20] if isinstance(v, str) else None,
+)
+def test_what_cannot_be_read_says_why(data, reason):
+    with pytest.raises(UnreadableImage) as caught:
+        Decoder(size=8)(data)
+    assert caught.value.reason.startswith(reason)
+
+
+def test_flipped_bit_in_png_is_damage():
+    data = bytearray(encoded(INTERLEAVED))
+    data[data.index(b"IDAT") + 12] ^= 0x10
+    with pytest.raises(UnreadableImage, match="damaged|truncated"):
+        Decoder()(bytes(data))
+
+
+def test_every_cut_of_a_file_is_read_or_refused():
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP"):
+        data = encoded(colours(1, (12, 12))[0].transpose(1, 2, 0), kind)
+        refused = 0
+        for end in range(0, len(data), 11):
+            try:
+                assert Decoder(size=4)(data[:end]).shape == (3, 4, 4)
+            except UnreadableImage:
+                refused += 1
+        assert refused > 0.5 * len(data) / 11, kind
+
+
+def test_garbled_bytes_are_read_or_refused():
+    generator = np.random.default_rng(3)
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", "TGA", "PPM", "JPEG2000", "QOI"):
+        data = np.frombuffer(encoded(colours(1, (12, 12))[0].transpose(1, 2, 0), kind), np.uint8)
+        for _ in range(40):
+            broken = data.copy()
+            broken[generator.integers(0, len(data), 6)] = generator.integers(0, 256, 6)
+            try:
+                assert Decoder(size=4, max_pixels=10**6)(broken.tobytes()).shape == (3, 4, 4)
+            except UnreadableImage as error:
+                assert error.reason
+
+
+def test_limit_of_pixels_is_a_choice():
+    data = encoded(np.zeros((10, 10), np.uint8))
+    assert Decoder(max_pixels=100)(data).shape == (3, 10, 10)
+    with pytest.raises(UnreadableImage, match="10 x 10, more than max_pixels=99"):
+        Decoder(max_pixels=99)(data)
+
+
+def test_things_that_are_no_files(tmp_path):
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(UnreadableImage, match="not a file: a folder"):
+        Decoder()(tmp_path / "x.png")
+    with pytest.raises(UnreadableImage, match="no such file"):
+        Decoder()(tmp_path / "y.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnreadableImage, match="a pipe"):
+        Decoder()(tmp_path / "pipe.png")
+
+
+def test_permission_denied_is_a_reason(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(INTERLEAVED))
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UnreadableImage, match="permission denied"):
+        Decoder()(path)
