@@ -97,8 +97,8 @@ def train(
     check_modes(mixed_precision=mixed_precision, sample_every=sample_every, sample=sample)
     if isinstance(data, Tensor):
         data = TensorData(data)
-    objective = objective or default_objective(denoiser)
-    times = times or default_times(denoiser.process)
+    objective = default_objective(denoiser) if objective is None else objective
+    times = default_times(denoiser.process) if times is None else times
     batches = Batches(
         data, conditions, batch_size=batch_size, seed=seed, times=times, dropout=dropout, flip=flip
     )

@@ -1,6 +1,5 @@
 """Health of a training between two lines of the log, gathered on the device without waiting for it."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,11 +40,8 @@ class Meter:
         self._norms += norm
         self._largest = torch.maximum(self._largest, norm)
         self.steps += 1
-        if self._device.type != "cpu":
-            bad = ~torch.isfinite(norm + losses.sum()) & (self._bad_step < 0)
-            self._bad_step = torch.where(bad, step, self._bad_step)
-        elif not math.isfinite(float(norm) + float(losses.sum())):
-            self._bad_step.fill_(step)
+        bad = ~torch.isfinite(norm + losses.sum()) & (self._bad_step < 0)
+        self._bad_step = torch.where(bad, step, self._bad_step)
 
     def bad_step(self) -> int | None:
         """The first step whose loss or gradient was not finite, or None. Waits for the device."""

@@ -46,7 +46,7 @@ class QuantileTimes(ABC):
     """
 
     process: Process = field(repr=False)
-    stratified: bool = True
+    stratified: bool = field(default=True, kw_only=True)
     observes: ClassVar[bool] = False
 
     @abstractmethod
