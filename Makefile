@@ -14,8 +14,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 AZULA := azula==0.11.1
 
-# One line for each package instead of pip's pages of output; its errors go to standard error as ever.
-COUNT := awk '/^ *Collecting/ {printf "    %3d  %s\n", ++n, $$2; fflush()} \
+# One line for each package instead of pip's pages of output and warnings; errors are shown as ever.
+COUNT := 2> >(grep -v -e '^WARNING' -e '^ *$$' >&2) | awk '/^ *Collecting/ {printf "    %3d  %s\n", ++n, $$2; fflush()} \
 	/^ *(Installing collected|Successfully installed)/ {print "   ", substr($$0, 1, 60) " ..."; fflush()}'
 
 .PHONY: help demo test check lint unit docs bench clean
@@ -32,17 +32,17 @@ $(BIN)/python:
 # The stamps: installed once, and again when a version or a dependency changes.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "==> installing windvane and its development tools (some minutes the first time)"
-	@$(PIP) install -c constraints.txt -e '.[dev]' | $(COUNT)
+	@$(PIP) install -c constraints.txt -e '.[dev]' $(COUNT)
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	@echo "==> installing the documentation tools"
-	@$(PIP) install -c constraints.txt -e '.[docs]' | $(COUNT)
+	@$(PIP) install -c constraints.txt -e '.[docs]' $(COUNT)
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "==> installing the peer that the benchmark compares with, without its dependencies"
-	@$(PIP) install --no-deps '$(AZULA)' | $(COUNT)
+	@$(PIP) install --no-deps '$(AZULA)' $(COUNT)
 	@touch $@
 
 demo: $(VENV)/.installed
