@@ -16,7 +16,7 @@ from windvane.annotate.features.base import (
     text_key,
 )
 from windvane.annotate.features.spec import features_from
-from windvane.annotate.features.stored import load_extractor, save_extractor
+from windvane.annotate.features.stored import FITTED, load_extractor, save_extractor
 from windvane.annotate.storage import FORMAT, load_annotation, save_annotation
 
 
@@ -66,7 +66,7 @@ def annotate(
     unfitted = extractor if learns(extractor) and not extractor.fitted else None
     recipe = extractor.name if unfitted is None else unfitted.recipe
     kept = None
-    if cache is not None:
+    if cache is not None and (unfitted is None or unfitted.kind in FITTED):
         parts = (FORMAT, recipe, unfitted is not None, clusters.settings(), flip, data.fingerprint)
         kept = Path(cache) / f"annotation-{text_key(*parts)}"
         # An extractor that was given stays in use; one to be fitted is loaded with the annotation.
@@ -113,9 +113,10 @@ def _fit(
     progress: bool,
 ) -> FittedExtractor:
     """The extractor fitted on the data, or the same one from the cache."""
-    kept = (
-        None if cache is None else Path(cache) / f"extractor-{text_key(extractor.recipe, data.fingerprint)}"
-    )
+    # Only the library's own extractors can be built again from a file.
+    kept = None
+    if cache is not None and extractor.kind in FITTED:
+        kept = Path(cache) / f"extractor-{text_key(extractor.recipe, data.fingerprint)}"
     if kept is not None and kept.exists():
         try:
             return load_extractor(kept)

@@ -113,13 +113,12 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    for name in (FILE, TENSORS):
+        if not (folder / name).is_file():
+            raise ValueError(f"no annotation in {folder}: {name} is missing")
     try:
         described = json.loads((folder / FILE).read_text(encoding="utf-8"))
         tensors = load_file(folder / TENSORS)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"no annotation in {folder}: {Path(error.filename or FILE).name} is missing"
-        ) from error
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"the annotation in {folder} is damaged: {error}") from error
     if not isinstance(described, dict) or described.get("format") != FORMAT:

@@ -39,14 +39,15 @@ def load_extractor(path: str | Path) -> FittedExtractor:
     from safetensors.torch import load_file
 
     folder = recover_folder(path)
+    for name in (SETTINGS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ValueError(f"no saved feature extractor in {folder}: {name} is missing")
     try:
         described = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         state = load_file(folder / WEIGHTS)
         kind = FITTED[described["kind"]]
         extractor = kind.restore(described["settings"], state)
         name = described["name"]
-    except FileNotFoundError as error:
-        raise ValueError(f"no saved feature extractor in {folder}: {error.filename} is missing") from error
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the feature extractor in {folder} is damaged: {error!r}") from error
     if extractor.name != name:

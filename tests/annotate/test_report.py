@@ -1,0 +1,74 @@
+import math
+
+import pytest
+import torch
+
+from tests.annotate.stand_ins import digit_images
+from windvane.annotate import agreement, balance, choose_k, stability
+from windvane.annotate.report import mean_similarity, similarity
+
+
+def test_balance_by_hand():
+    told = balance(torch.tensor([0] * 40 + [1] * 20 + [3] * 20), 5)
+    assert told["sizes"] == [40, 20, 0, 20, 0]
+    entropy = -(0.5 * math.log(0.5) + 2 * 0.25 * math.log(0.25))
+    assert told["entropy"] == pytest.approx(entropy / math.log(5))
+    assert told["effective"] == pytest.approx(2**1.5)
+    assert (told["smallest"], told["largest"], told["empty"], told["small"]) == (0, 40, 2, 2)
+    assert told["images_in_small"] == 0
+    assert balance(torch.tensor([0] * 60 + [1] * 15), 2)["images_in_small"] == pytest.approx(0.2)
+
+
+def test_agreement_by_hand():
+    # Cluster 0 holds labels 0,0,0,1; cluster 1 holds 1,1; the last image has no label.
+    ids, labels = torch.tensor([0, 0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 1, -1])
+    told = agreement(ids, labels)
+    assert told["purity"] == pytest.approx(5 / 6)
+    table = {(0, 0): 3, (0, 1): 1, (1, 1): 2}
+    p = {key: value / 6 for key, value in table.items()}
+    rows, columns = {0: 4 / 6, 1: 2 / 6}, {0: 3 / 6, 1: 3 / 6}
+    mutual = sum(v * math.log(v / (rows[a] * columns[b])) for (a, b), v in p.items())
+    mean = -sum(v * math.log(v) for v in [*rows.values(), *columns.values()]) / 2
+    assert told["nmi"] == pytest.approx(mutual / mean)
+    assert told["rows"] == 6
+
+
+def test_similarity_ignores_the_numbering():
+    ids = torch.arange(60) % 3
+    assert similarity(ids, 2 - ids) == {"ami": pytest.approx(1), "ari": pytest.approx(1)}
+    assert mean_similarity([ids, 2 - ids, ids])["ami_lowest"] == pytest.approx(1)
+
+
+def test_clear_clusters_are_stable_and_noise_is_not():
+    numbers = torch.Generator().manual_seed(0)
+    clear = 5 * torch.eye(4).repeat(60, 1) + 0.1 * torch.randn(240, 4, generator=numbers)
+    vague = torch.randn(240, 30, generator=numbers)
+    assert stability(clear, 4, restarts=3)["ami"] > 0.99
+    assert stability(vague, 20)["ami"] < 0.4
+
+
+def test_choice_of_k_takes_the_largest_safe_candidate_and_says_why():
+    data = digit_images(600)
+    choice = choose_k(data.images.flatten(1) - data.images.flatten(1).mean(0), [5, 10, 60], progress=False)
+    by_k = {row.k: row for row in choice.candidates}
+    assert choice.recommended == 10
+    assert by_k[60].warnings and "10 images a cluster" in by_k[60].warnings[0]
+    assert not by_k[10].warnings
+    assert by_k[5].inertia > by_k[10].inertia > by_k[60].inertia
+    assert "K = 10 is the largest" in choice.reasoning and "K = 60: 10 images a cluster" in choice.reasoning
+    assert choice.to_dict()["candidates"][0]["balance"]["n"] == 600
+
+
+def test_when_nothing_is_safe_the_smallest_is_taken_with_a_warning():
+    vague = torch.randn(60, 20, generator=torch.Generator().manual_seed(0))
+    choice = choose_k(vague, [30, 10], progress=False)
+    assert choice.recommended == 10
+    assert choice.reasoning.startswith("No candidate is safe")
+
+
+def test_impossible_candidates_are_refused():
+    features = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"1\.\.20"):
+        choose_k(features, [5, 21])
+    with pytest.raises(ValueError, match="two different seeds"):
+        choose_k(features, [5], seeds=(1, 1))
