@@ -1,9 +1,10 @@
 """The configuration of a run: presets, a YAML file, flags and `--set` merged, then checked.
 
-Later wins: defaults, `--preset` (or `preset:` in the file), `--config FILE`, flags, `--set`. Configuration
-objects exist only in this room; the library takes plain arguments.
+Later wins: defaults, `--preset` (or `preset:` in a file), the configuration of an earlier run, `--config
+FILE`, flags, `--set`. Configuration objects exist only in this room; the library takes plain arguments.
 """
 
+import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from windvane.cli.sections import (
 from windvane.cli.sections.base import Section
 from windvane.cli.suggest import suggestion
 
+#: Data that come with the library; a folder of such a name is given as ./digits.
+EMBEDDED = ("digits", "natural")
+
 
 class Config(Section):
     """Everything a run can be told."""
@@ -41,6 +45,7 @@ class Config(Section):
 
 def make_config(
     *,
+    base: Mapping[str, Any] | None = None,
     file: Path | None = None,
     preset: str | None = None,
     flags: Mapping[str, Any] | None = None,
@@ -49,6 +54,7 @@ def make_config(
     """Merge all sources into a checked configuration.
 
     Args:
+        base: settings of an earlier run, which everything else goes over.
         file: YAML file with any of the sections.
         preset: name of a preset; wins over the file's own `preset:`.
         flags: dotted path -> value; None means that the flag was not given.
@@ -56,19 +62,31 @@ def make_config(
     Raises:
         ValueError: one line that names the path of the offending setting and what would work.
     """
-    tree = read_yaml(file) if file is not None else {}
+    tree = copy.deepcopy(dict(base or {}))
+    tree = merged(tree, read_yaml(file)) if file is not None else tree
     for dotted, value in (flags or {}).items():
         if value is not None:
             put(tree, dotted.split("."), value)
     for text in settings:
         path, value = parse_setting(text)
         put(tree, path, value)
+    _anchor(tree)
     name = preset or tree.get("preset")
     if name is not None:
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}{suggestion(str(name), PRESETS)}")
         tree = merged(PRESETS[name], tree) | {"preset": name}
-    return check(tree, where=str(file) if file else None)
+    return check(tree)
+
+
+def _anchor(tree: Mapping[str, Any]) -> None:
+    """Make the path of the data absolute in place, so that a run can be continued from anywhere."""
+    data = tree.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("source"), str):
+        return
+    source = data["source"]
+    if source not in EMBEDDED and ":" not in source and Path(source).exists():
+        data["source"] = str(Path(source).resolve())
 
 
 def check(tree: Mapping[str, Any], *, where: str | None = None) -> Config:

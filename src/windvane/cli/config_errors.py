@@ -26,8 +26,8 @@ def _sentence(path: str, owner: type[BaseModel] | None, item: dict[str, Any]) ->
         valid = list(owner.model_fields) if owner else []
         return f"unknown setting {path}{suggestion(path.rpartition('.')[2], valid)}"
     if kind in ("model_type", "model_attributes_type"):
-        valid = ", ".join(owner.model_fields) if owner else "names"
-        return f"{path} is a section with names ({valid}), got {given!r}"
+        names = ", ".join(owner.model_fields) if owner else ""
+        return f"{path} is a section with the names {names}; got {given!r}"
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "missing":
         return f"{path} is missing, got {given!r}"

@@ -15,7 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "checkpoint_every": 500,
         },
         "sample": {"steps": 40},
-        "annotate": {"features": "pca:20", "k": 30},
+        "annotate": {"features": "pca", "k": 30},
     },
     "small32": {
         "data": {"size": 32},
@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "checkpoint_every": 250,
         },
         "sample": {"steps": 40},
-        "annotate": {"features": "pca:64", "k": 30},
+        "annotate": {"features": "selfsup", "k": 30},
     },
     "cifar": {
         "data": {"size": 32, "channels": 3},
@@ -41,7 +41,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "prediction": "eps",
             "dropout": 0.1,
         },
-        "process": {"type": "vp-linear"},
+        "process": {"type": "vp_linear"},
         "train": {
             "steps": 200_000,
             "batch_size": 128,
@@ -54,6 +54,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "checkpoint_every": 2_000,
         },
         "sample": {"steps": 250, "weight": 2.0},
-        "annotate": {"features": "selfsup", "k": 100},
+        "annotate": {"features": "selfsup:4000", "k": 100},
     },
 }

@@ -10,3 +10,9 @@ def suggestion(given: str, valid: Iterable[str]) -> str:
     near = get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     return f"{hint} valid: {', '.join(names)}"
+
+
+def listed(items: list[str], most: int = 3) -> str:
+    """The first `most` items, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

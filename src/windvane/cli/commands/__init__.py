@@ -1,7 +1,10 @@
 """The commands, one file each, in the order in which a user needs them."""
 
+from windvane.cli.commands.annotate import annotate
 from windvane.cli.commands.demo import demo
 from windvane.cli.commands.doctor import doctor
 from windvane.cli.commands.papers import papers
+from windvane.cli.commands.sample import sample
+from windvane.cli.commands.train import train
 
-COMMANDS = (demo, papers, doctor)
+COMMANDS = (demo, annotate, train, sample, papers, doctor)

@@ -1,5 +1,7 @@
 """Section `data`: which images, at what size, and which of them are kept out of training."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from windvane.cli.sections.base import Section
@@ -11,16 +13,17 @@ class DataSection(Section):
     source: str | None = Field(
         default=None, description="digits, a folder, a .parquet, .npy or .npz file, or hub:NAME"
     )
+    split: str | None = Field(default=None, description="which split of a hub data set")
     size: int | None = Field(
-        default=None, ge=4, le=4096, description="side in pixels; default: as the data has it"
+        default=None, ge=2, le=8192, description="side in pixels; default: as the data has it"
     )
-    channels: int | None = Field(
+    channels: Literal[1, 3] | None = Field(
         default=None, description="1 for grey, 3 for colour; default: as the data has it"
     )
-    split: str | None = Field(default=None, description="which split of a hub data set")
-    limit: int | None = Field(default=None, ge=1, description="use at most so many images, drawn by the seed")
+    limit: int | None = Field(default=None, ge=2, description="use at most so many images, drawn by the seed")
     holdout: float = Field(
-        default=0.1, ge=0.0, lt=1.0, description="share kept out of training, for evaluation"
+        default=0.1, ge=0.0, lt=1.0, description="share kept out of training, to measure on"
     )
-    seed: int = Field(default=0, ge=0, description="seed of the split into training and held-out images")
-    strict: bool = Field(default=False, description="refuse the data when an image cannot be read")
+    seed: int = Field(default=0, ge=0, description="seed of the choice of held-out images")
+    strict: bool = Field(default=False, description="refuse data with an image that cannot be read")
+    cache: bool = Field(default=True, description="keep decoded pictures in the cache folder")

@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from windvane.cli.sections.base import Section
 
-
 Level = Annotated[float, Field(allow_inf_nan=True)]
 
 

@@ -10,21 +10,28 @@ from windvane.cli.sections.base import Section
 class TrainSection(Section):
     """Optimisation, checkpoints and what is logged."""
 
+    condition: Literal["clusters", "labels", "none"] = Field(
+        default="none", description="what the model is conditioned on; labels are the control"
+    )
+    annotation: str | None = Field(default=None, description="folder of an annotation to use for clusters")
     steps: int = Field(default=20_000, ge=1, description="optimiser steps")
     batch_size: int = Field(default=64, ge=1, description="images per step, over all processes")
-    accumulate: int = Field(default=1, ge=1, description="gradient accumulation")
+    accumulate: int = Field(default=1, ge=1, description="parts of a process's share of the batch")
     learning_rate: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    warmup: int = Field(default=500, ge=0, description="steps of linear learning-rate warm-up")
-    clip: float | None = Field(default=1.0, gt=0, description="largest gradient norm")
+    warmup: int = Field(default=500, ge=0, description="steps over which the learning rate rises")
+    clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
-    dropout: float = Field(
-        default=0.1, ge=0, le=1, description="probability of dropping the condition of an image"
+    dropout: float = Field(default=0.1, ge=0, le=1, description="share of images that lose their condition")
+    loss_weight: Literal["auto", "x0", "eps", "v", "flow", "min-snr", "edm", "sigmoid"] = Field(
+        default="auto", description="weight of the loss over noise levels; auto: what the network predicts"
     )
-    loss_weight: str = Field(default="min-snr", description="weight of the loss over noise levels")
+    times: Literal["auto", "uniform", "stratified", "log-normal", "logit-normal"] = Field(
+        default="auto", description="law of the training times; auto: the process's usual one"
+    )
     precision: Literal["no", "bf16"] = Field(default="no", description="bf16 runs the network in bfloat16")
     flip: bool = Field(default=False, description="random horizontal flips")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="seed of weights, order, noise and times")
     log_every: int = Field(default=50, ge=1)
     sample_every: int = Field(default=2_000, ge=0, description="steps between sample grids, 0 for none")
     checkpoint_every: int = Field(default=1_000, ge=1)

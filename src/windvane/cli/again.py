@@ -1,0 +1,75 @@
+"""Making one picture again from the settings inside it, and comparing the two pixel by pixel."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from windvane.cli.errors import say
+from windvane.cli.models import check_model_path, open_model
+from windvane.cli.processes import processes
+from windvane.cli.recipe import Recipe, section_of
+from windvane.cli.sampling import machine, sample_rows
+from windvane.pictures import read_pixels, read_settings, save_png, to_picture
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a picture made again differs from the first: pixels that differ, and by how many levels at most."""
+
+    path: Path
+    pixels: int
+    levels: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether the two are the same picture."""
+        return self.pixels == 0
+
+
+def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Comparison:
+    """Write the picture `image` anew into the folder `out`.
+
+    A sample does not depend on its batch, but a last bit of a convolution may. So the picture is made alone
+    first, and where a pixel differs once more in a batch of the first one's size.
+
+    Args:
+        model: where the model is now; default the place recorded in the picture.
+        force: go on although the model's weights are no longer those that made the picture.
+    """
+    settings = read_settings(image)
+    section = section_of(settings)
+    place = model or Path(settings["model"])
+    if model is None and not place.exists():
+        raise ValueError(f"the model of {image} was at {place}, where nothing is now; give its folder as RUN")
+    check_model_path(place)
+    target = out / image.name
+    if target.exists() and target.samefile(image):
+        raise ValueError(f"--out {out} would overwrite {image} itself; choose another folder")
+    opened = open_model(place, weights=section.weights, device=processes().device)
+    if opened.sha256 != settings["weights_sha256"]:
+        changed = (
+            f"the {section.weights} weights of {place} are not those that made {image}: sha256 "
+            f"{opened.sha256[:12]} now, {settings['weights_sha256'][:12]} then (step {settings.get('step')})"
+        )
+        if not force:
+            raise ValueError(f"{changed}; --force makes the picture of the new weights")
+        say(changed)
+    recipe = Recipe(opened.folder, opened.sha256, opened.step, section)
+    seed, condition = int(settings["seed"]), settings.get("condition")
+    first = read_pixels(image)
+
+    def levels(rows: int, row: int) -> Any:
+        return sample_rows(opened.denoiser, recipe, seed=seed, condition=condition, rows=rows)[row]
+
+    made, shape = levels(1, 0), {"rows": 1, "row": 0}
+    then = settings.get("batch", shape)
+    if (made != first).any() and then != shape and not force:
+        made, shape = levels(then["rows"], then["row"]), then
+    device = next(opened.denoiser.parameters()).device.type
+    save_png(
+        to_picture(made), target, {**recipe.of(seed, condition), "batch": shape, "machine": machine(device)}
+    )
+    if made.shape != first.shape:
+        return Comparison(target, made[0].size, 255)
+    gap = abs(made.astype(int) - first.astype(int))
+    return Comparison(target, int((gap.max(axis=0) > 0).sum()), int(gap.max()))

@@ -1,0 +1,119 @@
+"""Annotating the training images of a run, and saying what came out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.models import check_model_path
+from windvane.cli.opening import usable_cache
+from windvane.cli.sections import AnnotateSection
+
+if TYPE_CHECKING:
+    from windvane.annotate import Annotation
+    from windvane.annotate.features import FeatureExtractor
+    from windvane.data import ImageData
+
+_CANDIDATES = (5, 10, 20, 30, 50, 100, 200, 400, 1000, 2000)
+_DENOISER = "denoiser:"
+_KINDS = ("selfsup", "pca", "pixels", "denoiser", "hub")
+#: Beside what the library saves in the folder of an annotation.
+REPORT = "report.json"
+
+
+def check_features(text: str) -> None:
+    """Refuse features of an unknown kind, and a denoiser that is not there, before anything is loaded."""
+    kind, _, rest = text.partition(":")
+    if kind not in _KINDS or (kind in ("denoiser", "hub") and not rest):
+        raise ValueError(
+            f"unknown features {text!r}; known: selfsup[:STEPS], pca[:COMPONENTS], pixels, denoiser:RUN, "
+            "hub:NAME"
+        )
+    if kind == "denoiser":
+        check_model_path(Path(rest))
+
+
+def features_of(text: str, *, seed: int, flip: bool, device: str) -> "str | FeatureExtractor":
+    """The features a text names; those of a denoiser as an object, the rest by the library's own names."""
+    if not text.startswith(_DENOISER):
+        return text
+    from windvane.annotate import DenoiserFeatures
+    from windvane.cli.models import open_model
+
+    model = open_model(Path(text.removeprefix(_DENOISER)), weights="ema", device=device)
+    return DenoiserFeatures(model.denoiser, seed=seed)
+
+
+def make_annotation(
+    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
+) -> "tuple[Annotation, dict[str, Any]]":
+    """The annotation of the images, and what there is to say about it."""
+    from windvane.annotate import annotate, choose_k, extract, stability
+
+    cache = usable_cache("annotate")
+    flip = flip or section.flip
+    features = features_of(section.features, seed=section.seed, flip=flip, device=device)
+    candidates = [k for k in _CANDIDATES if k * 10 <= len(data)] or [1]
+
+    def fitted(features: "str | FeatureExtractor", k: int) -> "Annotation":
+        return annotate(
+            data,
+            features=features,
+            k=k,
+            seed=section.seed,
+            flip=flip,
+            cache=cache,
+            batch_size=section.batch_size,
+            device=device,
+            progress=progress,
+        )
+
+    made = fitted(features, candidates[0] if section.k == "auto" else int(section.k))
+    if made.extractor is None:
+        raise ValueError(f"the features {section.features} are gone; clear the cache folder {cache}")
+    values = extract(
+        made.extractor,
+        data,
+        batch_size=section.batch_size,
+        flip=flip,
+        cache=cache,
+        device=device,
+        progress=progress,
+    )
+    choice = None
+    if section.k == "auto":
+        choice = choose_k(values, candidates, progress=progress)
+        made = fitted(made.extractor, choice.recommended)
+    told = made.report(data.labels)
+    if choice is not None:
+        told["choice"] = choice.to_dict()
+    if section.stability > 1:
+        told["stability"] = stability(values, made.k, seeds=range(section.stability), progress=progress)
+    return made, told
+
+
+def lines(told: dict[str, Any]) -> list[str]:
+    """What a user wants to know about an annotation, in a few lines."""
+    sizes = told["balance"]
+    text = [
+        f"{told['k']} clusters of {told['n']} images by {told['extractor']}",
+        f"images a cluster: {sizes['smallest']} to {sizes['largest']}, median {sizes['median']:g}; "
+        f"evenness {sizes['entropy']:.2f} of 1",
+    ]
+    if sizes["small"]:
+        text.append(
+            f"{sizes['small']} clusters have fewer than 20 images: their samples may come close to copies"
+        )
+    if "stability" in told:
+        found = told["stability"]
+        text.append(
+            f"stability over {len(found['seeds'])} seeds: mutual information {found['ami']:.2f} "
+            f"(lowest {found['ami_lowest']:.2f}; 1 is the same clusters, 0 chance)"
+        )
+    if "choice" in told:
+        text.append(told["choice"]["reasoning"])
+    if "agreement" in told:
+        found = told["agreement"]
+        text.append(
+            f"agreement with the labels, which were not used: NMI {found['nmi']:.2f}, "
+            f"purity {found['purity']:.2f}"
+        )
+    return text

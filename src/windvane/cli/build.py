@@ -1,0 +1,98 @@
+"""From the sections of the configuration to the library's objects, by plain arguments."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.sections import ModelSection, ProcessSection, SampleSection, TrainSection
+
+if TYPE_CHECKING:
+    from windvane.denoiser import Denoiser, NetworkDenoiser
+    from windvane.samplers import Sampler
+    from windvane.training.objective import Objective
+    from windvane.training.times import TimeSampler
+
+
+def build_denoiser(
+    model: ModelSection, process: ProcessSection, *, shape: Sequence[int], vector: int | None, seed: int
+) -> "NetworkDenoiser":
+    """A denoiser with fresh weights drawn from `seed`; the global random numbers are left as they were."""
+    from windvane.denoiser import NetworkDenoiser
+    from windvane.process import process_from_config
+    from windvane.randomness import scoped_seed
+
+    noise = process_from_config({"type": process.type, **process.parameters()})
+    with scoped_seed(seed):
+        network = _network(model, shape=shape, vector=vector)
+    return NetworkDenoiser(network, noise, parametrisation=model.prediction, shape=shape)
+
+
+def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None) -> Any:
+    from windvane.networks import ConditionedDiT, ConditionedUNet, ResidualMLP
+
+    kinds: dict[str, tuple[Any, dict[str, str]]] = {
+        "unet": (
+            ConditionedUNet.build,
+            {"channels": "channels", "layers": "layers_per_block", "attention": "attention"},
+        ),
+        "dit": (
+            ConditionedDiT.build,
+            {"width": "width", "depth": "depth", "heads": "heads", "patch": "patch"},
+        ),
+        "mlp": (ResidualMLP.build, {"width": "width", "depth": "blocks"}),
+    }
+    make, names = kinds[model.type]
+    given = model.model_dump(exclude={"type", "prediction", "dropout"}, exclude_none=True)
+    foreign = sorted(set(given) - set(names))
+    if foreign:
+        raise ValueError(
+            f"model.{foreign[0]} is no setting of the network type {model.type}; its settings: "
+            f"{', '.join(names)}"
+        )
+    arguments = {names[name]: value for name, value in given.items()}
+    if model.type != "mlp":
+        arguments["dropout"] = model.dropout
+    elif model.dropout:
+        raise ValueError("model.dropout is no setting of the network type mlp")
+    return make(shape=shape, vector=vector, **arguments)
+
+
+def build_objective(train: TrainSection) -> "Objective | None":
+    """The loss, or None for the one that suits what the network predicts."""
+    from windvane.training.objective import Denoising
+
+    return None if train.loss_weight == "auto" else Denoising(train.loss_weight)
+
+
+def build_times(train: TrainSection, denoiser: "Denoiser") -> "TimeSampler | None":
+    """The law of the training times, or None for the process's usual one."""
+    from windvane.training.times import times_named
+
+    return None if train.times == "auto" else times_named(train.times, denoiser.process)
+
+
+def build_sampler(section: SampleSection) -> "Sampler":
+    """The solver by name."""
+    from windvane.samplers import DDIM, DDPM, DPMSolverPP, Euler, Heun, UniPC
+
+    if section.eta and section.sampler != "ddim":
+        raise ValueError(f"sample.eta belongs to the sampler ddim, not to {section.sampler}")
+    made: dict[str, Sampler] = {
+        "ddpm": DDPM(),
+        "ddim": DDIM(eta=section.eta),
+        "euler": Euler(),
+        "heun": Heun(),
+        "dpm++2m": DPMSolverPP(order=2),
+        "dpm++3m": DPMSolverPP(order=3),
+        "unipc2": UniPC(order=2),
+        "unipc3": UniPC(order=3),
+    }
+    return made[section.sampler]
+
+
+def build_guided(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":
+    """The denoiser under classifier-free guidance, with the section's weight and interval."""
+    from windvane.guidance import ClassifierFree, constant, interval
+
+    if section.interval is None:
+        return ClassifierFree(denoiser, constant(section.weight))
+    return ClassifierFree(denoiser, interval(section.weight, *section.interval))

@@ -1,0 +1,151 @@
+"""`windvane sample`: pictures from a trained model, or one picture again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from windvane.cli.config import make_config
+from windvane.cli.errors import say
+from windvane.cli.models import check_model_path, run_config
+from windvane.cli.options import ConfigFile, Settings
+from windvane.cli.sections import SampleSection
+
+
+def sample(
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a run, or of a model.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="How many pictures.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of the first; the next has seed + 1.")
+    ] = None,
+    cluster: Annotated[int | None, typer.Option("--cluster", help="This cluster (or label) for all.")] = None,
+    condition: Annotated[
+        str | None, typer.Option("--condition", help="Draw clusters: empirical, uniform, or none.")
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", metavar="LOW,HIGH", help="Guide at these noise levels only.")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option("--sampler", help="ddpm ddim euler heun dpm++2m dpm++3m unipc2 unipc3"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="ema or raw.")] = None,
+    array: Annotated[bool, typer.Option("--npz", help="Also write all pictures as one samples.npz.")] = False,
+    again: Annotated[
+        Path | None, typer.Option("--again", metavar="IMAGE", help="Make this picture once more.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --again: although the model has changed.")
+    ] = False,
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Make pictures with a trained model; each carries its settings and its own seed.
+
+    Pictures that are there already are kept, so the same command finishes what was interrupted. The same
+    seeds give the same pictures at any batch size and, under accelerate launch, on any number of processes.
+    """
+    flags = {
+        "n": n,
+        "seed": seed,
+        "cluster": cluster,
+        "condition": condition,
+        "weight": weight,
+        "interval": parse_interval(interval),
+        "sampler": sampler,
+        "steps": steps,
+        "grid": grid,
+        "batch_size": batch_size,
+        "weights": weights,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    if again is not None:
+        if given or config or settings:
+            raise ValueError(
+                "--again takes every setting from the picture; give it alone, with RUN and --out"
+            )
+        _again(again, run, out, force)
+        return
+    if force:
+        raise ValueError("--force belongs to --again")
+    if run is None:
+        raise ValueError("which model? windvane sample RUN --out DIR, or windvane sample --again IMAGE")
+    if out is None:
+        raise ValueError("where to? windvane sample RUN --out DIR")
+    if out.is_file():
+        raise ValueError(f"--out is a folder, {out} is a file")
+    check_model_path(run)
+    made = make_config(
+        base=run_config(run),
+        file=config,
+        flags={f"sample.{name}": value for name, value in given.items()},
+        settings=settings or (),
+    )
+    weight_given = weight is not None or any(text.startswith("sample.weight=") for text in settings or ())
+    _sample(run, out, made.sample, array=array, weight_given=weight_given)
+
+
+def _sample(run: Path, out: Path, section: SampleSection, *, array: bool, weight_given: bool) -> None:
+    from windvane.cli.conditions import draw, settled
+    from windvane.cli.models import open_model
+    from windvane.cli.processes import processes
+    from windvane.cli.recipe import Recipe
+    from windvane.cli.sampling import GRID, write_samples
+
+    group = processes()
+    if group.count > 1 and group.first:
+        say(f"{group.count} processes share the pictures")
+    model = open_model(run, weights=section.weights, device=group.device)
+    section = settled(section, model.asked, weight_given=weight_given)
+    seeds = list(range(section.seed, section.seed + section.n))
+    index = write_samples(
+        model.denoiser,
+        Recipe(model.folder, model.sha256, model.step, section),
+        out=out,
+        seeds=seeds,
+        ids=draw(section, model.asked, seeds),
+        group=group,
+        array=array,
+        progress=group.first,
+    )
+    if group.first:
+        pictures = index["pictures"]
+        cost = max(picture["evaluations"] or 0 for picture in pictures)
+        print(
+            f"{len(pictures)} pictures in {out}, {index['made']} of them made now, {cost:g} network "
+            f"evaluations each; overview: {out / GRID}"
+        )
+
+
+def _again(image: Path, run: Path | None, out: Path | None, force: bool) -> None:
+    if not image.is_file():
+        raise ValueError(f"picture not found: {image}")
+    from windvane.cli.again import make_again
+
+    found = make_again(image, out=out or image.parent / "again", model=run, force=force)
+    if found.equal:
+        print(f"{found.path}: equal to {image}, pixel by pixel")
+        return
+    print(f"{found.path}: {found.pixels} pixels differ from {image}, by at most {found.levels} of 255 levels")
+    if not force:
+        raise typer.Exit(1)
+
+
+def parse_interval(text: str | None) -> list[float] | None:
+    """`0.3,5` -> [0.3, 5.0]; `inf` is allowed as the upper end."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--interval needs two noise levels LOW,HIGH such as 0.3,5, got {text!r}") from None
+    return [low, high]

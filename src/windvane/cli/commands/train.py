@@ -1,0 +1,117 @@
+"""`windvane train`: a diffusion model on a user's own images, with self-labels, labels or no condition."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from windvane.cli.config import Config, make_config, read_yaml
+from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Strict
+
+
+def train(
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.")] = None,
+    annotation: Annotated[
+        Path | None, typer.Option("--annotation", help="Self-labels made by windvane annotate.")
+    ] = None,
+    annotate: Annotated[
+        str | None, typer.Option("--annotate", metavar="K", help="Make K self-labels first (or auto).")
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Condition on the data's own labels: the control.")
+    ] = False,
+    features: Annotated[str | None, typer.Option("--features", help="For --annotate; see annotate.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="no or bf16.")] = None,
+    size: Size = None,
+    strict: Strict = None,
+    config: ConfigFile = None,
+    preset: Preset = None,
+    settings: Settings = None,
+) -> None:
+    """Train a model; stop it at any time, --resume continues exactly where it was.
+
+    Runs on several processes or GPUs under accelerate launch, with the same result.
+    """
+    from windvane.cli.annotating import check_features
+    from windvane.cli.opening import check_source
+    from windvane.cli.resuming import check_run_folder, check_same_run
+
+    if out is None:
+        raise ValueError("where to? windvane train DATA --out RUN")
+    chosen = [
+        flag
+        for flag, given in (("--annotation", annotation), ("--annotate", annotate), ("--labels", labels))
+        if given
+    ]
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} exclude each other: a model has one condition")
+    if annotation is not None and not (annotation / "annotation.json").is_file():
+        raise ValueError(f"{annotation} is no annotation; make one with windvane annotate DATA --out DIR")
+    base = check_run_folder(out, resume=resume)
+    if not base and annotation is not None:
+        base = annotated_with(annotation)
+    made = make_config(
+        base=base,
+        file=config,
+        preset=preset,
+        flags={
+            "data.source": data,
+            "data.size": size,
+            "data.strict": strict,
+            "annotate.k": annotate,
+            "annotate.features": features,
+            "train.condition": "labels" if labels else "clusters" if annotation or annotate else None,
+            "train.annotation": str(annotation.resolve()) if annotation else None,
+            "train.steps": steps,
+            "train.batch_size": batch_size,
+            "train.learning_rate": lr,
+            "train.seed": seed,
+            "train.precision": precision,
+        },
+        settings=settings or (),
+    )
+    check_source(made.data)
+    check_features(made.annotate.features)
+    if resume:
+        check_same_run(out, made)
+    _train(made, out)
+
+
+def annotated_with(annotation: Path) -> dict[str, Any]:
+    """The data and the features of an annotation, so that training sees the same images."""
+    file = annotation / "config.yaml"
+    settings = read_yaml(file) if file.is_file() else {}
+    return {name: settings[name] for name in ("data", "annotate") if name in settings}
+
+
+def _train(config: Config, out: Path) -> None:
+    from windvane.cli.errors import say
+    from windvane.cli.opening import open_parts
+    from windvane.cli.processes import processes
+    from windvane.cli.training import condition_of, train_run
+    from windvane.runs import Run
+
+    group = processes()
+    if group.first and group.count > 1:
+        say(f"{group.count} processes train together")
+    parts = open_parts(config.data, quiet=not group.first)
+    run = Run(out)
+    condition = condition_of(config, parts.train, run, group)
+    if group.first and condition is None:
+        say("no condition: this trains an unconditional model; --annotate 30 would give it self-labels")
+    summary = train_run(config, parts, run, condition, group)
+    if group.first:
+        _tell(summary, out)
+
+
+def _tell(summary: dict[str, Any], out: Path) -> None:
+    print(
+        f"{summary['steps']} steps done, loss {summary['loss']:.4g}; model in {out / 'model'}\n"
+        f"next: windvane sample {out} --out SAMPLES   windvane evaluate {out}   windvane report {out}"
+    )

@@ -1,0 +1,76 @@
+"""What a trained model may be asked for: how many ids it knows, how often each occurred, their names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from windvane.cli.sections import SampleSection
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kind = Literal["clusters", "labels"]
+#: The key under which a model folder's `extra` keeps this.
+KEY = "condition"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The ids of a model: `count` of them, with training images per id and names where they are known."""
+
+    count: int
+    kind: Kind = "clusters"
+    sizes: Sequence[int] | None = None
+    names: Sequence[str] | None = None
+
+    def to_extra(self) -> dict[str, Any]:
+        """As JSON values, for the model folder."""
+        sizes = None if self.sizes is None else [int(size) for size in self.sizes]
+        return {KEY: {"kind": self.kind, "count": self.count, "sizes": sizes, "names": self.names}}
+
+
+def asked_of(description: Mapping[str, Any]) -> Asked | None:
+    """What the description of a model folder says, or None for an unconditional model."""
+    count = description["network"]["config"].get("vector")
+    if count is None:
+        return None
+    known = description.get("extra", {}).get(KEY) or {}
+    return Asked(count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"))
+
+
+def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) -> SampleSection:
+    """The section with a weight that has an effect; a weight given in vain is refused.
+
+    Without a condition there is nothing to contrast: the weight is then 0, the unconditional model.
+    """
+    if asked is None and section.cluster is not None:
+        raise ValueError("--cluster: this model was trained without a condition, it has no clusters")
+    if section.cluster is not None and asked is not None and section.cluster >= asked.count:
+        raise ValueError(f"--cluster {section.cluster}: the model has {asked.count}, 0 to {asked.count - 1}")
+    if asked is not None and (section.cluster is not None or section.condition != "none"):
+        return section
+    if weight_given and section.weight != 0:
+        why = "the model was trained without a condition" if asked is None else "--condition none was given"
+        raise ValueError(f"--weight {section.weight:g} would guide nothing: {why}")
+    return section.model_copy(update={"weight": 0.0, "interval": None, "condition": "none"})
+
+
+def draw(section: SampleSection, asked: Asked | None, seeds: Sequence[int]) -> "Tensor | None":
+    """The ids of the seeds, int64 (n,): each depends on its own seed alone. None: no condition."""
+    if asked is None or (section.condition == "none" and section.cluster is None):
+        return None
+    import torch
+
+    from windvane.annotate.draws import draw_ids
+
+    if section.cluster is not None:
+        return torch.full((len(seeds),), section.cluster, dtype=torch.int64)
+    if asked.sizes is None:
+        if section.condition == "empirical":
+            raise ValueError(
+                "the model folder does not say how often each id occurred in training; "
+                "use --condition uniform, or --cluster"
+            )
+        return draw_ids(torch.ones(asked.count), list(seeds), "uniform")
+    source: Literal["empirical", "uniform"] = "uniform" if section.condition == "uniform" else "empirical"
+    return draw_ids(torch.tensor(asked.sizes), list(seeds), source)

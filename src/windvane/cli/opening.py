@@ -1,0 +1,102 @@
+"""Opening the data of a section, and saying what was found."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from windvane.cli.checks import cache_folder
+from windvane.cli.config import EMBEDDED
+from windvane.cli.errors import say
+from windvane.cli.sections import DataSection
+
+if TYPE_CHECKING:
+    from windvane.data import ImageData, Scan
+
+_PREFIXES = ("hub:", "natural:")
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images of a run: those it trains on, and those it does not (None if none are held out)."""
+
+    train: "ImageData"
+    held_out: "ImageData | None"
+
+
+def check_source(section: DataSection, *, wanted: str = "data") -> str:
+    """The source, if one is given and, where it is a path, exists; costs nothing."""
+    source = section.source
+    if not source:
+        raise ValueError(
+            f"no {wanted} given: name a folder of images, a .parquet, .npy or .npz file, or digits"
+        )
+    named = source in EMBEDDED or source.startswith(_PREFIXES)
+    if not named and not any(mark in source for mark in "*?[") and not Path(source).exists():
+        raise ValueError(
+            f"there is no {source!r}; give digits, a folder, a .parquet, .npy or .npz file, or hub:NAME"
+        )
+    return source
+
+
+def open_images(section: DataSection, *, quiet: bool = False) -> "ImageData":
+    """All images of the section; files that cannot be read are named on standard error."""
+    from windvane.data import open_data
+
+    source = check_source(section)
+    spec = f"{source}:{section.split}" if section.split else source
+    try:
+        data = open_data(
+            spec,
+            size=section.size,
+            channels=section.channels,
+            cache=usable_cache("images") if section.cache else None,
+            strict=section.strict,
+            progress=not quiet,
+        )
+    except ValueError as error:  # the library speaks of arguments, a user of this room of flags
+        raise ValueError(
+            str(error).replace("give size=", "give --size N").replace("strict=True", "--strict")
+        ) from None
+    if not quiet:
+        report_scan(data.scan)
+    if section.limit is not None and section.limit < len(data):
+        data = data.split((section.limit / len(data),), section.seed)[0]
+    if len(data.shape) != 3:
+        raise ValueError(f"{source!r} holds vectors of shape {data.shape}; the command line works on images")
+    return data
+
+
+def open_parts(section: DataSection, *, quiet: bool = False) -> Parts:
+    """The images to train on and the ones held out, the same for the same section on every machine."""
+    from windvane.data import train_and_held_out
+
+    data = open_images(section, quiet=quiet)
+    if section.holdout == 0:
+        return Parts(data, None)
+    return Parts(*train_and_held_out(data, section.holdout, section.seed))
+
+
+def report_scan(scan: "Scan | None") -> None:
+    """Name what could not be read; say nothing when all is well."""
+    if scan is None or not scan.unreadable:
+        return
+    total = len(scan.readable) + len(scan.unreadable)
+    say(f"{len(scan.unreadable)} of {total} images cannot be read and are left out:")
+    for name, reason in scan.unreadable[:_MOST_NAMED]:
+        say(f"  {name}: {reason}")
+    if len(scan.unreadable) > _MOST_NAMED:
+        say(f"  and {len(scan.unreadable) - _MOST_NAMED} more; scan.json in the output folder has them all")
+
+
+def usable_cache(name: str) -> Path | None:
+    """The cache folder for `name`, or None where it cannot be written: a cache is never a reason to stop."""
+    folder = cache_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError:
+        return None
+    return folder

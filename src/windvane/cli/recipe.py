@@ -1,0 +1,100 @@
+"""What makes a picture: every setting, in the form in which it is written into the picture itself."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from windvane._version import __version__
+from windvane.cli.config import check
+from windvane.cli.sections import SampleSection
+
+FORMAT = 1
+#: The settings of the sampler, as opposed to which and how many pictures are asked for.
+SAMPLER_SETTINGS = ("sampler", "eta", "steps", "grid", "weight", "interval", "clip", "weights")
+#: What may differ between two makings of the same picture.
+CIRCUMSTANCES = ("windvane", "model", "batch", "machine", "evaluations", "step")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that all pictures of one command share, and the model they come from."""
+
+    model: Path
+    weights_sha256: str
+    step: int
+    section: SampleSection
+
+    def settings(self) -> dict[str, Any]:
+        """The shared settings as JSON values."""
+        return {
+            "format": FORMAT,
+            "windvane": __version__,
+            "model": str(self.model.resolve()),
+            "weights_sha256": self.weights_sha256,
+            "step": self.step,
+            **sampler_settings(self.section),
+        }
+
+    def of(self, seed: int, condition: int | None) -> dict[str, Any]:
+        """The settings of one picture."""
+        return {**self.settings(), "seed": seed, "condition": condition}
+
+
+def sampler_settings(section: SampleSection) -> dict[str, Any]:
+    """What of a section shapes a picture, as JSON values; an interval without end has None there."""
+    found = section.model_dump(mode="json", include=set(SAMPLER_SETTINGS))
+    if section.interval is not None:
+        found["interval"] = [level if math.isfinite(level) else None for level in section.interval]
+    return found
+
+
+def section_of(settings: Mapping[str, Any]) -> SampleSection:
+    """The section that `sampler_settings` was made from; ValueError for settings of another making."""
+    missing = [
+        name for name in (*SAMPLER_SETTINGS, "seed", "weights_sha256", "model") if name not in settings
+    ]
+    if missing:
+        raise ValueError(
+            f"the settings inside the picture lack {', '.join(missing)}; it is not a single sample"
+        )
+    if settings.get("format") != FORMAT:
+        raise ValueError(
+            f"the settings inside the picture have format {settings.get('format')}, not {FORMAT}"
+        )
+    values = {name: settings[name] for name in SAMPLER_SETTINGS}
+    if values["interval"] is not None:
+        values["interval"] = [math.inf if level is None else level for level in values["interval"]]
+    return check({"sample": values}, where="the picture's settings").sample
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """`name: first, not second` for every setting in which two pictures differ, circumstances left out."""
+    names = [name for name in {**one, **other} if name not in CIRCUMSTANCES]
+    return [
+        f"{name} {_short(one.get(name))} there, {_short(other.get(name))} asked for"
+        for name in names
+        if one.get(name) != other.get(name)
+    ]
+
+
+def weights_hash(model: Path, weights: str) -> str:
+    """SHA-256 over a model folder's weights and over the settings that say how they are used."""
+    digest = hashlib.sha256()
+    description = json.loads((model / "windvane.json").read_text(encoding="utf-8"))
+    used = ("process", "parametrisation", "time", "sigma_data", "shape", "network")
+    digest.update(json.dumps({name: description.get(name) for name in used}, sort_keys=True).encode())
+    for file in sorted((model / weights).rglob("*")):
+        if file.is_file():
+            digest.update(f"\n{file.relative_to(model / weights).as_posix()}\n".encode())
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 24 else text[:20] + "…"

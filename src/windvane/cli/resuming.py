@@ -1,0 +1,56 @@
+"""May a training be started, or continued, in this folder?"""
+
+from pathlib import Path
+from typing import Any
+
+from windvane.cli.config import Config, check, read_yaml
+from windvane.cli.suggest import listed
+
+#: Settings that may change when a run continues: they do not shape what was done so far.
+_FREE = {"steps", "log_every", "sample_every", "checkpoint_every", "trackers", "annotation"}
+
+
+def check_run_folder(out: Path, *, resume: bool) -> dict[str, Any]:
+    """The settings to continue with, {} for a new run.
+
+    Raises:
+        ValueError: a file in the place of the folder, a run that would be overwritten, nothing to resume.
+    """
+    if out.is_file():
+        raise ValueError(f"--out is a folder, {out} is a file")
+    started = (out / "state" / "LATEST").exists()
+    config = out / "config.yaml"
+    if started and not resume:
+        raise ValueError(f"{out} holds a run already; --resume continues it, another --out starts a new one")
+    if not resume:
+        return {}
+    if not config.is_file():
+        raise ValueError(f"there is no run to resume in {out}: it has no config.yaml")
+    return read_yaml(config)
+
+
+def check_same_run(out: Path, config: Config) -> None:
+    """Refuse settings that would make the rest of the run another one than its beginning."""
+    before = _flat(check(read_yaml(out / "config.yaml")).model_dump(mode="json"))
+    now = _flat(config.model_dump(mode="json"))
+    changed = [
+        f"{name} ({before.get(name)!r} so far, {now[name]!r} now)"
+        for name in now
+        if before.get(name) != now[name] and _matters(name)
+    ]
+    if changed:
+        raise ValueError(f"a resumed run keeps its settings; changed: {listed(changed)}; use another --out")
+
+
+def _matters(name: str) -> bool:
+    section, _, setting = name.partition(".")
+    if section in ("data", "model", "process", "annotate"):
+        return setting not in ("strict", "cache")
+    return section == "train" and setting not in _FREE
+
+
+def _flat(tree: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return flat

@@ -1,0 +1,215 @@
+"""Writing samples into a folder, one picture at a time, so that nothing is lost and nothing is done twice."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.build import build_guided, build_sampler
+from windvane.cli.errors import Interrupted
+from windvane.cli.processes import Processes
+from windvane.cli.recipe import Recipe, differences
+from windvane.files import atomic_write_json
+from windvane.pictures import image_grid, read_pixels, read_settings, save_png, to_picture, to_uint8
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from windvane.denoiser import Denoiser
+
+GRID = "grid.png"
+INDEX = "samples.json"
+ARRAY = "samples.npz"
+_MOST_IN_GRID = 100
+
+
+def file_of(seed: int) -> str:
+    """The name of the picture of a seed."""
+    return f"{seed:08d}.png"
+
+
+def missing_seeds(out: Path, recipe: Recipe, seeds: Sequence[int], ids: "Tensor | None") -> list[int]:
+    """Positions of the seeds whose pictures are not in `out` yet.
+
+    Raises:
+        ValueError: a picture of the same name was made with other settings.
+    """
+    todo = []
+    for position, seed in enumerate(seeds):
+        path = out / file_of(seed)
+        if not path.exists():
+            todo.append(position)
+            continue
+        wanted = recipe.of(seed, None if ids is None else int(ids[position]))
+        different = differences(read_settings(path), wanted)
+        if different:
+            raise ValueError(
+                f"{path} was made with other settings ({'; '.join(different[:3])}); choose another --out"
+            )
+    return todo
+
+
+def write_samples(
+    denoiser: "Denoiser",
+    recipe: Recipe,
+    *,
+    out: Path,
+    seeds: Sequence[int],
+    ids: "Tensor | None",
+    group: Processes,
+    array: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Make the pictures that `out` lacks, shared among the processes, then index and grid; returns the index.
+
+    The picture of a seed depends on the seed and its condition alone: neither on the batch nor on the number
+    of processes. Each process writes its own pictures as they come.
+    """
+    todo = missing_seeds(out, recipe, seeds, ids)
+    group.wait()  # nobody writes before everybody has looked
+    mine = todo[group.rank :: group.count]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        if mine:
+            _write(
+                denoiser,
+                recipe,
+                out,
+                [seeds[i] for i in mine],
+                ids[mine] if ids is not None else None,
+                progress,
+            )
+    except KeyboardInterrupt:
+        done = len(seeds) - len([seed for seed in seeds if not (out / file_of(seed)).exists()])
+        raise Interrupted(
+            f"{done} of {len(seeds)} pictures are in {out}; the same command makes the rest"
+        ) from None
+    group.wait()
+    if not group.first:
+        return {}
+    return _finish(out, recipe, seeds, made=len(todo), array=array)
+
+
+def _write(
+    denoiser: "Denoiser", recipe: Recipe, out: Path, seeds: list[int], ids: "Tensor | None", progress: bool
+) -> None:
+    from windvane.samplers import sample_batches
+
+    section = recipe.section
+    batches = sample_batches(
+        build_guided(denoiser, section),
+        seeds=seeds,
+        cond=_condition(ids),
+        sampler=build_sampler(section),
+        steps=section.steps,
+        grid=_grid(section.grid),
+        batch_size=section.batch_size,
+        clip=1.0 if section.clip else None,
+        progress=progress,
+    )
+    done = 0
+    for batch in batches:
+        levels = to_uint8(batch.x)
+        for row, seed in enumerate(batch.seeds.tolist()):
+            condition = None if ids is None else int(ids[done + row])
+            settings = {
+                **recipe.of(seed, condition),
+                "batch": {"rows": len(levels), "row": row},
+                "evaluations": batch.rows_per_sample,
+                "machine": machine(batch.x.device.type),
+            }
+            save_png(to_picture(levels[row]), out / file_of(seed), settings)
+        done += len(levels)
+
+
+def sample_rows(
+    denoiser: "Denoiser", recipe: Recipe, *, seed: int, condition: int | None, rows: int
+) -> "np.ndarray":
+    """The levels (rows, C, H, W) of one seed `rows` times over in one batch: any row is the picture."""
+    import torch
+
+    from windvane.samplers import sample
+
+    section = recipe.section
+    made = sample(
+        build_guided(denoiser, section),
+        seeds=[seed] * rows,
+        cond=None if condition is None else _condition(torch.full((rows,), condition)),
+        sampler=build_sampler(section),
+        steps=section.steps,
+        grid=_grid(section.grid),
+        clip=1.0 if section.clip else None,
+        progress=False,
+    )
+    return to_uint8(made.x)
+
+
+def _finish(out: Path, recipe: Recipe, seeds: Sequence[int], *, made: int, array: bool) -> dict[str, Any]:
+    pictures = []
+    for seed in seeds:
+        settings = read_settings(out / file_of(seed))
+        about = {name: settings.get(name) for name in ("seed", "condition", "evaluations")}
+        pictures.append({"file": file_of(seed), **about})
+    index = {"settings": recipe.settings(), "made": made, "pictures": pictures}
+    atomic_write_json(out / INDEX, index)
+    shown = list(seeds)[:_MOST_IN_GRID]
+    levels = _levels(out, shown)
+    save_png(image_grid(levels), out / GRID, {**recipe.settings(), "seeds": shown})
+    if array:
+        _write_array(out, pictures)
+    return index
+
+
+def _levels(out: Path, seeds: Sequence[int]) -> "np.ndarray":
+    import numpy as np
+
+    return np.stack([read_pixels(out / file_of(seed)) for seed in seeds])
+
+
+def _write_array(out: Path, pictures: list[dict[str, Any]]) -> None:
+    import numpy as np
+
+    from windvane.files import atomic_file
+
+    columns = {
+        "images": _levels(out, [picture["seed"] for picture in pictures]),
+        "seeds": np.array([picture["seed"] for picture in pictures], dtype=np.int64),
+    }
+    if pictures[0]["condition"] is not None:
+        columns["labels"] = np.array([picture["condition"] for picture in pictures], dtype=np.int64)
+    with atomic_file(out / ARRAY) as temporary:
+        np.savez_compressed(temporary, **columns)  # type: ignore[arg-type]
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of a folder of samples."""
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if not index["pictures"] or "settings" not in index:
+            raise KeyError("pictures")
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is no folder of samples: it has no {INDEX}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is damaged; run windvane sample again to rewrite it") from None
+    return index
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What else may change the last bit of a picture."""
+    import torch
+
+    return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}
+
+
+def _condition(ids: "Tensor | None") -> Any:
+    from windvane.conditions import Condition
+
+    return None if ids is None else Condition.vector(ids)
+
+
+def _grid(name: str | None) -> Any:
+    from windvane.grids import GRIDS
+
+    return None if name is None else GRIDS[name]

@@ -1,0 +1,167 @@
+"""A training from its configuration: condition, network, loop, sample grids."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.annotating import REPORT, lines, make_annotation
+from windvane.cli.build import build_denoiser, build_guided, build_objective, build_sampler, build_times
+from windvane.cli.conditions import Asked, draw, settled
+from windvane.cli.config import Config
+from windvane.cli.errors import Interrupted, say
+from windvane.cli.opening import Parts
+from windvane.cli.processes import Processes
+from windvane.cli.recipe import sampler_settings
+from windvane.files import atomic_write_json
+
+if TYPE_CHECKING:
+    from windvane.annotate import Annotation
+    from windvane.data import ImageData
+    from windvane.runs import Run
+    from windvane.training import Snapshot
+
+_GRID_PICTURES = 36
+_GRID_STEPS = 40
+
+
+def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Annotation | None":
+    """The ids that the run is conditioned on, the same in every process and kept with the run."""
+    if config.train.condition == "none":
+        return None
+    if group.first and not (run.annotations / "annotation.json").is_file():
+        _annotate(config, data, run, group)
+    group.wait()
+    from windvane.annotate import load_annotation
+
+    return load_annotation(run.annotations, data=data)
+
+
+def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes) -> None:
+    from windvane.annotate import Annotation, load_annotation
+
+    if config.train.condition == "labels":
+        if data.labels is None:
+            raise ValueError(
+                "--labels needs labels, and these images have none; --annotate 30 makes self-labels"
+            )
+        if bool((data.labels < 0).any()):
+            missing = int((data.labels < 0).sum())
+            raise ValueError(f"--labels needs a label for every image; {missing} of {len(data)} have none")
+        names = data.label_names
+        made = Annotation.given(data.labels, data, k=len(names) if names else None, source="labels")
+        told = made.report()
+    elif config.train.annotation is not None:
+        made = load_annotation(config.train.annotation, data=data)
+        told = made.report(data.labels)
+    else:
+        made, told = make_annotation(
+            config.annotate, data, flip=config.train.flip, device=group.device, progress=True
+        )
+        for line in lines(told):
+            say(line)
+    made.save(run.annotations)
+    atomic_write_json(run.annotations / REPORT, told)
+
+
+def asked(annotation: "Annotation | None", data: "ImageData") -> Asked | None:
+    """What the model may be asked for, in the form that is kept with it."""
+    if annotation is None:
+        return None
+    by_labels = annotation.source == "labels"
+    return Asked(
+        annotation.k,
+        "labels" if by_labels else "clusters",
+        annotation.sizes.tolist(),
+        data.label_names if by_labels else None,
+    )
+
+
+def train_run(
+    config: Config, parts: Parts, run: "Run", annotation: "Annotation | None", group: Processes
+) -> dict[str, Any]:
+    """Train, and return what to tell; an interrupted training is saved and raises `Interrupted`."""
+    from windvane.networks import parameter_count
+    from windvane.training import train
+
+    known = asked(annotation, parts.train)
+    section = settled(config.sample, known, weight_given=False)
+    config = config.model_copy(update={"sample": section})
+    denoiser = build_denoiser(
+        config.model,
+        config.process,
+        shape=parts.train.shape,
+        vector=known.count if known else None,
+        seed=config.train.seed,
+    )
+    if group.first:
+        if parts.train.scan is not None:
+            atomic_write_json(run.path / "scan.json", parts.train.scan.to_dict())
+        run.write_config(config.model_dump(mode="json"))
+        say(
+            f"{len(parts.train)} images of {'x'.join(map(str, parts.train.shape))}, "
+            f"{parameter_count(denoiser.network) / 1e6:.2f} M parameters, on {group.device}: "
+            f"{config.train.steps} steps of {config.train.batch_size}"
+        )
+    chosen = config.train
+    result = train(
+        denoiser,
+        parts.train,
+        conditions=annotation.condition() if annotation is not None else None,
+        steps=chosen.steps,
+        batch_size=chosen.batch_size,
+        lr=chosen.learning_rate,
+        weight_decay=chosen.weight_decay,
+        warmup=chosen.warmup,
+        clip_norm=chosen.clip,
+        accumulate=chosen.accumulate,
+        ema_decay=chosen.ema,
+        dropout=chosen.dropout,
+        objective=build_objective(chosen),
+        times=build_times(chosen, denoiser),
+        flip=chosen.flip,
+        mixed_precision=chosen.precision,
+        seed=chosen.seed,
+        run=run,
+        checkpoint_every=chosen.checkpoint_every,
+        log_every=chosen.log_every,
+        sample_every=chosen.sample_every,
+        sample=_grids(config, known, run) if chosen.sample_every else None,
+        trackers=chosen.trackers,
+        progress=group.first,
+        extra=known.to_extra() if known else {},
+    )
+    if result.interrupted:
+        raise Interrupted(
+            f"the state after step {result.step} of {chosen.steps} is saved; "
+            f"windvane train --out {run.path} --resume continues"
+        )
+    loss = next(
+        (row["loss"] for row in reversed(result.history) if row.get("loss") is not None), float("nan")
+    )
+    return {"steps": result.step, "loss": loss}
+
+
+def _grids(config: Config, known: Asked | None, run: "Run") -> "Callable[[Snapshot], None]":
+    """A callback that writes a grid of samples of the averaged weights, always of the same seeds."""
+    from windvane.conditions import Condition
+    from windvane.pictures import image_grid, save_png
+    from windvane.samplers import sample
+
+    section = config.sample.model_copy(update={"steps": min(config.sample.steps, _GRID_STEPS)})
+    seeds = list(range(section.seed, section.seed + min(section.n, _GRID_PICTURES)))
+    ids = draw(section, known, seeds)
+
+    def write(snapshot: "Snapshot") -> None:
+        made = sample(
+            build_guided(snapshot.ema, section),
+            seeds=seeds,
+            cond=None if ids is None else Condition.vector(ids),
+            sampler=build_sampler(section),
+            steps=section.steps,
+            batch_size=section.batch_size,
+            clip=1.0 if section.clip else None,
+            progress=False,
+        )
+        settings = {"step": snapshot.step, "seeds": seeds, **sampler_settings(section)}
+        save_png(image_grid(made.x), run.samples / f"step-{snapshot.step:08d}.png", settings)
+
+    return write
