@@ -1,0 +1,203 @@
+"""What the sampling loop costs: classifier-free guidance with DDIM, beside the bare network and peers.
+
+One network, one set of weights, the same steps for everybody, in one process and in turn:
+
+- ``bare``: the network calls alone, one batched conditional and unconditional call a step (the limit);
+- ``windvane``: ``sample(ClassifierFree(...), sampler=DDIM())``;
+- ``diffusers``: a loop round ``DDIMScheduler``, batched guidance as in its pipelines;
+- ``azula``: ``DDIMSampler`` round ``CFGDenoiser`` (skipped where azula is not installed).
+
+Run ``python benchmarks/sampling.py``; each figure is a ratio to ``bare`` in the same round.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from windvane import DDIM, ClassifierFree, Condition, NetworkDenoiser, VPTable, sample, sample_batches
+from windvane.networks import preset
+from windvane.networks.base import Network
+
+CLASSES, WEIGHT = 10, 2.0
+
+
+def build() -> tuple[Network, NetworkDenoiser]:
+    """The small digit network with random weights, as a noise predictor on DDPM's discrete schedule."""
+    from diffusers import DDIMScheduler
+
+    torch.manual_seed(0)
+    network = preset("unet-digits", shape=(1, 8, 8), vector=CLASSES).eval()
+    table = VPTable(DDIMScheduler().alphas_cumprod.double().tolist())
+    return network, NetworkDenoiser(network, table, shape=(1, 8, 8))
+
+
+def both(batch: int) -> Condition:
+    """Unconditional and conditional rows of one batched call."""
+    cond = Condition.vector(torch.arange(batch) % CLASSES)
+    return Condition.cat([cond.null(), cond])
+
+
+def bare(network: Network, batch: int, steps: int) -> Callable[[], None]:
+    """The network calls and nothing else."""
+    x, cond = torch.randn(2 * batch, 1, 8, 8), both(batch)
+    times = torch.full((2 * batch,), 500.0)
+
+    def run() -> None:
+        with torch.no_grad():
+            for _ in range(steps):
+                network(x, times, cond)
+
+    return run
+
+
+def ours(denoiser: NetworkDenoiser, batch: int, steps: int) -> Callable[[], None]:
+    """Windvane's own loop."""
+    cond = Condition.vector(torch.arange(batch) % CLASSES)
+    guided = ClassifierFree(denoiser, WEIGHT)
+
+    def run() -> None:
+        sample(guided, seeds=0, n=batch, cond=cond, sampler=DDIM(), steps=steps, progress=False)
+
+    return run
+
+
+def with_diffusers(network: Network, batch: int, steps: int) -> Callable[[], None]:
+    """The loop of diffusers' class-conditional pipelines."""
+    from diffusers import DDIMScheduler
+
+    scheduler, cond = DDIMScheduler(clip_sample=False), both(batch)
+
+    def run() -> None:
+        scheduler.set_timesteps(steps)
+        x = torch.randn(batch, 1, 8, 8)
+        with torch.no_grad():
+            for t in scheduler.timesteps:
+                eps = network(torch.cat([x, x]), t.float().expand(2 * batch), cond)
+                plain, conditional = eps.chunk(2)
+                x = scheduler.step(plain + WEIGHT * (conditional - plain), t, x).prev_sample
+
+    return run
+
+
+def with_azula(network: Network, batch: int, steps: int) -> Callable[[], None] | None:
+    """azula's DDIM and guidance; its weight is ours less one."""
+    try:
+        from azula.denoise import SimpleDenoiser
+        from azula.guidance.cfg import CFGDenoiser
+        from azula.noise import VPSchedule
+        from azula.sample import DDIMSampler
+    except ImportError:
+        return None
+
+    class Backbone(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor, t: Tensor, cond: Condition) -> Tensor:
+            return self.network(x, (1000 * t).float().expand(len(x)), cond)
+
+    cond = Condition.vector(torch.arange(batch) % CLASSES)
+    guided = CFGDenoiser(SimpleDenoiser(Backbone(), VPSchedule())).eval()
+    sampler = DDIMSampler(guided, steps=steps, silent=True)
+
+    def run() -> None:
+        start = sampler.init((batch, 1, 8, 8))
+        sampler(start, positive={"cond": cond}, negative={"cond": cond.null()}, guidance=WEIGHT - 1)
+
+    return run
+
+
+def compare(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, dict[str, float]]:
+    """Seconds of each contender per round, the order turned each round; ratios to ``bare``."""
+    names = list(contenders)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for run in contenders.values():
+        run()
+    gc.disable()
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            begin = time.perf_counter()
+            contenders[name]()
+            seconds[name].append(time.perf_counter() - begin)
+        gc.collect()
+    gc.enable()
+    out = {}
+    for name in names:
+        ratios = [s / b for s, b in zip(seconds[name], seconds["bare"])]
+        quarter = statistics.quantiles(ratios, n=4)
+        out[name] = {
+            "median_seconds": statistics.median(seconds[name]),
+            "ratio": statistics.median(ratios),
+            "ratio_low": quarter[0],
+            "ratio_high": quarter[2],
+        }
+    return out
+
+
+def memory(denoiser: NetworkDenoiser, count: int, batch: int) -> tuple[float, float]:
+    """Peak resident memory in MiB after the first tenth of ``count`` samples and after all of them."""
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    first = 0.0
+    done = 0
+    for samples in sample_batches(
+        denoiser, seeds=0, n=count, sampler=DDIM(), steps=2, batch_size=batch, progress=False
+    ):
+        done += len(samples.x)
+        if not first and done >= count // 10:
+            first = peak()
+    return first, peak()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--samples", type=int, default=10_000, help="for the memory figure")
+    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
+    args = parser.parse_args()
+
+    network, denoiser = build()
+    parameters = sum(p.numel() for p in network.parameters())
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"UNet2DModel of {parameters / 1e6:.2f} M parameters, 1x8x8, guidance {WEIGHT}, {args.steps} steps")
+    figures: dict[str, object] = {"parameters": parameters, "steps": args.steps, "rounds": args.rounds}
+    for batch in (1, 64):
+        contenders = {
+            "bare": bare(network, batch, args.steps),
+            "windvane": ours(denoiser, batch, args.steps),
+            "diffusers": with_diffusers(network, batch, args.steps),
+        }
+        azula = with_azula(network, batch, args.steps)
+        if azula is not None:
+            contenders["azula"] = azula
+        rounds = args.rounds if batch > 1 else 3 * args.rounds
+        rows = compare(contenders, rounds)
+        figures[f"batch_{batch}"] = rows
+        print(f"\nbatch {batch}: time over the bare network calls, median (quartiles) of {rounds} rounds")
+        for name, row in rows.items():
+            spread = f"({row['ratio_low']:.3f} .. {row['ratio_high']:.3f})"
+            print(f"  {name:10} {row['ratio']:.3f} {spread}   {1000 * row['median_seconds']:.1f} ms")
+    first, last = memory(denoiser, args.samples, 250)
+    figures["memory_mib"] = {"first_tenth": first, "all": last, "samples": args.samples}
+    print(
+        f"\npeak memory: {first:.0f} MiB after {args.samples // 10} samples, {last:.0f} after {args.samples}"
+    )
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=2))
+
+
+if __name__ == "__main__":
+    main()

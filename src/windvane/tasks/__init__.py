@@ -1,0 +1,1 @@
+"""Tasks: short compositions of the library's parts."""
