@@ -32,7 +32,13 @@ class Interval(NamedTuple):
 
 
 def linear_bootstrap(
-    value: float, influences: Sequence[Tensor], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+    value: float,
+    influences: Sequence[Tensor],
+    *,
+    squared: float | None = None,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Interval:
     """Interval of a statistic from its influence values.
 
@@ -40,6 +46,9 @@ def linear_bootstrap(
         value: the statistic.
         influences: one vector per independent set of rows, ``phi(x_i)`` of shape (n_g,); each set is
             resampled on its own and the means are added. Constant offsets do not matter.
+        squared: says that ``value + squared`` is a squared distance between two empirical laws (0 for the
+            Fréchet distance). The spread of such a number grows with the number itself, so the interval is
+            laid around its root and squared; around the number it would miss most truths from below.
         resamples: number of bootstrap draws.
         level: coverage wanted.
         seed: of the draws; nothing global is touched.
@@ -59,8 +68,12 @@ def linear_bootstrap(
         widened = (group - group.mean()) * math.sqrt(len(group) / (len(group) - 1))
         total += _resampled_means(widened, resamples, generator(seed, stream))
     tail = _expanded_tail(groups, (1 - level) / 2)
-    ends = torch.quantile(total, torch.tensor([tail, 1 - tail], dtype=torch.float64))
-    return Interval(value, value + ends[0].item(), value + ends[1].item())
+    ends = torch.quantile(total, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    if squared is None or value + squared <= 0:
+        return Interval(value, value + ends[0], value + ends[1])
+    root = math.sqrt(value + squared)
+    low, high = (max(0.0, root + end / (2 * root)) for end in ends)
+    return Interval(value, low * low - squared, high * high - squared)
 
 
 def mean_interval(values: Tensor, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:
@@ -76,11 +89,14 @@ def proportion_interval(hits: Tensor, *, level: float = 0.95) -> Interval:
     The bootstrap of a share collapses to a point when all or none are hits, which is where precision and
     agreement often are; Wilson's interval (JASA 22, 1927) does not.
     """
-    _check_level(level)
-    n = hits.numel()
-    if n < 1:
+    if hits.numel() < 1:
         raise ValueError("a share needs at least one row")
-    share = hits.double().mean().item()
+    return wilson(hits.double().mean().item(), hits.numel(), level=level)
+
+
+def wilson(share: float, n: int, *, level: float = 0.95) -> Interval:
+    """Wilson's interval of a ``share`` of ``n`` rows."""
+    _check_level(level)
     z = _normal_quantile(0.5 + level / 2)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))

@@ -90,8 +90,7 @@ def frechet(
     details: dict[str, object] = {}
     if resamples:
         sets = list(_influences(rows, others, one, two))[: 1 if fixed_reference else 2]
-        _, low, high = linear_bootstrap(value, sets, resamples=resamples, level=level, seed=seed)
-        low = max(low, 0.0)
+        _, low, high = linear_bootstrap(value, sets, squared=0.0, resamples=resamples, level=level, seed=seed)
         details["interval"] = f"linearised bootstrap, {resamples} draws"
         if bias or (bias is None and one.dimension <= BIAS_DIMENSION):
             excess = frechet_bias(rows, others, fixed_reference=fixed_reference, seed=seed)

@@ -15,6 +15,7 @@ _CELLS = 8_000_000
 
 class _Parts(NamedTuple):
     value: float
+    diagonal: float
     influences: tuple[Tensor, Tensor]
 
 
@@ -65,9 +66,11 @@ def kernel_distance(
     low = high = None
     details: dict[str, object] = {}
     if subsets is None:
-        value, influences = _distance(rows, others, degree=degree, gamma=gamma, offset=offset)
+        value, diagonal, influences = _distance(rows, others, degree=degree, gamma=gamma, offset=offset)
         if resamples:
-            _, low, high = linear_bootstrap(value, influences, resamples=resamples, level=level, seed=seed)
+            _, low, high = linear_bootstrap(
+                value, influences, squared=diagonal, resamples=resamples, level=level, seed=seed
+            )
             details["interval"] = f"linearised bootstrap, {resamples} draws"
     else:
         if subsets < 1 or not 2 <= subset_size <= min(len(rows), len(others)):
@@ -114,13 +117,15 @@ def _distance(rows: Tensor, others: Tensor, *, degree: int, gamma: float | None,
             by_column += block.sum(0)
         return torch.cat(by_row), by_column
 
-    def own(points: Tensor) -> Tensor:
+    def own(points: Tensor) -> tuple[Tensor, float]:
         scale = 1 / points.shape[1] if gamma is None else gamma
         diagonal = (points.square().sum(1) * scale + offset) ** degree
-        return (sums(points, points)[0] - diagonal) / (len(points) - 1)
+        without = (sums(points, points)[0] - diagonal) / (len(points) - 1)
+        # What the diagonal would add: with it the estimator is a squared norm (and biased).
+        return without, ((diagonal - without).mean() / len(points)).item()
 
-    within, within_other = own(rows), own(others)
+    (within, extra), (within_other, extra_other) = own(rows), own(others)
     across, across_other = sums(rows, others)
     across, across_other = across / m, across_other / n
     value = (within.mean() + within_other.mean() - 2 * across.mean()).item()
-    return _Parts(value, (2 * (within - across), 2 * (within_other - across_other)))
+    return _Parts(value, extra + extra_other, (2 * (within - across), 2 * (within_other - across_other)))

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.metrics.draws import normal, rotation
+from windvane.metrics import manifold
+
+
+def values(samples, reference, **options):
+    return {metric.name: metric.value for metric in manifold(samples, reference, resamples=0, **options)}
+
+
+def by_definition(fake, real, k):
+    """The four definitions with plain loops and numpy distances."""
+    fake, real = fake.numpy(), real.numpy()
+
+    def gap(a, b):
+        return float(np.sqrt(((a - b) ** 2).sum()))
+
+    def radii(points):
+        return [
+            sorted(gap(p, q) for j, q in enumerate(points) if j != i)[k - 1] for i, p in enumerate(points)
+        ]
+
+    real_radii, fake_radii = radii(real), radii(fake)
+    inside = np.array([[gap(f, r) < radius for r, radius in zip(real, real_radii)] for f in fake])
+    reached = [any(gap(f, r) < radius for f, radius in zip(fake, fake_radii)) for r in real]
+    return {
+        "precision": inside.any(1).mean(),
+        "recall": np.mean(reached),
+        "density": inside.sum() / (k * len(fake)),
+        "coverage": inside.any(0).mean(),
+    }
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 4), st.floats(0, 2))
+def test_it_equals_the_definitions(seed, k, shift):
+    fake, real = normal(17, 2, seed, shift=shift), normal(23, 2, seed + 1)
+    assert values(fake, real, k=k) == pytest.approx(by_definition(fake, real, k), abs=1e-12)
+
+
+def test_a_case_by_hand():
+    # On a line with k = 1: real 0, 1, 3 have radii 1, 1, 2, so the open balls (-1, 1), (0, 2), (1, 5).
+    # Fake 0.5, 4, 10 have radii 3.5, 3.5, 6, so (-3, 4), (0.5, 7.5), (4, 16).
+    real = torch.tensor([[0.0], [1.0], [3.0]])
+    fake = torch.tensor([[0.5], [4.0], [10.0]])
+    assert values(fake, real, k=1) == pytest.approx(
+        # 0.5 lies in two balls, 4 in one, 10 in none; every ball holds a sample, every real is reached.
+        {"precision": 2 / 3, "recall": 1.0, "density": 3 / 3, "coverage": 1.0}
+    )
+    assert values(fake[1:], real, k=1) == pytest.approx(
+        # Radii 6 and 6: (-2, 10) and (4, 16): all reals reached. Only 4 lies in a ball, that of 3.
+        {"precision": 1 / 2, "recall": 1.0, "density": 1 / 2, "coverage": 1 / 3}
+    )
+
+
+def test_a_set_against_itself_is_perfect():
+    # Copies lie exactly on spheres; rounding of the distances must not put them inside.
+    real = normal(300, 6, 0)
+    assert values(real, real.clone(), k=5) == pytest.approx(
+        {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}, abs=1e-12
+    )
+
+
+def test_collapse_and_outliers_show_where_they_should():
+    real = normal(200, 3, 0)
+    collapsed = values(real[:1] + normal(200, 3, 1, scale=1e-3), real)
+    assert collapsed["precision"] == 1 and collapsed["recall"] < 0.05 and collapsed["coverage"] < 0.1
+    far = values(normal(200, 3, 1, shift=50), real)
+    assert far["precision"] == far["density"] == far["coverage"] == 0
+
+
+def test_blocks_rotation_shift_and_order_do_not_matter(monkeypatch):
+    fake, real = normal(60, 4, 0, shift=0.4), normal(70, 4, 1)
+    whole, turn = values(fake, real), rotation(4, 2)
+    assert values(fake @ turn + 100, real @ turn + 100) == pytest.approx(whole)
+    assert values(fake.flip(0), real.flip(0)) == pytest.approx(whole)
+    monkeypatch.setattr("windvane.metrics.distances._CELLS", 200)
+    assert values(fake, real) == pytest.approx(whole)
+
+
+def test_precision_and_recall_exchange_with_the_sets():
+    fake, real = normal(60, 2, 0, scale=0.5), normal(70, 2, 1)
+    there, back = values(fake, real), values(real, fake)
+    assert there["precision"] == back["recall"] and there["recall"] == back["precision"]
+    assert there["precision"] > there["recall"]
+
+
+def test_intervals_hold_the_value_and_do_not_collapse_at_one():
+    found = {metric.name: metric for metric in manifold(normal(100, 2, 0), normal(100, 2, 1))}
+    for metric in found.values():
+        assert metric.low <= metric.value <= metric.high and metric.low < metric.high
+        assert metric.settings == {"k": 5}
+    same = {m.name: m for m in manifold(normal(100, 2, 0), normal(100, 2, 0))}
+    assert same["precision"].value == same["precision"].high == 1 and 0.9 < same["precision"].low < 1
+
+
+def test_too_few_rows_are_refused():
+    with pytest.raises(ValueError, match=r"k=5 neighbours need more than k rows .* got 5 samples and 9"):
+        manifold(normal(5, 2, 0), normal(9, 2, 1))
+    with pytest.raises(ValueError, match="samples have 2 features"):
+        manifold(normal(9, 2, 0), normal(9, 3, 1))
