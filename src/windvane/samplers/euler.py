@@ -101,6 +101,7 @@ class Heun:
         level = process.noise_level(t)
         gamma = min(self.churn / max(steps, 1), math.sqrt(2) - 1)
         higher = process.t_of_noise_level((1 + gamma) * level).clamp(max=1.0)
-        if not (self.s_min <= float(level) <= self.s_max and higher > t):
+        # At time 1, up to rounding, there is no room above.
+        if not (self.s_min <= float(level) <= self.s_max and higher > t * (1 + 1e-9)):
             return x, t
         return process.renoise(x, t, higher, self.s_noise * noise), higher.to(torch.float64)

@@ -58,10 +58,9 @@ def resolve_times(
     """
     if isinstance(grid, Tensor):
         times = grid.detach().to("cpu", torch.float64)
-        if start is not None and (times.ndim != 1 or len(times) == 0 or abs(times[0] - start[1]) > 1e-9):
-            raise ValueError(
-                f"a grid for a start at t={start[1]} must begin there, got {times.tolist()[:3]}..."
-            )
+        begin = float(times.flatten()[0]) if times.numel() else float("nan")
+        if start is not None and not abs(begin - start[1]) <= 1e-9:
+            raise ValueError(f"the grid must begin at the start's t={start[1]}, but it begins at t={begin}")
     else:
         times = (grid or default_grid(process, sampler))(process, steps)
         if start is not None:
