@@ -50,6 +50,7 @@ class Setting:
     samples: int
     batch: int | None
     ratio: float
+    judge_steps: int
 
 
 def cifar_denoiser(k: int, seed: int) -> NetworkDenoiser:
@@ -61,14 +62,14 @@ def cifar_denoiser(k: int, seed: int) -> NetworkDenoiser:
     return NetworkDenoiser(network, VPCosine(), parametrisation="v", shape=(3, 32, 32))
 
 
-SMALL = Setting("digits", Budget(), digit_denoiser, (10, 30, 100), ("selfsup",), 1198, None, 20.0)
+SMALL = Setting("digits", Budget(), digit_denoiser, (10, 30, 100), ("selfsup",), 1198, None, 20.0, 600)
 FULL = Setting(
     "CIFAR-10",
     Budget(
         steps=60_000, batch_size=128, lr=2e-4, warmup=500, ema_decay=0.9999, flip=True,
         mixed_precision="bf16", compile=True, sampling_steps=50,
     ),
-    cifar_denoiser, (10, 100, 400), ("selfsup",), 10_000, 500, 20.0,
+    cifar_denoiser, (10, 100, 400), ("selfsup",), 10_000, 500, 20.0, 8000,
 )  # fmt: skip
 
 
@@ -84,26 +85,33 @@ def self_labels(train: ImageData, features: object, k: int, seed: int, name: str
     return Variant(name, annotation.ids, k)
 
 
-def arms(
-    setting: Setting, train: ImageData, seed: int, middle: int
-) -> list[Callable[[Denoiser | None], Variant]]:
-    """The arms in order; the last ones need the unconditional denoiser trained first."""
+Builder = Callable[[Denoiser | None], Variant]
+
+
+def arms(setting: Setting, train: ImageData, seed: int, middle: int) -> dict[str, Builder]:
+    """The arms by name, in order; a builder is given the unconditional denoiser, which comes first."""
     labels = labels_of(train)
-    made: list[Callable[[Denoiser | None], Variant]] = [lambda _: Variant("none")]
-    base = self_labels(train, "pca", middle, seed, "")
-    made.append(lambda _: Variant(f"random ids, K={middle}", random_ids(base.ids, seed=seed), middle))  # type: ignore[arg-type]
-    made.append(lambda _: Variant("true labels", labels, int(labels.max()) + 1))
+
+    def chance(_: Denoiser | None) -> Variant:
+        base = self_labels(train, "pca", middle, seed, "")
+        return Variant("", None if base.ids is None else random_ids(base.ids, seed=seed), middle)
+
+    def own(unconditional: Denoiser | None) -> Variant:
+        if not isinstance(unconditional, NetworkDenoiser):
+            raise ValueError("the arm on the denoiser's own features needs the arm without a condition")
+        return self_labels(train, DenoiserFeatures(unconditional, t=0.2), middle, seed, "")
+
+    made: dict[str, Builder] = {
+        "none": lambda _: Variant("none"),
+        f"random ids, K={middle}": chance,
+        "true labels": lambda _: Variant("", labels, int(labels.max()) + 1),
+    }
     for k in setting.clusters:
-        made.append(lambda _, k=k: self_labels(train, "pca", k, seed, f"self-labels, pca, K={k}"))
-    for extractor in setting.extractors:
-        made.append(
-            lambda _, e=extractor: self_labels(train, e, middle, seed, f"self-labels, {e}, K={middle}")
-        )
-    made.append(
-        lambda net: self_labels(
-            train, DenoiserFeatures(net, t=0.2), middle, seed, f"self-labels, own denoiser, K={middle}"
-        )
-    )
+        made[f"self-labels, pca, K={k}"] = lambda _, k=k: self_labels(train, "pca", k, seed, "")
+    for kind in setting.extractors:
+        name = f"self-labels, {kind}, K={middle}"
+        made[name] = lambda _, kind=kind: self_labels(train, kind, middle, seed, "")
+    made[f"self-labels, own denoiser, K={middle}"] = own
     return made
 
 
@@ -124,11 +132,11 @@ def run_part(
     cells: dict[tuple[str, float], Cell] = {}
     for seed in seeds:
         plain: Denoiser | None = None
-        for make in arms(setting, train, seed, setting.clusters[len(setting.clusters) // 2]):
-            variant = make(plain)
-            if only is not None and not any(variant.name.startswith(o) for o in only):
+        for name, build in arms(setting, train, seed, setting.clusters[len(setting.clusters) // 2]).items():
+            if only is not None and name not in only:
                 continue
             begin = time.monotonic()
+            variant = replace(build(plain), name=name)
             denoiser = fit(variant, train, setting.budget, make=setting.make, seed=seed, progress=False)
             plain = denoiser if variant.ids is None else plain
             for weight in (1.0,) if variant.ids is None else WEIGHTS:
@@ -144,7 +152,7 @@ def run_part(
                 )
             first = cells[(variant.name, 1.0)].figures[-1]
             print(
-                f"seed {seed}: {variant.name}: Fréchet {first['frechet']:.2f} at weight 1, "
+                f"seed {seed}: {name}: Fréchet {first['frechet']:.2f} at weight 1, "
                 f"{time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True,
             )  # fmt: skip
     return list(cells.values())
@@ -219,7 +227,9 @@ def main() -> None:
         train, held_out = open_data(str(args.train), size=32), open_data(str(args.test), size=32)
     else:
         parser.error("--scale full needs --train and --test")
-    judge = train_judge(train, test=(held_out, labels_of(held_out)), seed=0, progress=True)
+    judge = train_judge(
+        train, test=(held_out, labels_of(held_out)), steps=setting.judge_steps, seed=0, progress=True
+    )
     seeds, middle = range(args.seeds), setting.clusters[len(setting.clusters) // 2]
     space = (
         f"{len(train)} training images, {len(held_out)} held out; features of a classifier "
