@@ -1,6 +1,7 @@
 """The processes of a training, by Accelerate."""
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def make_accelerator(mixed_precision: str, trackers: Sequence[Any], run: Run | N
 
     made_before = AcceleratorState._shared_state != {}
     accelerator = Accelerator(
+        cpu=compute_on_cpu(),
         mixed_precision=None if made_before else "no",
         log_with=list(trackers) or None,
         project_dir=None if run is None else str(run.path),
@@ -40,9 +42,37 @@ def make_accelerator(mixed_precision: str, trackers: Sequence[Any], run: Run | N
             f"an Accelerator with mixed_precision={accelerator.mixed_precision!r} already exists in this "
             f"process; pass the same to train(), not {mixed_precision!r}"
         )
-    if accelerator.num_processes > 1 and accelerator.is_main_process:
+    if accelerator.num_processes == 1:
+        _check_alone()
+    elif accelerator.is_main_process:
         _log.info("training on %d processes", accelerator.num_processes)
     return accelerator
+
+
+def compute_on_cpu() -> bool:
+    """Whether Accelerate must be told to use the CPU.
+
+    On a machine without GPUs, or with Apple's, it takes several processes for so many single ones unless it
+    is told, and each would then train and write on its own.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if torch.backends.mps.is_available():
+        return several
+    accelerator = getattr(torch, "accelerator", torch.cuda)
+    return not accelerator.is_available()
+
+
+def _check_alone() -> None:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"the launcher started {os.environ['WORLD_SIZE']} processes, but this program set Accelerate up "
+            "for one: let it create Accelerator(cpu=True), or none"
+        )
+    if "MASTER_ADDR" in os.environ and "LOCAL_RANK" not in os.environ:
+        _log.warning(
+            "the launcher prepared several processes and started one; without GPUs use "
+            "`torchrun --nproc_per_node N` or `accelerate launch --multi_gpu --num_processes N`"
+        )
 
 
 def _ddp() -> Any:
