@@ -43,7 +43,9 @@ def processes() -> Processes:
         return Processes(0, 1, _device())
     from accelerate import PartialState
 
-    state = PartialState(timeout=_PATIENCE)
+    from windvane.training.processes import compute_on_cpu
+
+    state = PartialState(cpu=compute_on_cpu(), timeout=_PATIENCE)
     return Processes(state.process_index, state.num_processes, str(state.device), state)
 
 
