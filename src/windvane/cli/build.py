@@ -29,30 +29,11 @@ def build_denoiser(
 def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None) -> Any:
     from windvane.networks import ConditionedDiT, ConditionedUNet, ResidualMLP
 
-    kinds: dict[str, tuple[Any, dict[str, str]]] = {
-        "unet": (
-            ConditionedUNet.build,
-            {"channels": "channels", "layers": "layers_per_block", "attention": "attention"},
-        ),
-        "dit": (
-            ConditionedDiT.build,
-            {"width": "width", "depth": "depth", "heads": "heads", "patch": "patch"},
-        ),
-        "mlp": (ResidualMLP.build, {"width": "width", "depth": "blocks"}),
-    }
-    make, names = kinds[model.type]
-    given = model.model_dump(exclude={"type", "prediction", "dropout"}, exclude_none=True)
-    foreign = sorted(set(given) - set(names))
-    if foreign:
-        raise ValueError(
-            f"model.{foreign[0]} is no setting of the network type {model.type}; its settings: "
-            f"{', '.join(names)}"
-        )
-    arguments = {names[name]: value for name, value in given.items()}
-    if model.type != "mlp":
-        arguments["dropout"] = model.dropout
-    elif model.dropout:
-        raise ValueError("model.dropout is no setting of the network type mlp")
+    make: Any = {"unet": ConditionedUNet.build, "dit": ConditionedDiT.build, "mlp": ResidualMLP.build}[
+        model.type
+    ]
+    renamed = {("unet", "layers"): "layers_per_block", ("mlp", "depth"): "blocks"}
+    arguments = {renamed.get((model.type, name), name): value for name, value in model.given().items()}
     return make(shape=shape, vector=vector, **arguments)
 
 

@@ -75,8 +75,17 @@ def make_config(
     if name is not None:
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}{suggestion(str(name), PRESETS)}")
-        tree = merged(PRESETS[name], tree) | {"preset": name}
+        tree = merged(_start(PRESETS[name], tree), tree) | {"preset": name}
     return check(tree)
+
+
+def _start(preset: Mapping[str, Any], tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The preset, without the sizes of its network where another network is asked for."""
+    model = tree.get("model")
+    asked = model.get("type") if isinstance(model, dict) else None
+    if asked is None or asked == preset["model"]["type"]:
+        return preset
+    return {**preset, "model": {"prediction": preset["model"]["prediction"]}}
 
 
 def _anchor(tree: Mapping[str, Any]) -> None:

@@ -1,14 +1,18 @@
 """Writing samples into a folder, one picture at a time, so that nothing is lost and nothing is done twice."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.build import build_guided, build_sampler
+from windvane.cli.conditions import draw, settled
 from windvane.cli.errors import Interrupted
+from windvane.cli.models import open_model
 from windvane.cli.processes import Processes
-from windvane.cli.recipe import Recipe, differences
+from windvane.cli.recipe import CIRCUMSTANCES, Recipe, differences
+from windvane.cli.sections import SampleSection
 from windvane.files import atomic_write_json
 from windvane.pictures import image_grid, read_pixels, read_settings, save_png, to_picture, to_uint8
 
@@ -27,6 +31,42 @@ _MOST_IN_GRID = 100
 def file_of(seed: int) -> str:
     """The name of the picture of a seed."""
     return f"{seed:08d}.png"
+
+
+def sample_run(
+    run: Path,
+    section: SampleSection,
+    *,
+    out: Path | None,
+    group: Processes,
+    array: bool = False,
+    weight_given: bool = False,
+) -> Path:
+    """Open the model of a run and write samples of it into `out`, by default a folder of the run's own.
+
+    Args:
+        weight_given: the weight was asked for by the user, so it is refused where it has no effect.
+    """
+    model = open_model(run, weights=section.weights, device=group.device)
+    section = settled(section, model.asked, weight_given=weight_given)
+    recipe = Recipe(model.folder, model.sha256, model.step, section)
+    seeds = list(range(section.seed, section.seed + section.n))
+    ids = draw(section, model.asked, seeds)
+    if out is None:
+        out = run / "samples" / _name(recipe)
+    write_samples(
+        model.denoiser, recipe, out=out, seeds=seeds, ids=ids, group=group, array=array, progress=group.first
+    )
+    return out
+
+
+def _name(recipe: Recipe) -> str:
+    """A folder name that differs wherever pictures would."""
+    section = recipe.section
+    told = {**recipe.settings(), "condition": section.condition, "cluster": section.cluster}
+    told = {name: value for name, value in told.items() if name not in CIRCUMSTANCES}
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+    return f"w{section.weight:g}-{section.sampler.replace('+', 'p')}-{section.steps}-{key}"
 
 
 def missing_seeds(out: Path, recipe: Recipe, seeds: Sequence[int], ids: "Tensor | None") -> list[int]:

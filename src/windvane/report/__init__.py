@@ -4,6 +4,8 @@
 `cards`, `figure`, ...); `run_report(path)` writes the page of a run.
 """
 
+from typing import Any
+
 from windvane.report.page import Report
 from windvane.report.parts import bar, cards, facts, figure, image, images_row, note, picture, table
 from windvane.report.plots import curves
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name == "run_report":  # needs torch and the whole library; the builder above does not
         from windvane.report.run import run_report
 

@@ -27,15 +27,29 @@ def facts(values: Mapping[str, Any]) -> str:
     return f"<div class='facts'>{''.join(tiles)}</div>"
 
 
+class Html(str):
+    """HTML made by these functions, for the places that otherwise take text."""
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Sequence[int] = ()) -> str:
-    """A table; the columns whose positions are in `numbers` are right-aligned."""
+    """A table; the columns whose positions are in `numbers` are right-aligned. Cells may be `Html`."""
     kind = [" class='number'" if position in numbers else "" for position in range(len(columns))]
     head = "".join(f"<th{k}>{html.escape(str(name))}</th>" for k, name in zip(kind, columns))
+    head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
     body = "".join(
-        "<tr>" + "".join(f"<td{k}>{html.escape(str(cell))}</td>" for k, cell in zip(kind, row)) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td{k}>{_cell(cell)}</td>" for k, cell in zip(kind, row)) + "</tr>" for row in rows
     )
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    return f"<div class='scroll'><table>{head}<tbody>{body}</tbody></table></div>"
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, Html) else html.escape(str(value))
+
+
+def value_cell(value: float, low: float | None = None, high: float | None = None) -> Html:
+    """A number with its interval under it in small type."""
+    interval = "" if low is None or high is None else f"<br><small>{low:.3g} – {high:.3g}</small>"
+    return Html(f"{value:.4g}{interval}")
 
 
 def image(values: Any, *, side: int = 64, title: str = "") -> str:

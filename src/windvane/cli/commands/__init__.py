@@ -3,8 +3,10 @@
 from windvane.cli.commands.annotate import annotate
 from windvane.cli.commands.demo import demo
 from windvane.cli.commands.doctor import doctor
+from windvane.cli.commands.evaluate import evaluate
 from windvane.cli.commands.papers import papers
+from windvane.cli.commands.report import report
 from windvane.cli.commands.sample import sample
 from windvane.cli.commands.train import train
 
-COMMANDS = (demo, annotate, train, sample, papers, doctor)
+COMMANDS = (demo, annotate, train, sample, evaluate, report, papers, doctor)

@@ -95,29 +95,15 @@ def sample(
 
 
 def _sample(run: Path, out: Path, section: SampleSection, *, array: bool, weight_given: bool) -> None:
-    from windvane.cli.conditions import draw, settled
-    from windvane.cli.models import open_model
     from windvane.cli.processes import processes
-    from windvane.cli.recipe import Recipe
-    from windvane.cli.sampling import GRID, write_samples
+    from windvane.cli.sampling import GRID, read_index, sample_run
 
     group = processes()
     if group.count > 1 and group.first:
         say(f"{group.count} processes share the pictures")
-    model = open_model(run, weights=section.weights, device=group.device)
-    section = settled(section, model.asked, weight_given=weight_given)
-    seeds = list(range(section.seed, section.seed + section.n))
-    index = write_samples(
-        model.denoiser,
-        Recipe(model.folder, model.sha256, model.step, section),
-        out=out,
-        seeds=seeds,
-        ids=draw(section, model.asked, seeds),
-        group=group,
-        array=array,
-        progress=group.first,
-    )
+    sample_run(run, section, out=out, group=group, array=array, weight_given=weight_given)
     if group.first:
+        index = read_index(out)
         pictures = index["pictures"]
         cost = max(picture["evaluations"] or 0 for picture in pictures)
         print(

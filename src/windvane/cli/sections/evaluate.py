@@ -10,10 +10,12 @@ class EvaluateSection(Section):
 
     n: int = Field(default=1_000, ge=2, description="pictures to make when a run is evaluated")
     features: str = Field(
-        default="auto", description="auto, pixels, pca[:DIM], judge (needs labels), or hub:NAME"
+        default="auto",
+        description="auto (judge where there are labels, else pca:64), judge, pixels, pca[:N], or hub:NAME",
     )
     metrics: list[str] | None = Field(default=None, description="which metrics; default: all that apply")
     neighbours: int = Field(default=5, ge=1, description="k of precision, recall, density and coverage")
-    bootstrap: int = Field(default=200, ge=0, description="resamplings of the intervals")
-    batch_size: int = Field(default=128, ge=1)
-    seed: int = Field(default=0, ge=0)
+    bootstrap: int = Field(default=500, ge=0, description="resamplings of the intervals")
+    allow_few: bool = Field(default=False, description="accept fewer images than features")
+    batch_size: int = Field(default=256, ge=1)
+    seed: int = Field(default=0, ge=0, description="seed of the judge and of the resampling")

@@ -1,10 +1,16 @@
 """Section `model`: the network."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windvane.cli.sections.base import Section
+
+_SETTINGS = {
+    "unet": ("channels", "layers", "attention", "dropout"),
+    "dit": ("width", "depth", "heads", "patch", "dropout"),
+    "mlp": ("width", "depth"),
+}
 
 
 class ModelSection(Section):
@@ -26,3 +32,18 @@ class ModelSection(Section):
     prediction: Literal["eps", "x0", "v", "flow", "edm"] = Field(
         default="v", description="what the network predicts"
     )
+
+    @model_validator(mode="after")
+    def _only_its_own(self) -> "ModelSection":
+        foreign = [name for name in self.given() if name not in _SETTINGS[self.type]]
+        if foreign:
+            raise ValueError(
+                f"{', '.join(foreign)} is no setting of the network {self.type}; its settings: "
+                f"{', '.join(_SETTINGS[self.type])}, prediction"
+            )
+        return self
+
+    def given(self) -> dict[str, Any]:
+        """The settings of the network that were given; a dropout of zero is none."""
+        values = self.model_dump(exclude={"type", "prediction"}, exclude_none=True)
+        return {name: value for name, value in values.items() if name != "dropout" or value}

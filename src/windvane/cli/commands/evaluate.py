@@ -1,0 +1,78 @@
+"""`windvane evaluate`: numbers about a run, about a folder of samples, or about any images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from windvane.cli.config import Config, make_config
+from windvane.cli.options import ConfigFile, Settings
+
+
+def evaluate(
+    target: Annotated[
+        Path | None, typer.Argument(metavar="RUN_OR_SAMPLES", help="A run, a folder of samples, or images.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", metavar="DATA", help="Images to compare with.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Pictures to make when a run is evaluated.")] = None,
+    weight: Annotated[float | None, typer.Option("--weight", help="Guidance weight of those.")] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", help="auto, judge, pixels, pca[:N], or hub:NAME.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only this metric; repeatable.")
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Measure quality, diversity, agreement and memorisation, with intervals.
+
+    A run is compared with the images held out from its training, and samples with those of the run they come
+    from, unless --reference names others. The numbers go to metrics.json beside the samples.
+    """
+    from windvane.cli.evaluating import check_target
+    from windvane.cli.opening import check_source
+
+    if target is None:
+        raise ValueError("what? windvane evaluate RUN, or windvane evaluate SAMPLES")
+    base = check_target(target)
+    made = make_config(
+        base=base,
+        file=config,
+        flags={
+            "evaluate.n": n,
+            "evaluate.features": features,
+            "evaluate.metrics": metric or None,
+            "sample.weight": weight,
+        },
+        settings=settings or (),
+    )
+    if reference is not None:
+        check_source(made.data.model_copy(update={"source": reference}), wanted="reference")
+    elif not base:
+        raise ValueError(f"{target} does not tell what it was trained on; name images with --reference DATA")
+    else:
+        check_source(made.data, wanted="reference")
+    _evaluate(target, reference, out, made, weight_given=weight is not None, known=bool(base))
+
+
+def _evaluate(
+    target: Path, reference: str | None, out: Path | None, config: Config, *, weight_given: bool, known: bool
+) -> None:
+    from windvane.cli.console import print_table
+    from windvane.cli.evaluating import measure, open_setting, write_metrics
+    from windvane.metrics import to_rows
+
+    setting = open_setting(target, config, reference=reference, known=known, weight_given=weight_given)
+    metrics = measure(setting, config.evaluate)
+    path = write_metrics(setting, metrics, out)
+    head, *rows = to_rows(metrics)
+    print_table(head, rows, right=[1, 2, 4, 5], keep=3)
+    for metric in metrics:
+        baseline = metric.details.get("baseline_mean")
+        if baseline is not None and metric.name != "copies":
+            print(f"{metric.name}: {metric.details['baseline']} have {baseline:.4g}")
+    print(f"{setting.title}; numbers in {path}")

@@ -1,0 +1,243 @@
+"""From a run, a folder of samples or any images to what the metrics need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.config import Config
+from windvane.cli.errors import say
+from windvane.cli.models import run_config
+from windvane.cli.opening import Parts, open_images, open_parts, usable_cache
+from windvane.cli.processes import processes
+from windvane.cli.sampling import INDEX, read_index, sample_run
+from windvane.cli.sections import EvaluateSection
+from windvane.files import atomic_write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from windvane.annotate import Annotation
+    from windvane.data import ImageData
+    from windvane.metrics import Metric
+
+METRICS = "metrics.json"
+_AUTO_COMPONENTS = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: samples against a reference, and all that is known about both.
+
+    Attributes:
+        title: what the samples are, in words.
+        folder: where the numbers go.
+        asked: the id asked for in each sample, `annotation` the rule that gives ids to images, if any.
+        parts: the images of the run, if it is known; training images serve as the memorisation check.
+    """
+
+    title: str
+    folder: Path
+    samples: "ImageData"
+    reference: "ImageData"
+    parts: Parts | None = None
+    asked: "Tensor | None" = None
+    annotation: "Annotation | None" = None
+    settings: dict[str, Any] | None = None
+
+
+def check_target(target: Path) -> dict[str, Any]:
+    """The settings of the run that `target` is or comes from, {} where they are not known; needs no torch."""
+    if not target.exists():
+        raise ValueError(f"there is no run, folder of samples or file of images at {target}")
+    if (target / INDEX).is_file():
+        return run_config(Path(read_index(target)["settings"].get("model", "")))
+    if (target / "config.yaml").is_file() and (target / "state").exists() and not (target / "model").is_dir():
+        raise ValueError(f"the run {target} has no model yet; it is saved with the first checkpoint")
+    return run_config(target)
+
+
+def open_setting(
+    target: Path, config: Config, *, reference: str | None, known: bool, weight_given: bool
+) -> Setting:
+    """Open everything; for a run, make its samples first."""
+    parts = open_parts(config.data) if known else None
+    if (target / "model").is_dir():
+        folder, title = _sampled(target, config, weight_given)
+        run = target
+    elif (target / INDEX).is_file():
+        index = read_index(target)
+        folder, title = target, _title(index)
+        run = Path(index["settings"].get("model", "")).parent
+    else:
+        section = config.data.model_copy(update={"source": str(target), "limit": None})
+        samples = open_images(section)
+        return Setting(
+            f"{len(samples)} images of {target}",
+            target if target.is_dir() else target.parent,
+            samples,
+            _reference(config, reference, parts, samples),
+            parts,
+        )
+    index = read_index(folder)
+    samples = sample_images(folder, index)
+    ids = [picture["condition"] for picture in index["pictures"]]
+    return Setting(
+        title,
+        folder,
+        samples,
+        _reference(config, reference, parts, samples),
+        parts,
+        _ids(ids),
+        _annotation(run, parts),
+        index["settings"],
+    )
+
+
+def sample_images(folder: Path, index: dict[str, Any]) -> "ImageData":
+    """The pictures of a folder of samples."""
+    import numpy as np
+
+    from windvane.data import ImageData
+    from windvane.pictures import read_pixels
+
+    names = [picture["file"] for picture in index["pictures"]]
+    return ImageData(np.stack([read_pixels(folder / name) for name in names]), names=names)
+
+
+def _sampled(run: Path, config: Config, weight_given: bool) -> tuple[Path, str]:
+    section = config.sample.model_copy(update={"n": config.evaluate.n})
+    folder = sample_run(run, section, out=None, group=processes(), weight_given=weight_given)
+    return folder, _title(read_index(folder))
+
+
+def _title(index: dict[str, Any]) -> str:
+    settings = index["settings"]
+    return (
+        f"{len(index['pictures'])} samples at weight {settings['weight']:g}, {settings['sampler']}, "
+        f"{settings['steps']} steps, {settings['weights']} weights of step {settings['step']}"
+    )
+
+
+def _reference(
+    config: Config, reference: str | None, parts: Parts | None, samples: "ImageData"
+) -> "ImageData":
+    if reference is not None:
+        size = samples.shape[1] if samples.shape[1] == samples.shape[2] else None
+        section = config.data.model_copy(
+            update={"source": reference, "size": size, "channels": samples.shape[0], "limit": None}
+        )
+        return open_images(section)
+    assert parts is not None
+    if parts.held_out is not None:
+        return parts.held_out
+    say("no images were held out from training: the reference is the training set itself, which flatters")
+    return parts.train
+
+
+def _ids(conditions: Sequence[int | None]) -> "Tensor | None":
+    if any(condition is None for condition in conditions):
+        return None
+    import torch
+
+    return torch.tensor(conditions, dtype=torch.int64)
+
+
+def _annotation(run: Path, parts: Parts | None) -> "Annotation | None":
+    if not (run / "annotations" / "annotation.json").is_file():
+        return None
+    from windvane.annotate import load_annotation
+
+    return load_annotation(run / "annotations", data=parts.train if parts else None)
+
+
+class _Rule:
+    """An annotation as the metrics want it: a callable with the name of its version."""
+
+    def __init__(self, annotation: "Annotation") -> None:
+        self.annotation = annotation
+        self.name = f"{annotation.k} clusters of {annotation.extractor_name}"
+
+    def __call__(self, images: "Tensor") -> "Tensor":
+        return self.annotation(images)
+
+
+def measure(setting: Setting, section: EvaluateSection) -> "list[Metric]":
+    """All metrics that the setting allows."""
+    from windvane.metrics import evaluate, majority_labels
+
+    train = setting.parts.train if setting.parts else None
+    labelled = train if train is not None and train.labels is not None else setting.reference
+    wants_judge = section.features in ("auto", "judge")
+    judge = _judge(setting, labelled, section) if wants_judge and labelled.labels is not None else None
+    if section.features == "judge" and judge is None:
+        raise ValueError(
+            "features judge needs labels, and neither the training images nor the reference have any"
+        )
+    extractor = judge or _features(section, train or setting.reference)
+    by_labels = setting.annotation is not None and setting.annotation.source == "labels"
+    clusters = None if by_labels else setting.annotation
+    meaning = None
+    if clusters is not None and train is not None and train.labels is not None:
+        meaning = majority_labels(clusters.ids, train.labels, count=clusters.k)
+    return evaluate(
+        setting.samples,
+        setting.reference,
+        extractor=extractor,
+        train=train,
+        requested=setting.asked,
+        judge=judge,
+        meaning=meaning if judge is not None else None,
+        annotation=_Rule(clusters) if clusters is not None and clusters.extractor is not None else None,
+        metrics=section.metrics,
+        k=section.neighbours,
+        allow_few=section.allow_few,
+        resamples=section.bootstrap,
+        batch_size=section.batch_size,
+        seed=section.seed,
+    )
+
+
+def _judge(setting: Setting, labelled: "ImageData", section: EvaluateSection) -> Any:
+    """A classifier for measuring, trained on labels that no model of the run has seen; cached by content."""
+    from windvane.metrics import Judge, train_judge
+
+    held_out = setting.parts.held_out if setting.parts else None
+    cache = usable_cache("judges")
+    path = cache / f"{labelled.fingerprint[:32]}-{section.seed}.safetensors" if cache else None
+    if path is not None and path.is_file():
+        return Judge.load(path)
+    test = (held_out, held_out.labels) if held_out is not None and held_out.labels is not None else None
+    judge = train_judge(labelled, test=test, seed=section.seed)
+    if judge.accuracy is not None:
+        say(
+            f"judge: a classifier trained on the labels, {judge.accuracy:.1%} right on images it has not seen"
+        )
+    if path is not None:
+        judge.save(path)
+    return judge
+
+
+def _features(section: EvaluateSection, data: "ImageData") -> Any:
+    from windvane.annotate import features_from
+
+    text = section.features
+    if text == "auto":
+        most = min(_AUTO_COMPONENTS, len(data) - 1, int(data.batch(slice(0, 1)).numel()))
+        text = f"pca:{most}"
+    extractor = features_from(text, seed=section.seed)
+    if hasattr(extractor, "fit"):
+        extractor.fit(data)
+    return extractor
+
+
+def write_metrics(setting: Setting, metrics: "Sequence[Metric]", out: Path | None) -> Path:
+    """Write the numbers, with what they are about."""
+    path = out or setting.folder / METRICS
+    about = {
+        "title": setting.title,
+        "settings": setting.settings,
+        "metrics": [metric.to_dict() for metric in metrics],
+    }
+    atomic_write_json(path, about)
+    return path
