@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 from sklearn.cluster import KMeans
 
 from windvane.annotate import Clusters
-from windvane.annotate.draws import draw_ids
+from windvane.annotate.draws import draw_ids, inverse_law
 
 
 def blobs(n=240, dim=5, groups=4, seed=0, spread=0.3):
@@ -103,6 +103,12 @@ def test_empirical_draws_have_the_frequencies_of_the_training_images():
     assert chisquare(uniform[sizes > 0].numpy()).pvalue > 1e-3
     # The two laws differ, so a draw that ignored its source would be seen.
     assert chisquare(uniform[sizes > 0].numpy(), expected.numpy()).pvalue < 1e-6
+
+
+def test_numbers_on_the_borders_never_give_an_id_without_images():
+    weights = torch.tensor([0.0, 2, 0, 2, 0], dtype=torch.float64)
+    numbers = torch.tensor([0.0, 0.2, 0.5, 0.7, 1.0], dtype=torch.float64)
+    assert inverse_law(weights, numbers).tolist() == [1, 1, 3, 3, 3]
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 30), cut=st.integers(0, 30))

@@ -42,11 +42,9 @@ def test_pca_of_many_pixels_takes_the_iterative_path_to_the_same_subspace():
     assert (ours.gather(0, ours.abs().argmax(dim=0, keepdim=True)) > 0).all()
 
 
-def test_the_sign_of_a_component_does_not_depend_on_the_sign_of_the_images():
-    data = digit_images(200)
-    negative = TensorImages(-data.images)
-    first, second = (PCA(6).fit(d, progress=False).state()["components"] for d in (data, negative))
-    torch.testing.assert_close(first, second, atol=1e-5, rtol=0)
+def test_the_largest_entry_of_every_component_is_positive(digits):
+    components = PCA(20).fit(digits, progress=False).state()["components"]
+    assert (components.gather(0, components.abs().argmax(dim=0, keepdim=True)) > 0).all()
 
 
 def test_centring_per_image_removes_brightness():

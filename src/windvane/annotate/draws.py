@@ -38,10 +38,12 @@ def draw_ids(sizes: Tensor, seeds: Tensor | Sequence[int], source: Source = "emp
     numbers = torch.empty(len(values), dtype=torch.float64)
     for row, seed in enumerate(values):
         numbers[row] = torch.rand((), generator=generator(seed, STREAM_CONDITION), dtype=torch.float64)
+    return inverse_law(weights, numbers)
+
+
+def inverse_law(weights: Tensor, numbers: Tensor) -> Tensor:
+    """Ids ``(n,)`` of the law proportional to ``weights`` ``(K,)`` at numbers ``(n,)`` in [0, 1]."""
     cumulative = weights.cumsum(0)
-    # right=True: a number on the border of an empty id belongs to the next id that has images.
-    return torch.searchsorted(cumulative, numbers * cumulative[-1], right=True).clamp(max=_last(weights))
-
-
-def _last(weights: Tensor) -> int:
-    return int(weights.nonzero()[-1])
+    # right=True: a number on a border belongs to the next id of positive weight, and 1 to the last of them.
+    found = torch.searchsorted(cumulative, numbers * cumulative[-1], right=True)
+    return found.clamp(max=int(weights.nonzero()[-1]))

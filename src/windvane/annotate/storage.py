@@ -59,6 +59,7 @@ def _described(annotation: Annotation) -> dict[str, Any]:
     described["saved"] = extractor is not None and learns(extractor) and kind in FITTED
     if kind == "encoder":
         described["settings"] = extractor.settings()  # type: ignore[union-attr]
+        described["licence"] = getattr(extractor, "licence", None)
     return described
 
 
@@ -144,7 +145,7 @@ def _extractor(
     if given is None and noted["saved"]:
         given = load_extractor(folder)
     elif given is None and noted["kind"] == "encoder":
-        return LazyEncoder(noted["name"], noted["settings"])
+        return LazyEncoder(noted["name"], noted["settings"], noted["licence"])
     if given is not None and given.name != noted["name"]:
         raise ValueError(
             f"the annotation in {folder} was made with the features {noted['name']}, not with {given.name}"
@@ -157,8 +158,8 @@ class LazyEncoder:
 
     kind = "encoder"
 
-    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        self.name, self._settings = name, dict(settings)
+    def __init__(self, name: str, settings: Mapping[str, Any], licence: str | None) -> None:
+        self.name, self.licence, self._settings = name, licence, dict(settings)
         self._loaded: FeatureExtractor | None = None
 
     @property
