@@ -263,3 +263,15 @@ def test_presets_have_the_size_they_promise(name, shape, millions):
         network = preset(name, shape=shape, vector=30)
     assert parameter_count(network) == pytest.approx(1e6 * millions, rel=0.12)
     assert parameter_count(network) >= parameter_count(network, trainable=True)
+
+
+@EVERY
+def test_conditions_follow_the_network_to_its_device_and_no_value_is_read_back(name):
+    """The meta device refuses to be read and to be mixed with another one, as an accelerator would wait."""
+    network, cond = full(name)
+    x, time = (tensor.to("meta") for tensor in batch(3))
+    network = network.to("meta")
+    for given in (None, cond, cond.drop(torch.tensor([True, False, False])), cond.to("meta")):
+        assert network(x, time, given).device.type == "meta"
+    with pytest.raises(ValueError, match="class id 9"):
+        network(x, time, Condition.vector(torch.tensor([0, 9, 1])))

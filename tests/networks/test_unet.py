@@ -121,3 +121,24 @@ def test_attention_is_where_it_is_asked_for():
         "mid_block.attentions.0",
     ]
     assert len(attended((0, 1))) == 7
+
+
+def test_features_are_taken_after_the_attention_and_before_resampling():
+    network, (x, time) = unet(attention=(0,)), batch(2)
+    seen = {}
+    places = {
+        "down.0.0": network.unet.down_blocks[0].downsamplers[0],
+        "mid.1": network.unet.up_blocks[0].resnets[0],
+        "up.0.1": network.unet.up_blocks[0].upsamplers[0],
+        "up.1.1": network.unet.conv_norm_out,
+    }
+    handles = [
+        module.register_forward_pre_hook(lambda module, args, name=name: seen.update({name: args[0]}))
+        for name, module in places.items()
+    ]
+    features = network.features(x, time)
+    for handle in handles:
+        handle.remove()
+    width = network.unet.mid_block.resnets[-1].out_channels
+    for name in places:
+        assert torch.equal(features[name], seen[name][:, :width] if name == "mid.1" else seen[name]), name

@@ -34,9 +34,8 @@ class FiLMBlock(nn.Module):
 class ResidualMLP(Network):
     """A residual MLP whose blocks are modulated (FiLM) by the time and the vector condition.
 
-    x ``(B, *shape)`` is flattened; the output layer starts at zero. A few hundred microseconds a row batch on
-    a
-    CPU: the network of the digits demonstration.
+    x ``(B, *shape)`` is flattened; the output layer starts at zero. Cheap enough to train on a CPU: the
+    network of the digits demonstration.
 
     Args:
         dim: the number of values of one sample.

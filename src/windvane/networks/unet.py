@@ -20,7 +20,8 @@ class ConditionedUNet(Network):
     - vector: embedded and added to the time embedding, which modulates every residual block
       (``class_embed_type="identity"``);
     - layout: ``C + 1`` channels concatenated to the input (the map and its presence);
-    - tokens: extra keys and values in every attention layer.
+    - tokens: extra keys and values in every attention layer (``torch.compile`` breaks its graph there;
+      without tokens it makes one graph).
 
     :meth:`build` makes one for a shape. The U-Net inside stays a plain diffusers model that diffusers saves
     and opens.
