@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.networks.tiny import draw, mlp
 
+from tests.networks.tiny import draw, mlp
 from windvane.networks import ResidualMLP, time_embedding
 from windvane.networks.mlp import FiLMBlock
 
