@@ -81,6 +81,15 @@ def test_limit_of_pixels_is_a_choice():
         Decoder(max_pixels=99)(data)
 
 
+def test_too_little_memory_is_a_reason(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("windvane.data.decode.to_array", fail)
+    with pytest.raises(UnreadableImage, match="too many pixels: not enough memory"):
+        Decoder()(encoded(INTERLEAVED))
+
+
 def test_things_that_are_no_files(tmp_path):
     (tmp_path / "x.png").mkdir()
     with pytest.raises(UnreadableImage, match="not a file: a folder"):

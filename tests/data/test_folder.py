@@ -175,6 +175,12 @@ def test_store_writes_what_numpy_reads(tmp_path):
         store.append(np.zeros((1, 2, 2), np.uint8))
 
 
+def test_more_than_fits_into_memory_names_the_way_out():
+    store = RowStore(capacity=10**14)
+    with pytest.raises(ValueError, match=r"GiB of memory; give cache= a folder"):
+        store.append(colours(1)[0])
+
+
 @pytest.mark.parametrize("labels", ["folders", None])
 def test_export_and_reopen_gives_identical_pixels(tmp_path, labels):
     data = ImageData(colours(23), labels=np.arange(23) % 3, label_names=["a b", "c/d", "é"])

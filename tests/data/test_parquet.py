@@ -68,6 +68,12 @@ def test_plain_binary_and_text_labels(tmp_path):
     assert data.labels.tolist() == [2, 1, -1, 2, 0, 1, 1, 2, 0, 0]
 
 
+def test_of_several_image_columns_the_usual_name_wins(tmp_path):
+    cells = [cell(p) for p in PICTURES]
+    path = write(tmp_path / "x.parquet", {"annotation": cells[::-1], "image": cells, "thumb": cells[::-1]})
+    np.testing.assert_array_equal(from_parquet(path).pixels(slice(None)), PICTURES)
+
+
 def test_columns_can_be_chosen_and_wrong_choices_list_what_is_there(tmp_path):
     cells = [cell(p) for p in PICTURES]
     columns = {"left": cells, "right": cells[::-1], "a": [0] * 10, "b": list(range(10))}

@@ -78,6 +78,20 @@ def test_blank_pictures_of_different_grey_are_not_alike():
     assert near_groups(list("abcd"), blanks) == [["b", "c"]]
 
 
+def test_pictures_of_the_same_levels_in_another_order_are_not_alike():
+    ramp = np.tile(np.arange(9, dtype=np.uint8) // 2, (8, 1)) + np.uint8(100)
+    assert near_groups(["up", "down", "up too"], [ramp, ramp[:, ::-1], ramp + np.uint8(2)]) == [
+        ["up", "up too"]
+    ]
+
+
+def test_listing_is_sorted_whatever_the_file_system_says(tmp_path):
+    for name in ("z.png", "a/z.png", "a/b/1.png", "m.png", "a.png"):
+        save(tmp_path / name, colours()[0])
+    names = [file.name for file in list_images(tmp_path).files]
+    assert names == ["a.png", "a/b/1.png", "a/z.png", "m.png", "z.png"]
+
+
 def test_loops_of_folders_end_and_links_are_followed_once(tmp_path):
     save(tmp_path / "in/a.png", colours()[0])
     (tmp_path / "in/back").symlink_to(tmp_path)

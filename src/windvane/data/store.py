@@ -43,7 +43,7 @@ class RowStore:
         if self.shape is None:
             self.shape = row.shape
             if self._path is None:
-                self._rows = np.empty((self._capacity, *row.shape), np.uint8)
+                self._rows = self._reserved(row.shape)
             else:
                 self._file = open(self._path, "wb")  # noqa: SIM115 - closed in finish and abort
                 self._file.write(_npy_header((0, *row.shape), row.dtype))
@@ -56,6 +56,16 @@ class RowStore:
         else:
             self._rows[self.count] = content
         self.count += 1
+
+    def _reserved(self, shape: tuple[int, ...]) -> np.ndarray:
+        try:
+            return np.empty((self._capacity, *shape), np.uint8)
+        except MemoryError as error:
+            needed = self._capacity * int(np.prod(shape)) / 2**30
+            raise ValueError(
+                f"{self._capacity} images of {shape} need {needed:.0f} GiB of memory; "
+                "give cache= a folder, which keeps them on disk, or a smaller size="
+            ) from error
 
     def finish(self) -> tuple[np.ndarray | None, str]:
         """All rows (n, *shape), or None where they went to the file, and their fingerprint."""
