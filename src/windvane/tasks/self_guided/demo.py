@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from windvane.annotate import Annotation, annotate
@@ -111,10 +110,8 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = True
     real = yardstick.real()
     table = format_rows(rows, real)
     guided = denoisers["self-labels"]
-    sizes = torch.bincount(annotation.ids, minlength=CLUSTERS)
-    picture = cluster_picture(
-        guided, train, annotation.ids, clusters=sizes.argsort(descending=True)[:8].tolist()
-    )
+    largest = annotation.sizes.argsort(descending=True, stable=True)[:8].tolist()
+    picture = cluster_picture(guided, train, annotation.ids, clusters=largest)
     save_png(picture, out / "demo.png", {"task": "self-guided demo", "seed": seed})
     results = {"seed": seed, "quick": quick, "budget": asdict(budget), "samples": samples, "real": real}
     results |= {"rows": [row.to_dict() for row in rows], "seconds": time.monotonic() - begin}

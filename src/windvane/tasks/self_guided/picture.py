@@ -1,5 +1,6 @@
 """The picture of the demonstration: clusters found without labels, and what guidance by them draws."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,17 +49,25 @@ def cluster_picture(
     count: int = 6,
     steps: int = 40,
 ) -> "Image":
-    """A row per cluster: real members, then samples at each weight."""
-    rows = []
-    for cluster in clusters:
-        rows.append(members(data, ids, cluster, count))
-        rows += [guided_row(denoiser, cluster, weight=w, count=count, steps=steps) for w in weights]
-    labels = ["real members", *(f"weight {w:g}" for w in weights)]
-    columns = [labels[i // count] if i % count == 0 else "" for i in range(count * len(labels))]
-    return image_grid(
-        torch.cat(rows),
-        columns=count * len(labels),
-        row_labels=[f"cluster {c}" for c in clusters],
-        column_labels=columns,
-        scale=4,
-    )
+    """A row per cluster: real members, then a block of samples per weight."""
+    labels = [f"cluster {c}" for c in clusters]
+    real = torch.cat([members(data, ids, c, count) for c in clusters])
+    blocks = [image_grid(real, columns=count, row_labels=labels, title="real members", scale=5)]
+    for weight in weights:
+        drawn = [guided_row(denoiser, c, weight=weight, count=count, steps=steps) for c in clusters]
+        title = "drawn" if weight == 1 else f"drawn, guided by {weight:g}"
+        blocks.append(image_grid(torch.cat(drawn), columns=count, title=title, scale=5))
+    return side_by_side(blocks)
+
+
+def side_by_side(pictures: "Sequence[Image]", *, gap: int = 12) -> "Image":
+    """Pictures in one row on white."""
+    from PIL import Image
+
+    width = sum(p.width for p in pictures) + gap * (len(pictures) - 1)
+    page = Image.new(pictures[0].mode, (width, max(p.height for p in pictures)), "white")
+    left = 0
+    for part in pictures:
+        page.paste(part, (left, 0))
+        left += part.width + gap
+    return page
