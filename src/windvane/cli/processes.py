@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from windvane.cli.errors import say
+
 # A process may wait long for another one's last batch or for an annotation that only the first one makes.
 _PATIENCE = timedelta(days=1)
 
@@ -32,14 +34,14 @@ class Processes:
             self._state.wait_for_everyone()
 
 
-def started_rank() -> int:
-    """The rank in the environment, known before anything heavy is imported."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def processes() -> Processes:
     """Join the other processes if there are any."""
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+        if "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
+            say(
+                "the launcher started one process; without GPUs use torchrun --nproc_per_node N, or "
+                "accelerate launch --multi_gpu --num_processes N"
+            )
         return Processes(0, 1, _device())
     from accelerate import PartialState
 

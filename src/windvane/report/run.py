@@ -14,7 +14,7 @@ from windvane.report.contents import (
     training_curves,
 )
 from windvane.report.page import Report
-from windvane.report.parts import facts
+from windvane.report.parts import facts, note
 from windvane.runs import Run
 
 if TYPE_CHECKING:
@@ -202,7 +202,11 @@ def _memorisation(
     seeds = list(range(seed + 10_000, seed + 10_000 + check))
     cond = None if annotation is None else annotation.condition(annotation.draw(check, seeds[0]))
     made = draw(seeds, cond, 1.0)
-    found = nearest_training_images(made, train, Pixels(), held_out=held_out)
+    try:
+        found = nearest_training_images(made, train, Pixels(), held_out=held_out)
+    except ValueError as error:  # such as data of nothing but repeats; the rest of the page is still good
+        page.section("Copies?", note(str(error)))
+        return
     page.section(
         "Copies?",
         memorisation(found, made, train),

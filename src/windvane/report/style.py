@@ -44,7 +44,8 @@ img.pixels { image-rendering: pixelated; }
 .figure { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px;
   overflow-x: auto; }
 .figure svg { max-width: 100%; height: auto; display: block; }
-.scroll { margin: 0 0 14px; overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+.scroll { margin: 0 0 14px; overflow-x: auto;
+  background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 8px 14px; border-bottom: 1px solid var(--line); vertical-align: middle; }
 th { color: var(--soft); font-weight: 600; font-size: 13px; white-space: nowrap; }

@@ -1,0 +1,82 @@
+"""`papers` and `doctor`."""
+
+import json
+
+import pytest
+
+from windvane import catalog
+from windvane.cli import checks
+from windvane.cli.console import print_table
+
+
+def test_papers_lists_every_system_once(windvane):
+    lines = windvane("papers").stdout.splitlines()
+    slugs = [line.split()[0] for line in lines[1:-1]]
+    assert sorted(slugs) == sorted(system.slug for system in catalog.SYSTEMS)
+
+
+@pytest.mark.parametrize("state", ["works", "planned"])
+def test_papers_of_one_state(windvane, state):
+    rows = json.loads(windvane("papers", "--json", state=state).stdout)
+    assert {row["slug"] for row in rows} == {s.slug for s in catalog.SYSTEMS if s.state == state}
+
+
+def test_papers_cite_prints_bibtex(windvane):
+    assert windvane("papers", cite="self-guided").stdout.strip() == catalog.cite("self-guided").strip()
+
+
+def answers(**broken):
+    good = {
+        "torch": {"version": "2.13.0", "threads": 1, "gpus": [], "mps": False},
+        "torchvision": {"version": None},
+        "diffusers": {"version": "0.42.1"},
+        "transformers": {"version": "5.23.0"},
+    }
+    return good | broken
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(windvane, monkeypatch, tmp_path):
+    monkeypatch.setattr(checks, "probe", lambda code: answers())
+    result = windvane("doctor", folder=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "BROKEN" not in result.output
+
+
+def test_doctor_names_a_broken_torchvision_and_the_cure(windvane, monkeypatch, tmp_path):
+    error = {"error": "RuntimeError: operator torchvision::nms does not exist"}
+    monkeypatch.setattr(checks, "probe", lambda code: answers(torchvision=error))
+    result = windvane("doctor", folder=tmp_path)
+    assert result.exit_code == 1
+    assert "torchvision::nms" in result.output and "pip uninstall torchvision" in result.output
+
+
+def test_doctor_survives_an_import_that_kills_python():
+    found = checks.probe('print(\'{"name": "torch", "version": "1"}\', flush=True)\nimport os; os._exit(9)')
+    assert found["torch"] == {"version": "1"}
+    assert "code 9" in checks._error("diffusers", found)
+
+
+def test_doctor_sees_a_folder_that_cannot_be_written(windvane, monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setattr(checks, "probe", lambda code: answers())
+    monkeypatch.setenv("WINDVANE_CACHE", str(blocked / "cache"))
+    rows = json.loads(windvane("doctor", "--json", folder=tmp_path).stdout)
+    cache = next(row for row in rows if row["name"] == "cache")
+    assert cache["state"] == "bad" and "WINDVANE_CACHE" in cache["fix"]
+
+
+def test_doctor_compares_versions_as_numbers(monkeypatch):
+    monkeypatch.setattr(
+        checks.importlib.metadata, "requires", lambda name: ["torch>=2.5", "rich>=13.7; extra == 'x'"]
+    )
+    monkeypatch.setattr(checks.importlib.metadata, "version", lambda name: "2.10.1+cpu")
+    assert checks._packages().state == "ok"
+    monkeypatch.setattr(checks.importlib.metadata, "version", lambda name: "2.4.9")
+    assert checks._packages().state == "bad"
+
+
+def test_a_table_in_a_pipe_has_one_line_a_row(capsys):
+    print_table(["name", "n"], [["a long name " * 30, "1"], ["b", "22"]], right=[1])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and len({len(line) for line in lines}) == 1
