@@ -201,6 +201,16 @@ def test_features_are_computed_once_and_a_damaged_cache_again(tmp_path):
     assert extractor.seen == 90
 
 
+def test_a_cache_file_that_holds_other_features_is_not_believed(tmp_path):
+    data = noise_images(12)
+    extract(Projection(), data, cache=tmp_path, progress=False)
+    (mine,) = tmp_path.glob("features-*")
+    right = extract(Projection(seed=1), data, cache=tmp_path, progress=False)
+    (other,) = set(tmp_path.glob("features-*")) - {mine}
+    other.write_bytes(mine.read_bytes())
+    assert torch.equal(extract(Projection(seed=1), data, cache=tmp_path, progress=False), right)
+
+
 def test_flipping_makes_features_of_mirror_images_equal():
     data = noise_images(5)
     mirrored = TensorImages(data.images.flip(-1))
