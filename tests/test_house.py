@@ -90,11 +90,10 @@ def imports(nodes):
 
 
 def code_lines(function, text):
-    """Lines of a function that hold code: no docstring, no comments, no blank lines."""
-    lines = set(range(function.lineno, function.end_lineno + 1))
-    if ast.get_docstring(function) is not None:
-        lines -= set(range(function.body[0].lineno, function.body[0].end_lineno + 1))
+    """Lines of code in a function's body: no signature, no docstring, no comments, no blank lines."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     rows = text.splitlines()
+    lines = {line for node in body for line in range(node.lineno, node.end_lineno + 1)}
     return sum(1 for line in lines if rows[line - 1].strip() and not rows[line - 1].strip().startswith("#"))
 
 

@@ -20,7 +20,7 @@ SELF_GUIDED = System(
     ),
     state="works",
     callable="windvane.annotate.annotate",
-    test="tests/test_self_guided.py",
+    test="tests/tasks/test_self_guided.py",
     reproduction="reproductions/self_guided.py",
 )
 
