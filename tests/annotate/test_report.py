@@ -39,6 +39,16 @@ def test_similarity_ignores_the_numbering():
     assert mean_similarity([ids, 2 - ids, ids])["ami_lowest"] == pytest.approx(1)
 
 
+def test_the_mean_is_over_all_pairs():
+    numbers = torch.Generator().manual_seed(0)
+    a, b, c = torch.randint(0, 3, (3, 50), generator=numbers)
+    pairs = [similarity(a, b), similarity(a, c), similarity(b, c)]
+    told = mean_similarity([a, b, c])
+    for key in ("ami", "ari"):
+        assert told[key] == pytest.approx(sum(pair[key] for pair in pairs) / 3)
+    assert told["ami_lowest"] == min(pair["ami"] for pair in pairs)
+
+
 def test_clear_clusters_are_stable_and_noise_is_not():
     numbers = torch.Generator().manual_seed(0)
     clear = 5 * torch.eye(4).repeat(60, 1) + 0.1 * torch.randn(240, 4, generator=numbers)
