@@ -75,11 +75,11 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = True
     random ids. Labels reach the annotation and the generators nowhere but in the arm that is named for them.
 
     Args:
-        quick: a tenth of the training and a third of the samples, to see that everything runs.
+        quick: little training and few samples, to see that everything runs; the numbers mean little.
     """
     begin = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    budget = replace(Budget(), steps=200) if quick else Budget()
+    budget = replace(Budget(), steps=100, sampling_steps=10) if quick else Budget()
     train, held_out = train_and_held_out(digits(), seed=0)
     say(f"digits: {len(train)} images to train on, {len(held_out)} held out")
     samples = 300 if quick else len(train)
