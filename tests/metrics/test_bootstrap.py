@@ -38,6 +38,15 @@ def test_independent_sets_add_their_variances():
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.06)
 
 
+def test_squared_distances_are_bounded_symmetrically_in_their_root():
+    row = normal(500, 1, 0, scale=10)[:, 0]
+    plain, rooted = linear_bootstrap(4.0, [row]), linear_bootstrap(4.0, [row], squared=5.0)
+    low, high = (math.sqrt(end + 5) for end in rooted[1:])
+    assert high - 3 == pytest.approx((plain.high - 4) / 6) and 3 - low == pytest.approx((4 - plain.low) / 6)
+    # A root cannot be negative: the interval then reaches down to a distance of zero.
+    assert linear_bootstrap(0.1, [100 * row], squared=0.0).low == 0
+
+
 def test_many_tiny_sets_do_not_widen_the_interval():
     # A hundred pairs: the degrees of freedom are those of all sets together, not of one pair.
     sets = [normal(2, 1, r)[:, 0] for r in range(100)]

@@ -13,6 +13,7 @@ from windvane.metrics import (
     majority_labels,
     manifold,
     nearest_training,
+    within_condition_diversity,
 )
 
 
@@ -90,7 +91,9 @@ def test_everything_that_applies_is_measured_and_equals_its_own_function(sets):
     assert by["nearest_train"].value == pytest.approx(copies.distances.mean().item())
     assert by["nearest_train"].extractor == "pixels" and by["nearest_train"].resize == "none (4x4)"
     assert by["agreement"].value == 1.0 and by["agreement"].extractor == "halves"
-    assert by["diversity"].details["reference"] == pytest.approx(by["diversity"].value, rel=0.2)
+    real = within_condition_diversity(others, unseen.labels, resamples=0)
+    assert by["diversity"].details["reference"] == pytest.approx(real.value)
+    assert by["diversity"].value == pytest.approx(within_condition_diversity(rows, wanted).value)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])

@@ -131,6 +131,13 @@ def test_the_interval_covers_the_mean_value_at_this_size(shift):
     assert width < 1.5 * 2 * 1.96 * spread
 
 
+def test_the_interval_is_laid_around_the_root():
+    metric = frechet(normal(80, 3, 0), normal(80, 3, 1, shift=0.4), bias=False, resamples=20_000)
+    up, down = metric.high**0.5 - metric.value**0.5, metric.value**0.5 - metric.low**0.5
+    assert up == pytest.approx(down, rel=0.06)
+    assert metric.high - metric.value > 1.15 * (metric.value - metric.low)
+
+
 def test_debiasing_moves_the_value_to_the_truth():
     # N(0, I) against N(0.5, I) in four dimensions: the truth is 4 * 0.25 = 1.
     found = [frechet(normal(60, 4, 2 * r), normal(60, 4, 2 * r + 1, shift=0.5)) for r in range(100)]

@@ -26,6 +26,16 @@ def test_a_copy_has_distance_exactly_zero_however_far_the_data():
     assert found.distances.tolist() == [[0.0], [0.0]] and found.indices.tolist() == [[7], [3]]
 
 
+def test_differences_below_the_rounding_of_float32_still_order_neighbours():
+    # Far from the common centre the squared norms are 1e4 and hide gaps of 1e-2 in a float32 product.
+    near = 100 + 0.01 * normal(4, 3, 0)
+    reference = torch.cat([near, -near]).float()
+    query = (near[:2] + 0.002 * normal(2, 3, 1)).float()
+    gaps = (query.double().unsqueeze(1) - reference.double()).square().sum(-1)
+    assert torch.equal(nearest(query, reference).indices[:, 0], gaps.argmin(1))
+    assert torch.equal(nearest(query, reference, k=3).indices, gaps.argsort(1)[:, :3])
+
+
 def test_a_row_is_not_its_own_neighbour_but_a_twin_is(monkeypatch):
     rows = normal(9, 2, 0)
     rows[4] = rows[1]
@@ -83,6 +93,7 @@ def test_a_large_training_set_is_sampled_for_the_baseline(monkeypatch):
     # Every one of the distances is that of some training row to its nearest other one.
     assert len(part) == 100
     assert (torch.cdist(part[:, None], whole[:, None]).min(1).values < 1e-9).all()
+    assert (part == 0).sum() <= 2  # the twins; no other row is its own neighbour
 
 
 def test_scaling_and_rotation_act_as_they_must():

@@ -63,7 +63,7 @@ def evaluate(
             labels without.
         judge: a classifier that had no part in making the samples, for `agreement`.
         meaning: label of each cluster id (see `majority_labels`): lets the judge check clusters.
-        annotation: images -> ids, for `cluster_agreement`.
+        annotation: images -> ids, for `cluster_agreement`; a `windvane.annotate.Annotation` is one.
         metrics: names from `METRICS`; None is every one that the other arguments allow.
         k: neighbours of precision, recall, density and coverage.
         allow_few: accept a Fréchet distance from no more images than features.
@@ -106,30 +106,18 @@ def evaluate(
             progress=progress,
         )
         results += [metric.annotated(extractor=extractor_name(extractor), resize=space) for metric in found]
-    if "agreement" in wanted and judge is not None and requested is not None:
-        metric = judge_agreement(
+    if requested is not None:
+        results += _obedience(
             samples,
             requested,
-            judge,
+            judge=judge if "agreement" in wanted else None,
             meaning=meaning,
-            batch_size=batch_size,
+            annotation=annotation if "cluster_agreement" in wanted else None,
             level=level,
+            batch_size=batch_size,
             device=device,
             progress=progress,
         )
-        results.append(metric)
-    if "cluster_agreement" in wanted and annotation is not None and requested is not None:
-        metric = cluster_agreement(
-            samples,
-            requested,
-            annotation,
-            name=str(getattr(annotation, "name", "annotation")),
-            batch_size=batch_size,
-            level=level,
-            device=device,
-            progress=progress,
-        )
-        results.append(metric)
     if set(wanted) & set(COPIES) and train is not None:
         copies = nearest_training_images(
             samples,
@@ -169,6 +157,47 @@ def _wanted(metrics: Sequence[str] | None, given: dict[str, bool]) -> list[str]:
         if missing[name]:
             raise ValueError(f"the metric {name!r} also needs: {', '.join(missing[name])}")
     return list(metrics)
+
+
+def _obedience(
+    samples: Images,
+    requested: Tensor,
+    *,
+    judge: Classifier | None,
+    meaning: Tensor | None,
+    annotation: Callable[[Tensor], Tensor] | None,
+    level: float,
+    batch_size: int,
+    device: torch.device | str | None,
+    progress: bool,
+) -> list[Metric]:
+    results: list[Metric] = []
+    if judge is not None:
+        metric = judge_agreement(
+            samples,
+            requested,
+            judge,
+            meaning=meaning,
+            batch_size=batch_size,
+            level=level,
+            device=device,
+            progress=progress,
+        )
+        results.append(metric)
+    if annotation is not None:
+        names = (getattr(annotation, key, None) for key in ("name", "extractor_name"))
+        metric = cluster_agreement(
+            samples,
+            requested,
+            annotation,
+            name=next((name for name in names if isinstance(name, str)), "annotation"),
+            batch_size=batch_size,
+            level=level,
+            device=device,
+            progress=progress,
+        )
+        results.append(metric)
+    return results
 
 
 def _in_feature_space(
