@@ -21,6 +21,12 @@ def filled(steps, meter=None, begin=0):
     return meter
 
 
+def summing(meters):
+    """The sum over processes, each with its own meter."""
+    totals = torch.stack([torch.stack([m._sums, m._counts]) for m in meters]).sum(0)
+    return lambda values: totals
+
+
 def test_losses_are_averaged_overall_and_by_noise_level():
     meter = Meter(CPU)
     meter.add(0, torch.tensor([1.0, 2.0]), torch.tensor([-7.0, 0.5], dtype=torch.float64), torch.tensor(3.0))
@@ -57,19 +63,16 @@ def test_saving_in_between_changes_no_digit(cut):
 
 
 def test_sums_of_all_processes_count_once_after_a_resume():
-    first, second = filled(2), filled(3, begin=10)
-    both = [first, second]
-
-    def reduce(values):
-        return sum(torch.stack([m._sums, m._counts]) for m in both)
-
-    state = first.state_dict(reduce)
-    resumed = [Meter(CPU), Meter(CPU)]
-    for rank, meter in enumerate(resumed):
+    before = [filled(2), filled(3, begin=10)]
+    state = before[0].state_dict(summing(before))
+    after = [Meter(CPU), Meter(CPU)]
+    for rank, meter in enumerate(after):
         meter.load_state_dict(state, main=rank == 0)
-    expected = first.report(reduce)["loss"]
-    both = resumed
-    assert resumed[0].report(reduce)["loss"] == pytest.approx(expected, rel=1e-12)
+    for meters in (before, after):
+        filled(2, meters[0], begin=20)
+        filled(1, meters[1], begin=30)
+    expected = before[0].report(summing(before))["loss"]
+    assert after[0].report(summing(after))["loss"] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("loss, norm", [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)])

@@ -64,6 +64,21 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, step, number):
         assert_same_weights(weights(loaded[0]), weights(loaded[1]))
 
 
+def test_lines_written_after_the_last_state_are_written_again_once(tmp_path):
+    def crash(snapshot):
+        if snapshot.step == 7:
+            raise OSError("disk full")
+
+    run = Run(tmp_path / "cut")
+    with pytest.raises(OSError, match="disk full"):
+        short(mlp(), run=run, steps=9, log_every=1, callbacks=[crash])
+    assert [row["step"] for row in lines(run)][-1] == 7 and run.latest_state().name == "step-00000004"
+    assert run.read_status()["message"] == "OSError: disk full"
+    resumed = short(mlp(), run=run, steps=9, log_every=1)
+    whole = short(mlp(), run=Run(tmp_path / "whole"), steps=9, log_every=1)
+    assert_same_outcome(resumed, run, whole, Run(tmp_path / "whole"))
+
+
 def test_an_interrupt_without_a_run_returns_what_there_is():
     result = short(mlp(), sample_every=1, sample=stop_at(2))
     assert result.interrupted and result.step == 2

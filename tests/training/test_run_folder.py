@@ -8,6 +8,7 @@ import torch
 from accelerate.tracking import GeneralTracker
 
 import windvane
+from tests.training.test_loop import Noisy
 from tests.training.tiny import assert_same_weights, conditions, data, mlp, short, weights
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
@@ -81,11 +82,12 @@ def test_callbacks_see_both_denoisers_ready_to_sample(tmp_path):
         torch.rand(5)
 
     run = Run(tmp_path)
-    result = short(mlp(), run=run, sample_every=3, sample=look, callbacks=[look])
+    # Its dropout layer shows whether training goes on in training mode.
+    result = short(Noisy(), run=run, sample_every=3, sample=look, callbacks=[look])
     assert [entry[0] for entry in seen] == [2, 3, 4, 6, 6]
     assert [entry[2] for entry in seen] == [2, 2, 4, 6, 6]
     assert {entry[1] for entry in seen} == {6} and {id(entry[3]) for entry in seen} == {id(run)}
-    assert_same_weights(weights(result.raw), weights(short(mlp()).raw))
+    assert_same_weights(weights(result.raw), weights(short(Noisy()).raw))
 
 
 def poisoned(bad_step, batch_size=8):

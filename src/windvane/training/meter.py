@@ -72,8 +72,8 @@ class Meter:
     def load_state_dict(self, state: dict[str, Any], *, main: bool) -> None:
         """Go on from :meth:`state_dict`; the sums are those of all processes, so one of them takes them."""
         if main:
-            self._sums = state["sums"].to(self._sums)
-            self._counts = state["counts"].to(self._counts)
-        self._norms = state["norms"].to(self._norms)
-        self._largest = state["largest"].to(self._largest)
+            self._sums = state["sums"].to(self._sums, copy=True)
+            self._counts = state["counts"].to(self._counts, copy=True)
+        self._norms = state["norms"].to(self._norms, copy=True)
+        self._largest = state["largest"].to(self._largest, copy=True)
         self.steps = int(state["steps"])
