@@ -163,6 +163,12 @@ def test_other_settings_are_refused_by_name(tmp_path):
     short(mlp(), run=Run(tmp_path))
     with pytest.raises(ValueError, match=r"lr \(saved 0.01, now 0.5\); seed \(saved 0, now 3\)"):
         short(mlp(), run=Run(tmp_path), lr=0.5, seed=3, steps=9)
+    fewer = conditions().drop(torch.arange(40) < 1)
+    for changed, name in ((dict(values=data() + 1), "data"), (dict(signals=fewer), "conditions")):
+        with pytest.raises(ValueError, match=f"other settings: {name} "):
+            short(mlp(), run=Run(tmp_path), steps=9, **changed)
+    with pytest.raises(ValueError, match="process .saved 'VPCosine .*, now 'VPCosine"):
+        short(mlp(process=VPCosine(lmbda_min=-10.0)), run=Run(tmp_path), steps=9)
     with pytest.raises(ValueError, match="objective .*'v'.*'eps'"):
         short(mlp("eps"), run=Run(tmp_path), steps=9)
     with pytest.raises(ValueError, match="does not fit this network"):

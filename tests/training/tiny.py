@@ -30,10 +30,12 @@ def mlp(parametrisation="v", process=None, seed=3, vector=CLASSES, dim=DIM, widt
     return NetworkDenoiser(network, process or VPCosine(), parametrisation=parametrisation, shape=(dim,))
 
 
-def short(denoiser, **changed):
+def short(denoiser, *, values=None, signals=None, **changed):
     """A quick training; changed settings by name."""
     settings = dict(steps=6, batch_size=8, lr=1e-2, warmup=3, log_every=2, checkpoint_every=4, progress=False)
-    return train(denoiser, data(), conditions=conditions(), **{**settings, **changed})
+    values = data() if values is None else values
+    signals = conditions() if signals is None else signals
+    return train(denoiser, values, conditions=signals, **{**settings, **changed})
 
 
 def weights(module):

@@ -53,7 +53,7 @@ class Session:
     ) -> None:
         self.stepper, self.batches, self.accelerator = stepper, batches, accelerator
         self.steps, self.run, self.extra = steps, run, extra
-        self.settings = training_settings(stepper, batches)
+        self.settings = training_settings(stepper, batches, hashed=run is not None)
         self.main = accelerator.is_main_process
         self.meter = Meter(stepper.device)
         self.step = 0

@@ -1,5 +1,6 @@
 """Saving and restoring a training in a run folder."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -7,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from windvane.conditions import Condition
 from windvane.files import atomic_write_json
 from windvane.runs import Run
-from windvane.training.batches import Batches
+from windvane.training.batches import Batches, TensorData
 from windvane.training.step import Stepper
 
 _FORMAT = 1
@@ -25,21 +28,49 @@ def describe(value: Any) -> Any:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
-def training_settings(stepper: Stepper, batches: Batches) -> dict[str, Any]:
-    """Everything that shapes the result and must be the same when a training is resumed."""
+def content(*tensors: Tensor) -> str:
+    """A short hash of the numbers in ``tensors``."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
+
+
+def _data_content(batches: Batches) -> str | None:
+    if isinstance(batches.data, TensorData):
+        return content(batches.data.values)
+    return getattr(batches.data, "fingerprint", None)
+
+
+def _conditions_content(conditions: Condition | None) -> dict[str, str] | None:
+    if conditions is None:
+        return None
+    return {
+        name: content(signal, conditions.present[name]) for name, signal in sorted(conditions.signals.items())
+    }
+
+
+def training_settings(stepper: Stepper, batches: Batches, *, hashed: bool) -> dict[str, Any]:
+    """Everything that shapes the result and must be the same when a training is resumed.
+
+    With ``hashed`` the contents of data and conditions too, which takes a second a gigabyte.
+    """
+    process = stepper.denoiser.process
+    described = json.dumps(process.to_config(), sort_keys=True)
     return {
         "batch_size": batches.batch_size,
         "betas": list(stepper.optimizer.defaults["betas"]),
         "bf16": stepper.bf16,
         "clip_norm": stepper.clip_norm,
-        "conditions": None if batches.conditions is None else sorted(batches.conditions.signals),
-        "data": getattr(batches.data, "fingerprint", None),
+        "conditions": _conditions_content(batches.conditions) if hashed else None,
+        "data": _data_content(batches) if hashed else None,
         "dropout": batches.dropout,
         "ema_decay": stepper.ema.decay,
         "flip": batches.flip,
         "lr": stepper.lr,
         "objective": describe(stepper.objective),
-        "process": type(stepper.denoiser.process).__name__,
+        "process": f"{type(process).__name__} {hashlib.sha256(described.encode()).hexdigest()[:8]}",
         "samples": len(batches.data),
         "seed": batches.seed,
         "shape": list(batches.shape),
