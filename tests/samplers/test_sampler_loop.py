@@ -45,6 +45,20 @@ def test_a_sample_depends_on_its_own_seed_alone(sampler):
     assert (other.x - few.x[:1]).abs().max() > 1e-3
 
 
+def test_step_k_draws_from_stream_k_plus_one():
+    drawn = []
+
+    class Spy(DDPM):
+        def step(self, denoise, x, t, s, state, noise=None):
+            drawn.append(noise)
+            return super().step(denoise, x, t, s, state, noise)
+
+    sample(small(), seeds=[3, 8], sampler=Spy(), steps=3, **QUIET)
+    # Stream 0 made the start.
+    assert all(torch.equal(noise, noise_for([3, 8], k + 1, (1, 2, 2))) for k, noise in enumerate(drawn))
+    assert len(drawn) == 3
+
+
 def test_the_global_generator_is_neither_read_nor_moved():
     model, before = small(), torch.random.get_rng_state()
     sample(model, seeds=0, n=3, sampler=DDPM(), steps=3, **QUIET)

@@ -86,6 +86,16 @@ def test_a_start_below_time_one_goes_on_from_there(process):
     torch.testing.assert_close(one.x[2], one.x[0])
 
 
+@pytest.mark.parametrize("t", [0.4, 0.99, 1.0])
+def test_a_start_takes_its_grid_from_its_time_down(t):
+    grid = grids.log_snr(RectifiedFlow(), 10)  # begins at 0.9933
+    drawn = sample(
+        mixture(RectifiedFlow()), seeds=0, start=(torch.ones(1, 2), t), grid=grids.log_snr, steps=10, **QUIET
+    )
+    kept = grid[grid < t][1 if t > grid[0] else 0 :]
+    assert drawn.times.tolist() == [t, *kept.tolist()] and drawn.calls <= 10
+
+
 @pytest.mark.parametrize("process", PROCESSES, ids=name)
 def test_rising_times_invert_the_flow(process):
     model = gaussian(process)

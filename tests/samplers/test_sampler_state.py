@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.samplers.cases import PROCESSES, SAMPLERS, even_log_snr, mixture, name, normal, run
@@ -141,6 +141,8 @@ def test_psi_has_its_limit_far_away():
 
 @pytest.mark.parametrize("process", PROCESSES, ids=name)
 @settings(max_examples=40)
+@example(0.5, 1.0)
+@example(1.0, 0.0)
 @given(st.floats(0.02, 1.0), st.floats(0.0, 1.0))
 def test_the_first_order_step_is_ddim_between_any_two_times(process, t, s):
     t, s = torch.tensor(t, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)
