@@ -1,0 +1,21 @@
+"""Measurement operators y = A x with adjoint and pseudo-inverse."""
+
+from windvane.operators.base import Operator
+from windvane.operators.blur import Blur, GaussianBlur, MotionBlur
+from windvane.operators.general import FunctionOperator, Matrix, least_squares
+from windvane.operators.pixels import BlockMean, Greyscale, Inpainting
+from windvane.operators.sensing import CompressedSensing
+
+__all__ = [
+    "BlockMean",
+    "Blur",
+    "CompressedSensing",
+    "FunctionOperator",
+    "GaussianBlur",
+    "Greyscale",
+    "Inpainting",
+    "Matrix",
+    "MotionBlur",
+    "Operator",
+    "least_squares",
+]
