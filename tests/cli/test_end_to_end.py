@@ -102,8 +102,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(home):
     command += sets(*NETWORK, "train.sample_every=0")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
         until = time.monotonic() + 120
-        while not (run / "metrics.jsonl").exists() and time.monotonic() < until:
-            time.sleep(0.1)
+        log = run / "metrics.jsonl"
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -176,3 +177,23 @@ def test_a_run_that_a_program_made_can_be_sampled(done, home, model):
         assert "2 pictures" in done("sample", model, out=home / "foreign", n=2, steps=1)
     finally:
         (model / "config.yaml").unlink()
+
+
+def test_labels_that_say_nothing_do_not_judge(monkeypatch, capsys):
+    from windvane.cli.judging import poor
+
+    data = digits().subset(slice(0, 100))
+    most = float(data.label_counts().max()) / 100
+
+    class Judge:
+        accuracy = 1.9 * most
+
+    assert poor(Judge, data) and "they are not used" in capsys.readouterr().err
+    Judge.accuracy = 2.1 * most
+    assert not poor(Judge, data)
+
+
+def test_too_few_images_are_refused_in_the_words_of_the_command_line(refused, windvane, home, model):
+    assert windvane("sample", model, out=home / "few", n=8, steps=1).exit_code == 0
+    said = refused("evaluate", home / "few", "--metric", "frechet", reference="digits", features="pca:10")
+    assert "--set evaluate.allow_few=true" in said

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.config import Config
 from windvane.cli.errors import say
+from windvane.cli.judging import features_for, judge_for
 from windvane.cli.models import run_config
-from windvane.cli.opening import Parts, open_images, open_parts, usable_cache
+from windvane.cli.opening import Parts, open_images, open_parts
 from windvane.cli.processes import processes
 from windvane.cli.sampling import INDEX, read_index, sample_run
 from windvane.cli.sections import EvaluateSection
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from windvane.metrics import Metric
 
 METRICS = "metrics.json"
-_AUTO_COMPONENTS = 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def open_setting(
     target: Path, config: Config, *, reference: str | None, known: bool, weight_given: bool
 ) -> Setting:
     """Open everything; for a run, make its samples first."""
-    parts = open_parts(config.data) if known else None
+    parts = open_parts(config.data, name_damaged=False) if known else None
     if (target / "model").is_dir():
         folder, title = _sampled(target, config, weight_given)
         run = target
@@ -168,67 +168,32 @@ def measure(setting: Setting, section: EvaluateSection) -> "list[Metric]":
 
     train = setting.parts.train if setting.parts else None
     labelled = train if train is not None and train.labels is not None else setting.reference
-    wants_judge = section.features in ("auto", "judge")
-    judge = _judge(setting, labelled, section) if wants_judge and labelled.labels is not None else None
-    if section.features == "judge" and judge is None:
-        raise ValueError(
-            "features judge needs labels, and neither the training images nor the reference have any"
-        )
-    extractor = judge or _features(section, train or setting.reference)
+    judge = judge_for(labelled, setting.parts.held_out if setting.parts else None, section)
+    extractor = judge or features_for(train or setting.reference, section)
     by_labels = setting.annotation is not None and setting.annotation.source == "labels"
     clusters = None if by_labels else setting.annotation
     meaning = None
     if clusters is not None and train is not None and train.labels is not None:
         meaning = majority_labels(clusters.ids, train.labels, count=clusters.k)
-    return evaluate(
-        setting.samples,
-        setting.reference,
-        extractor=extractor,
-        train=train,
-        requested=setting.asked,
-        judge=judge,
-        meaning=meaning if judge is not None else None,
-        annotation=_Rule(clusters) if clusters is not None and clusters.extractor is not None else None,
-        metrics=section.metrics,
-        k=section.neighbours,
-        allow_few=section.allow_few,
-        resamples=section.bootstrap,
-        batch_size=section.batch_size,
-        seed=section.seed,
-    )
-
-
-def _judge(setting: Setting, labelled: "ImageData", section: EvaluateSection) -> Any:
-    """A classifier for measuring, trained on labels that no model of the run has seen; cached by content."""
-    from windvane.metrics import Judge, train_judge
-
-    held_out = setting.parts.held_out if setting.parts else None
-    cache = usable_cache("judges")
-    path = cache / f"{labelled.fingerprint[:32]}-{section.seed}.safetensors" if cache else None
-    if path is not None and path.is_file():
-        return Judge.load(path)
-    test = (held_out, held_out.labels) if held_out is not None and held_out.labels is not None else None
-    judge = train_judge(labelled, test=test, seed=section.seed)
-    if judge.accuracy is not None:
-        say(
-            f"judge: a classifier trained on the labels, {judge.accuracy:.1%} right on images it has not seen"
+    try:
+        return evaluate(
+            setting.samples,
+            setting.reference,
+            extractor=extractor,
+            train=train,
+            requested=setting.asked,
+            judge=judge,
+            meaning=meaning if judge is not None else None,
+            annotation=_Rule(clusters) if clusters is not None and clusters.extractor is not None else None,
+            metrics=section.metrics,
+            k=section.neighbours,
+            allow_few=section.allow_few,
+            resamples=section.bootstrap,
+            batch_size=section.batch_size,
+            seed=section.seed,
         )
-    if path is not None:
-        judge.save(path)
-    return judge
-
-
-def _features(section: EvaluateSection, data: "ImageData") -> Any:
-    from windvane.annotate import features_from
-
-    text = section.features
-    if text == "auto":
-        most = min(_AUTO_COMPONENTS, len(data) - 1, int(data.batch(slice(0, 1)).numel()))
-        text = f"pca:{most}"
-    extractor = features_from(text, seed=section.seed)
-    if hasattr(extractor, "fit"):
-        extractor.fit(data)
-    return extractor
+    except ValueError as error:  # the library speaks of arguments, a user of this room of settings
+        raise ValueError(str(error).replace("allow_few=True", "--set evaluate.allow_few=true")) from None
 
 
 def write_metrics(setting: Setting, metrics: "Sequence[Metric]", out: Path | None) -> Path:

@@ -39,8 +39,8 @@ def check_source(section: DataSection, *, wanted: str = "data") -> str:
     return source
 
 
-def open_images(section: DataSection, *, quiet: bool = False) -> "ImageData":
-    """All images of the section; files that cannot be read are named on standard error."""
+def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool = True) -> "ImageData":
+    """All images of the section; files that cannot be read are named on standard error, or only counted."""
     from windvane.data import open_data
 
     source = check_source(section)
@@ -59,7 +59,7 @@ def open_images(section: DataSection, *, quiet: bool = False) -> "ImageData":
             str(error).replace("give size=", "give --size N").replace("strict=True", "--strict")
         ) from None
     if not quiet:
-        report_scan(data.scan)
+        report_scan(data.scan, named=name_damaged)
     if section.limit is not None and section.limit < len(data):
         data = data.split((section.limit / len(data),), section.seed)[0]
     if len(data.shape) != 3:
@@ -67,26 +67,30 @@ def open_images(section: DataSection, *, quiet: bool = False) -> "ImageData":
     return data
 
 
-def open_parts(section: DataSection, *, quiet: bool = False) -> Parts:
+def open_parts(section: DataSection, *, quiet: bool = False, name_damaged: bool = True) -> Parts:
     """The images to train on and the ones held out, the same for the same section on every machine."""
     from windvane.data import train_and_held_out
 
-    data = open_images(section, quiet=quiet)
+    data = open_images(section, quiet=quiet, name_damaged=name_damaged)
     if section.holdout == 0:
         return Parts(data, None)
     return Parts(*train_and_held_out(data, section.holdout, section.seed))
 
 
-def report_scan(scan: "Scan | None") -> None:
-    """Name what could not be read; say nothing when all is well."""
+def report_scan(scan: "Scan | None", *, named: bool = True) -> None:
+    """Name or count what could not be read; say nothing when all is well."""
     if scan is None or not scan.unreadable:
         return
+    from windvane.data.scan import printable
+
     total = len(scan.readable) + len(scan.unreadable)
-    say(f"{len(scan.unreadable)} of {total} images cannot be read and are left out:")
+    say(f"{len(scan.unreadable)} of {total} images cannot be read and are left out{':' if named else ''}")
+    if not named:
+        return
     for name, reason in scan.unreadable[:_MOST_NAMED]:
-        say(f"  {name}: {reason}")
+        say(f"- {printable(name)}: {reason}")
     if len(scan.unreadable) > _MOST_NAMED:
-        say(f"  and {len(scan.unreadable) - _MOST_NAMED} more; scan.json in the output folder has them all")
+        say(f"- and {len(scan.unreadable) - _MOST_NAMED} more; scan.json in the output folder has them all")
 
 
 def usable_cache(name: str) -> Path | None:

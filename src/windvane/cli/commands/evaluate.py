@@ -1,5 +1,6 @@
 """`windvane evaluate`: numbers about a run, about a folder of samples, or about any images."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def evaluate(
     n: Annotated[int | None, typer.Option("--n", help="Pictures to make when a run is evaluated.")] = None,
     weight: Annotated[float | None, typer.Option("--weight", help="Guidance weight of those.")] = None,
     features: Annotated[
-        str | None, typer.Option("--features", help="auto, judge, pixels, pca[:N], or hub:NAME.")
+        str | None, typer.Option("--features", help="auto, judge, selfsup, pca[:N], pixels, hub:NAME.")
     ] = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Only this metric; repeatable.")
@@ -59,6 +60,11 @@ def evaluate(
     _evaluate(target, reference, out, made, weight_given=weight is not None, known=bool(base))
 
 
+def shortened(name: str) -> str:
+    """A feature space without its settings, which are in metrics.json: `pca(...)#1a2b` -> `pca#1a2b`."""
+    return re.sub(r"\([^()]*=[^()]*\)", "", name)
+
+
 def _evaluate(
     target: Path, reference: str | None, out: Path | None, config: Config, *, weight_given: bool, known: bool
 ) -> None:
@@ -70,7 +76,7 @@ def _evaluate(
     metrics = measure(setting, config.evaluate)
     path = write_metrics(setting, metrics, out)
     head, *rows = to_rows(metrics)
-    print_table(head, rows, right=[1, 2, 4, 5], keep=3)
+    print_table(head, [[shortened(cell) for cell in row] for row in rows], right=[1, 2, 4, 5], keep=3)
     for metric in metrics:
         baseline = metric.details.get("baseline_mean")
         if baseline is not None and metric.name != "copies":

@@ -11,7 +11,7 @@ class EvaluateSection(Section):
     n: int = Field(default=1_000, ge=2, description="pictures to make when a run is evaluated")
     features: str = Field(
         default="auto",
-        description="auto (judge where there are labels, else pca:64), judge, pixels, pca[:N], or hub:NAME",
+        description="auto (judge where labels help, else selfsup), judge, selfsup, pca[:N], pixels, hub:NAME",
     )
     metrics: list[str] | None = Field(default=None, description="which metrics; default: all that apply")
     neighbours: int = Field(default=5, ge=1, description="k of precision, recall, density and coverage")
