@@ -61,7 +61,7 @@ lint: $(VENV)/.installed
 	@echo "==> mypy"
 	@$(BIN)/mypy
 	@echo "==> import-linter"
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 unit: export OMP_NUM_THREADS = 1
 unit: export MKL_NUM_THREADS = 1
