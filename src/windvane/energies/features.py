@@ -1,0 +1,96 @@
+"""Feature maps: matched in place (layout kept), or by their correlations (style)."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from windvane.conditions import Condition
+from windvane.energies.base import Energy
+from windvane.energies.targets import Eye, Reference, Sight
+
+
+def _maps(features: Any) -> list[Tensor]:
+    """One map, a sequence or a dictionary of maps, as a list."""
+    if isinstance(features, Tensor):
+        return [features]
+    return list(features.values()) if isinstance(features, Mapping) else list(features)
+
+
+def gram(features: Tensor) -> Tensor:
+    """f f^T / (C P) of each sample, ``(B, C, C)``, for maps ``(B, C, *)`` with P positions."""
+    flat = features.flatten(2) if features.ndim > 2 else features[:, :, None]
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+class _OfMaps(Energy):
+    """Minus a distance between x's and the reference's maps, summed over the maps."""
+
+    def __init__(
+        self,
+        features: Callable[..., Any],
+        target: Tensor | str | Reference,
+        *,
+        timed: bool,
+        preprocess: Callable[[Tensor], Tensor] | None,
+        name: str,
+    ) -> None:
+        self.name = name
+        self.eye = Eye(features, timed=timed, preprocess=preprocess)
+        self.sight = Sight(self.eye, target)
+        self.signals = self.sight.signals
+
+    @abstractmethod
+    def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        """``(B,)`` for one pair of maps."""
+
+    def log_likelihood(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
+        pairs = zip(_maps(self.eye(x, t, self.name)), _maps(self.sight(x, t, cond, self.name)), strict=True)
+        first, *others = (self.distance(ours, theirs.to(ours)) for ours, theirs in pairs)
+        return -sum(others, start=first)
+
+
+class FeatureMatch(_OfMaps):
+    """-sum_j ||f_j(x) - f_j(reference)||^2 / (C_j H_j W_j): content with its layout (SDG, section 3.3).
+
+    Args:
+        features: ``(B, *)`` to one map ``(B, C, *)`` or several; with ``timed`` also given t.
+        target: as for :class:`~windvane.energies.ImageSimilarity`.
+    """
+
+    def __init__(
+        self,
+        features: Callable[..., Any],
+        target: Tensor | str | Reference,
+        *,
+        timed: bool = False,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        name: str = "feature match",
+    ) -> None:
+        super().__init__(features, target, timed=timed, preprocess=preprocess, name=name)
+
+    def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        return (ours - theirs).square().flatten(1).mean(1)
+
+
+class GramStyle(_OfMaps):
+    """-sum_j ||G(f_j(x)) - G(f_j(reference))||_F^2 with G = f f^T / (C P) per sample: style.
+
+    Gatys et al. 2016; SDG, section 3.3. Deviation: the released code lets the samples of a batch share
+    one Gram matrix; here each has its own.
+    """
+
+    def __init__(
+        self,
+        features: Callable[..., Any],
+        target: Tensor | str | Reference,
+        *,
+        timed: bool = False,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        name: str = "style",
+    ) -> None:
+        super().__init__(features, target, timed=timed, preprocess=preprocess, name=name)
+
+    def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
+        return (gram(ours) - gram(theirs)).square().flatten(1).sum(1)

@@ -1,0 +1,131 @@
+"""Targets of energies, noisy references, and how an energy looks at x with a network."""
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from windvane.conditions import Condition
+from windvane.process import Process
+from windvane.randomness import generator
+
+
+def rows_of(target: Tensor | str, x: Tensor, cond: Condition | None, name: str) -> Tensor:
+    """The target's rows, 1 or B, on x's device.
+
+    Args:
+        target: rows that hold for the whole batch (1) or for each sample (B); or the name of the
+            condition's signal that carries them, which also works where samples are drawn in batches.
+    """
+    if isinstance(target, str):
+        if cond is None or target not in cond.signals:
+            known = [] if cond is None else sorted(cond.signals)
+            raise ValueError(
+                f"the energy {name!r} takes its target from the condition's signal {target!r}; "
+                f"signals there: {known}. Pass cond=Condition({{{target!r}: rows}}) to sample()."
+            )
+        target = cond.signals[target]
+    if len(target) not in (1, len(x)):
+        raise ValueError(
+            f"the energy {name!r} has {len(target)} target rows for {len(x)} samples: give 1, or one each; "
+            "with batch_size the rows must travel in a signal of the condition, so name the signal instead"
+        )
+    return target.to(x.device)
+
+
+def time_noise(seed: int, t: Tensor, shape: torch.Size, stream: int = 0) -> Tensor:
+    """Standard normal noise ``(B, *shape)`` on the CPU that depends on the seed, t and the stream alone.
+
+    Rows at the same time have the same noise, whatever batch they are in.
+    """
+    drawn: dict[float, Tensor] = {}
+    for time in t.tolist():
+        if time not in drawn:
+            bits = int.from_bytes(struct.pack("<d", time), "little")
+            drawn[time] = torch.randn(shape, generator=generator(seed, bits, stream))
+    return torch.stack([drawn[time] for time in t.tolist()])
+
+
+class Reference:
+    """A reference image noised to the step's level: y_t = alpha_t y + sigma_t eps (SDG, section 2.2).
+
+    The noise is new at every time and the same for every row: it depends on ``seed`` and t alone, so
+    that a sample does not depend on its neighbours. At t = 0 the reference is clean.
+
+    Args:
+        image: ``(1, *)``, ``(B, *)``, or the name of a condition's signal.
+        process: the denoiser's process.
+        fresh: whether each time has noise of its own; otherwise one draw serves the whole run, which has
+            less variance but lets a layout-keeping energy copy that draw's pattern.
+    """
+
+    def __init__(self, image: Tensor | str, process: Process, *, seed: int = 0, fresh: bool = True) -> None:
+        self.image, self.process, self.seed, self.fresh = image, process, seed, fresh
+
+    def at(self, x: Tensor, t: Tensor, cond: Condition | None, name: str) -> Tensor:
+        """y_t with B rows."""
+        rows = rows_of(self.image, x, cond, name).to(x.dtype)
+        rows = rows.expand(len(x), *rows.shape[1:])
+        noise = time_noise(self.seed, t if self.fresh else torch.zeros_like(t), rows.shape[1:])
+        return self.process.perturb(rows, t, noise.to(rows))
+
+
+class Eye:
+    """How an energy looks at x: a function or network, given t or not, after preprocessing.
+
+    Args:
+        look: ``look(x)``, or ``look(x, t)`` if ``timed``.
+        timed: whether it is noise-aware.
+        preprocess: applied to x first: data in [-1, 1] to what the network was trained on.
+    """
+
+    def __init__(
+        self, look: Callable[..., Any], *, timed: bool, preprocess: Callable[[Tensor], Tensor] | None
+    ) -> None:
+        self.look, self.timed, self.preprocess = look, timed, preprocess
+
+    def __call__(self, x: Tensor, t: Tensor, name: str) -> Any:
+        if isinstance(self.look, nn.Module):
+            _require_evaluation(self.look, name)
+        seen = x if self.preprocess is None else self.preprocess(x)
+        return self.look(seen, t) if self.timed else self.look(seen)
+
+
+def _require_evaluation(module: nn.Module, name: str) -> None:
+    """Batch statistics couple the samples of a batch, and dropout makes the energy random."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    if any(m.training and isinstance(m, kinds) for m in module.modules()):
+        raise ValueError(
+            f"the network of the energy {name!r} is in training mode, where samples of a batch see each "
+            "other or dropout acts; call .eval() on it first"
+        )
+
+
+class Sight:
+    """What an :class:`Eye` sees in a target: cached where target and eye do not change with time."""
+
+    def __init__(self, eye: Eye, target: Tensor | str | Reference) -> None:
+        self.eye, self.target = eye, target
+        self._kept: tuple[torch.device, torch.dtype, Any] | None = None
+
+    @property
+    def signals(self) -> frozenset[str]:
+        held = self.target.image if isinstance(self.target, Reference) else self.target
+        return frozenset({held}) if isinstance(held, str) else frozenset()
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Condition | None, name: str) -> Any:
+        """What is seen, with 1 or B rows, and no gradient."""
+        with torch.no_grad():
+            if isinstance(self.target, Reference):
+                return self.eye(self.target.at(x, t, cond, name), t, name)
+            rows = rows_of(self.target, x, cond, name).to(x.dtype)
+            if self.eye.timed:
+                # A clean target is looked at as what it is.
+                return self.eye(rows, torch.zeros(len(rows), dtype=torch.float64), name)
+            if isinstance(self.target, str):
+                return self.eye(rows, t, name)
+            if self._kept is None or self._kept[:2] != (x.device, x.dtype):
+                self._kept = (x.device, x.dtype, self.eye(rows, t, name))
+            return self._kept[2]
