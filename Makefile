@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-AZULA := azula==0.11.1
+PEER := azula==0.11.1 einops==0.8.1
 
 # One line for each package instead of pip's pages of output and warnings; errors are shown as ever.
 COUNT := 2> >(grep -v -e '^WARNING' -e '^ *$$' >&2) | awk '/^ *Collecting/ {printf "    %3d  %s\n", ++n, $$2; fflush()} \
@@ -42,7 +42,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	@echo "==> installing the peer that the benchmark compares with, without its dependencies"
-	@$(PIP) install --no-deps '$(AZULA)' $(COUNT)
+	@$(PIP) install --no-deps $(PEER) $(COUNT)
 	@touch $@
 
 demo: $(VENV)/.installed
