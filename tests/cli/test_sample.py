@@ -15,9 +15,10 @@ from windvane.cli.conditions import Asked, draw
 from windvane.cli.sampling import file_of
 from windvane.cli.sections import SampleSection
 from windvane.conditions import Condition
+from windvane.grids import quadratic
 from windvane.guidance import ClassifierFree, interval
 from windvane.pictures import read_pixels, read_settings, to_uint8
-from windvane.samplers import DDIM, sample
+from windvane.samplers import DDIM, DPMSolverPP, Heun, UniPC, sample
 
 from .conftest import SIZES, tiny_denoiser
 
@@ -176,13 +177,39 @@ def test_guidance_without_a_condition_is_refused(refused, model, unconditional, 
 
 def test_the_interval_reaches_the_sampler_and_the_picture(windvane, model, tmp_path):
     out = tmp_path / "s"
-    windvane("sample", model, out=out, n=2, steps=STEPS, weight=3, interval="0.5,inf", cluster=0)
-    guided = ClassifierFree(load(model), interval(3.0, 0.5, float("inf")))
+    windvane("sample", model, out=out, n=2, steps=STEPS, weight=3, interval="1.5,inf", cluster=0)
+    guided = ClassifierFree(load(model), interval(3.0, 1.5, float("inf")))
     cond = Condition.vector(torch.zeros(2, dtype=torch.int64))
     wanted = to_uint8(sample(guided, seeds=0, n=2, cond=cond, sampler=DDIM(), steps=STEPS, clip=1.0).x)
     assert np.array_equal(read_pixels(out / file_of(1)), wanted[1])
-    assert read_settings(out / file_of(1))["interval"] == [0.5, None]
+    assert read_settings(out / file_of(1))["interval"] == [1.5, None]
     assert windvane("sample", again=out / file_of(1)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"set": "sample.eta=0.7"}, {"sampler": DDIM(eta=0.7)}),
+        ({"set": "sample.clip=false"}, {"clip": None}),
+        ({"grid": "quadratic"}, {"grid": quadratic}),
+        ({"sampler": "heun"}, {"sampler": Heun()}),
+        ({"sampler": "dpm++3m"}, {"sampler": DPMSolverPP(order=3)}),
+        ({"sampler": "unipc3", "steps": 5}, {"sampler": UniPC(order=3), "steps": 5}),
+    ],
+    ids=str,
+)
+def test_every_setting_reaches_the_sampler(windvane, model, tmp_path, settings, wanted):
+    plain = {"sampler": DDIM(), "steps": STEPS, "clip": 1.0}
+
+    def library(**options):
+        cond = Condition.vector(torch.tensor([1]))
+        return to_uint8(sample(load(model), seeds=4, n=1, cond=cond, **(plain | options)).x)[0]
+
+    asked = {"out": tmp_path, "n": 1, "seed": 4, "cluster": 1, "steps": STEPS} | settings
+    assert windvane("sample", model, **asked).exit_code == 0
+    found = read_pixels(tmp_path / file_of(4))
+    assert np.array_equal(found, library(**wanted))
+    assert not np.array_equal(found, library()), "the setting makes no difference here"
 
 
 @pytest.mark.parametrize(
