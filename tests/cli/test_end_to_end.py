@@ -134,11 +134,11 @@ def test_a_folder_with_damaged_files_is_trained_on_and_they_are_named(done, refu
 
 
 def test_labels_are_the_control_and_are_named(done, refused, home):
-    done("train", "digits", "--labels", *sets(*NETWORK), out=home / "labelled", steps=2)
+    done("train", "digits", "--labels", *sets(*NETWORK), out=home / "labelled", steps=8)
     asked = read_description(home / "labelled")["extra"]["condition"]
     assert asked["kind"] == "labels" and asked["names"] == [str(k) for k in range(10)]
     # Without a condition, and with one that is always dropped, a training is the same.
-    done("train", "digits", "--labels", *sets(*NETWORK, "train.dropout=1"), out=home / "dropped", steps=2)
+    done("train", "digits", "--labels", *sets(*NETWORK, "train.dropout=1"), out=home / "dropped", steps=8)
     one, two = (load(home / name, "raw").network.state_dict() for name in ("labelled", "dropped"))
     assert not all(torch.equal(one[name], two[name]) for name in one if name.startswith("conditions."))
     array = home / "plain.npy"
