@@ -1,7 +1,9 @@
 """Fitted extractors on disk: settings as JSON beside the weights as safetensors."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from windvane.annotate.features.base import FittedExtractor
 from windvane.annotate.features.pixels import PCA, Pixels
@@ -29,8 +31,12 @@ def save_extractor(extractor: FittedExtractor, path: str | Path) -> None:
         write_extractor(extractor, folder)
 
 
-def load_extractor(path: str | Path) -> FittedExtractor:
+def load_extractor(path: str | Path, *, kinds: Mapping[str, type[Any]] = FITTED) -> Any:
     """Load what :func:`save_extractor` wrote.
+
+    Args:
+        path: the folder.
+        kinds: the classes it may be of, by kind; by default the extractors of one vector an image.
 
     Raises:
         ValueError: files missing, damaged, or weights that are not those the name was made from.
@@ -45,7 +51,7 @@ def load_extractor(path: str | Path) -> FittedExtractor:
     try:
         described = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         state = load_file(folder / WEIGHTS)
-        kind = FITTED[described["kind"]]
+        kind = kinds[described["kind"]]
         extractor = kind.restore(described["settings"], state)
         name = described["name"]
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:

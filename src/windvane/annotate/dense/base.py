@@ -1,0 +1,156 @@
+"""What a dense extractor is, how it runs over a data set, and how its maps are brought to pixels."""
+
+from collections.abc import Iterator
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from windvane.annotate.boxes.geometry import PatchGrid
+from windvane.annotate.features.base import Images
+from windvane.progress import track
+from windvane.randomness import generator
+
+
+class DenseExtractor(Protocol):
+    """A frozen map from an image to one feature vector per patch.
+
+    ``name`` is a version: it changes whenever the features could (kind, every setting, the weights).
+    ``grid`` says which pixels each patch covers: patch (i, j) is features[:, :, i, j]. The features of an
+    image must not depend on the other images of the batch.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def grid(self) -> PatchGrid: ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features ``(B, dim, h, w)`` of images ``(B, C, H, W)`` in [-1, 1]."""
+        ...
+
+
+def patch_counts(grid: PatchGrid, shape: tuple[int, int]) -> tuple[int, int]:
+    """How many patches fit into an image ``(height, width)``, down and across.
+
+    Raises:
+        ValueError: the image is smaller than one patch.
+    """
+    if min(shape) < grid.size:
+        raise ValueError(
+            f"images of {shape[0]} x {shape[1]} are smaller than one patch of {grid.size} pixels"
+        )
+    return (shape[0] - grid.size) // grid.stride + 1, (shape[1] - grid.size) // grid.stride + 1
+
+
+def dense_batches(
+    extractor: DenseExtractor,
+    data: Images,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    description: str = "dense features",
+) -> Iterator[tuple[slice, Tensor]]:
+    """The maps of a data set, batch by batch: (rows, ``(B, dim, h, w)`` float32), without gradients.
+
+    Args:
+        device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
+
+    Raises:
+        ValueError: no images, or maps of another shape than the extractor promises, or not finite.
+    """
+    if len(data) == 0 or batch_size < 1:
+        raise ValueError(f"need images and batch_size >= 1, got {len(data)} images, batch_size={batch_size}")
+    if device is not None and hasattr(extractor, "to"):
+        extractor.to(device)
+    expected = (extractor.dim, *patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
+    for start in track(range(0, len(data), batch_size), description, enabled=progress):
+        rows = slice(start, min(start + batch_size, len(data)))
+        images = data.batch(rows)
+        with torch.no_grad():
+            maps = extractor(images if device is None else images.to(device)).float()
+        if maps.shape != (len(images), *expected):
+            raise ValueError(
+                f"{extractor.name} returned shape {tuple(maps.shape)} for {len(images)} images; expected "
+                f"({len(images)}, {', '.join(map(str, expected))})"
+            )
+        bad = (~torch.isfinite(maps.flatten(1)).all(dim=1)).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"{extractor.name} returned values that are not finite for image {start + int(bad[0])}"
+            )
+        yield rows, maps
+
+
+def sample_vectors(
+    extractor: DenseExtractor,
+    data: Images,
+    count: int,
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> Tensor:
+    """About ``count`` patch vectors ``(m, dim)`` on the CPU, equally many from every image.
+
+    The positions taken from image i depend on ``seed`` and i alone; with ``count`` at least the number of
+    all patches, all are taken.
+    """
+    each = max(1, count // len(data))
+    found = []
+    for rows, maps in dense_batches(
+        extractor, data, batch_size=batch_size, device=device, progress=progress, description="patch vectors"
+    ):
+        flat = maps.flatten(2).transpose(1, 2).cpu()
+        for row, vectors in zip(range(rows.start, rows.stop), flat):
+            chosen = torch.randperm(len(vectors), generator=generator(seed, row))[:each]
+            found.append(vectors[chosen.sort().values])
+    return torch.cat(found)
+
+
+def to_pixels(
+    maps: Tensor,
+    grid: PatchGrid,
+    shape: tuple[int, int],
+    *,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Tensor:
+    """Maps on patches ``(B, D, h, w)`` as maps on pixels ``(B, D, height, width)``.
+
+    "bilinear" interpolates between the centres of the patches, i * stride + size / 2, and keeps the border's
+    values outside them. "nearest" gives every pixel the patch that stands for it in
+    :meth:`PatchGrid.to_pixels`, so that masks and boxes agree.
+    """
+    if maps.shape[-2:] != patch_counts(grid, shape):
+        raise ValueError(
+            f"maps of {tuple(maps.shape[-2:])} patches do not fit {grid} on {shape[0]} x {shape[1]} pixels"
+        )
+    if mode == "nearest":
+        lines, columns = (_nearest(grid, n, m).to(maps.device) for n, m in zip(shape, maps.shape[-2:]))
+        return maps[:, :, lines][:, :, :, columns]
+    down, across = (_weights(grid, n, m).to(maps) for n, m in zip(shape, maps.shape[-2:]))
+    return down @ maps @ across.T
+
+
+def _nearest(grid: PatchGrid, pixels: int, patches: int) -> Tensor:
+    margin = (grid.size - grid.stride) // 2
+    return ((torch.arange(pixels) - margin).div(grid.stride, rounding_mode="floor")).clamp(0, patches - 1)
+
+
+def _weights(grid: PatchGrid, pixels: int, patches: int) -> Tensor:
+    """Interpolation as a matrix ``(pixels, patches)``."""
+    place = (torch.arange(pixels).double() + 0.5 - grid.size / 2) / grid.stride
+    place = place.clamp(0, patches - 1)
+    below = place.floor().long().clamp(max=max(patches - 2, 0))
+    part = place - below
+    weights = torch.zeros(pixels, patches, dtype=torch.float64)
+    weights.scatter_(1, below[:, None], 1 - part[:, None])
+    if patches > 1:
+        weights.scatter_(1, below[:, None] + 1, part[:, None])
+    return weights
