@@ -1,6 +1,41 @@
-"""Guidance: denoisers that wrap denoisers, with weights as schedules in noise level."""
+"""Guidance: wrappers that steer denoisers and samplers, with weights as schedules in noise level."""
 
+from windvane.guidance import presets
+from windvane.guidance.checks import GuidanceWarning
+from windvane.guidance.composer import Composer, Move
+from windvane.guidance.confusion import GradientFree
 from windvane.guidance.contrast import ClassifierFree, contrast
+from windvane.guidance.gradient import GradientGuidance, Guided
+from windvane.guidance.guide import Guide
+from windvane.guidance.projection import Projected
+from windvane.guidance.pushed import GuidedSampler, Recurrence
+from windvane.guidance.steps import PerSignal, Shaped, Step, StepWeight, Variance, VarianceAndSine
+from windvane.guidance.weaker import Autoguidance
 from windvane.guidance.weights import Schedule, as_schedule, constant, interval
 
-__all__ = ["ClassifierFree", "Schedule", "as_schedule", "constant", "contrast", "interval"]
+__all__ = [
+    "Autoguidance",
+    "ClassifierFree",
+    "Composer",
+    "GradientGuidance",
+    "GradientFree",
+    "Guide",
+    "GuidanceWarning",
+    "Guided",
+    "GuidedSampler",
+    "Move",
+    "PerSignal",
+    "Projected",
+    "Recurrence",
+    "Schedule",
+    "Shaped",
+    "Step",
+    "StepWeight",
+    "Variance",
+    "VarianceAndSine",
+    "as_schedule",
+    "constant",
+    "contrast",
+    "interval",
+    "presets",
+]

@@ -1,0 +1,262 @@
+"""Several guides, one denoiser evaluation: how predictions and gradients become pushes."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from windvane.conditions import Condition
+from windvane.energies import Energy
+from windvane.energies.targets import time_noise
+from windvane.guidance.checks import Watch, first_level
+from windvane.guidance.guide import Guide
+from windvane.guidance.memory import checkpointed_blocks
+from windvane.guidance.steps import Step
+from windvane.guidance.weights import as_schedule
+from windvane.process import Process, expand, require_gaussian
+
+Base = Callable[[Tensor, Tensor, Condition | None], Tensor]
+
+#: Signals that denoisers know; others belong to energies alone and are hidden from the denoiser.
+DENOISER_SIGNALS = ("vector", "layout", "tokens")
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of each row, ``(B,)``."""
+    return x.flatten(1).square().mean(1).sqrt()
+
+
+@dataclass(frozen=True)
+class Move:
+    """A push whose size depends on its surroundings: ``factor`` times ``direction``, see :class:`Guide`."""
+
+    direction: Tensor
+    factor: Tensor
+    relative: bool
+    limit: float | None
+
+    def sized(self, unit: Tensor) -> Tensor:
+        """The push, given the size ``(B,)`` of its surroundings."""
+        length = rms(self.direction)
+        factor, unit = self.factor.to(length), unit.to(length)
+        floor = torch.finfo(length.dtype).tiny
+        if self.relative:
+            factor = torch.where(length > 0, factor * unit / length.clamp(min=floor), 0)
+        if self.limit is not None:
+            factor = factor * (self.limit * unit / (factor.abs() * length).clamp(min=floor)).clamp(max=1)
+        return expand(factor, self.direction) * self.direction
+
+
+@dataclass(frozen=True)
+class Steered:
+    """A prediction with its pushes: ``x0`` has those of D; ``moves`` come after the step.
+
+    ``active`` says whether any guide had a weight other than 0.
+    """
+
+    x0: Tensor
+    moves: tuple[Move, ...] = ()
+    active: bool = True
+
+
+class Composer:
+    """Evaluates all guides on one prediction.
+
+    One denoiser evaluation. One backward pass through the denoiser for all guides that push the same place
+    (D, or x_s) with plain weights, since these add before it; one more for each guide that is relative or
+    limited, whose size is known only after it. None where no guide needs it. At its first use, a sum of
+    energies takes one extra gradient per term, to name a term that has none.
+
+    Where gradients are on outside (``sample(..., grad=True)``), pushes keep their own graph.
+    """
+
+    def __init__(self, guides: Sequence[Guide], process: Process, *, low_memory: bool = False) -> None:
+        self.guides, self.process, self.low_memory = tuple(guides), process, low_memory
+        if any(g.push == "score" and not g.relative for g in self.guides):
+            require_gaussian(process, "a push of the score")
+        self.watch = Watch()
+        self.deviations: dict[tuple[float, float], float] = {}
+        self._own = frozenset().union(*(g.energy.signals for g in guides)) - set(DENOISER_SIGNALS)
+
+    def hide(self, cond: Condition | None) -> Condition | None:
+        """The condition without the signals that belong to energies alone."""
+        if cond is None or not self._own & set(cond.signals):
+            return cond
+        names = [name for name in cond.signals if name not in self._own]
+        if not names:
+            return None
+        return Condition({k: cond.signals[k] for k in names}, {k: cond.present[k] for k in names})
+
+    def __call__(
+        self,
+        base: Base,
+        x_t: Tensor,
+        times: Tensor,
+        cond: Condition | None,
+        *,
+        step: Step | None = None,
+        guides: Sequence[Guide] | None = None,
+        network: nn.Module | None = None,
+    ) -> Steered:
+        chosen = self.guides if guides is None else guides
+        weighted = [(g, g.weights(self.process, times, step)) for g in chosen]
+        active = [(g, w) for g, w in weighted if bool((w != 0).any())]
+        if not active:
+            return Steered(base(x_t, times, self.hide(cond)), active=False)
+        outer = torch.is_grad_enabled()
+        backward = any(g.backward for g, _ in active)
+        saving = checkpointed_blocks(network) if self.low_memory and backward else nullcontext()
+        with torch.enable_grad():
+            x = x_t if outer and x_t.requires_grad else x_t.detach().requires_grad_(True)
+            with torch.set_grad_enabled(outer or backward), saving:
+                x0 = base(x, times, self.hide(cond))
+            pull = _Pull(x, x0, outer)
+            moves, after = self._moves(active, pull, times, cond, step)
+        pushed = x0 if outer else x0.detach()
+        if moves:
+            unpushed = pushed
+            unit = self._unknown(x_t, unpushed, times)
+            for move in moves:
+                pushed = pushed + move.sized(unit)
+            self.watch.note(unpushed, pushed)
+        return Steered(pushed, after)
+
+    def _unknown(self, x_t: Tensor, x0: Tensor, times: Tensor) -> Tensor:
+        """sigma / sqrt(alpha^2 + sigma^2) RMS(eps), ``(B,)``: see :class:`Guide`'s ``relative``."""
+        alpha, sigma = self.process.alpha(times), self.process.sigma(times)
+        eps_sigma = rms(x_t - expand(alpha, x_t) * x0)
+        return eps_sigma / torch.sqrt(alpha**2 + sigma**2).to(eps_sigma)
+
+    def _moves(
+        self,
+        active: list[tuple[Guide, Tensor]],
+        pull: "_Pull",
+        times: Tensor,
+        cond: Condition | None,
+        step: Step | None,
+    ) -> tuple[list[Move], tuple[Move, ...]]:
+        """The pushes of D and those after the step."""
+        found: dict[bool, list[Move]] = {False: [], True: []}
+        waiting: list[tuple[bool, bool, Move]] = []
+        for guide, weight in active:
+            factor = guide.factors(self.process, times, weight)
+            level = first_level(self.process, times, weight != 0)
+            plain = not guide.relative and guide.limit is None
+            if guide.where == "x_t" or not guide.through:
+                gradient, factor = self._direct(guide, pull, times, cond, factor, level)
+            else:
+                gradient = self._gradient(guide, pull.at_x0(), times, cond, level, pull.outer)
+            move = Move(gradient, factor * guide.carry(step), guide.relative, guide.limit)
+            if guide.backward:
+                waiting.append((guide.after_step, plain, move))
+            else:
+                found[guide.after_step].append(move)
+        for after, move in pull.all(waiting):
+            found[after].append(move)
+        return found[False], tuple(found[True])
+
+    def _direct(
+        self, guide: Guide, pull: "_Pull", times: Tensor, cond: Condition | None, factor: Tensor, level: float
+    ) -> tuple[Tensor, Tensor]:
+        """A gradient that needs no backward pass through the denoiser, and its factor."""
+        if guide.where == "x_t":
+            return self._gradient(guide, pull.at_x(), times, cond, level, pull.outer), factor
+        z = pull.at_x0()
+        if guide.iterations == 1:
+            return self._gradient(guide, z, times, cond, level, pull.outer), factor
+        moved = z
+        for _ in range(guide.iterations):
+            moved = moved if pull.outer else moved.detach().requires_grad_(True)
+            gradient = self._gradient(guide, moved, times, cond, level, pull.outer)
+            moved = moved + expand(factor, moved) * gradient
+        return (moved - z if pull.outer else (moved - z).detach()), torch.ones_like(factor)
+
+    def _gradient(
+        self, guide: Guide, z: Tensor, times: Tensor, cond: Condition | None, level: float, keep: bool
+    ) -> Tensor:
+        """The gradient in z of the guide's energy, smoothed if it asks for it."""
+        energy = guide.energy
+        seen = times if guide.where == "x_t" else torch.zeros_like(times)
+        if len(energy.terms()) > 1:
+            self.watch.alive(energy, z, seen, cond, level)
+        values = self._values(guide, energy, z, times, seen, cond, level)
+        gradient = self.watch.gradient(energy, values, z, keep=keep, level=level)
+        if len(energy.terms()) == 1:
+            self.watch.single(energy, gradient, level)
+        return gradient
+
+    def _values(
+        self,
+        guide: Guide,
+        energy: Energy,
+        z: Tensor,
+        times: Tensor,
+        seen: Tensor,
+        cond: Condition | None,
+        level: float,
+    ) -> Tensor:
+        if guide.where != "noised":
+            return self.watch.values(energy, z, seen, cond, level)
+        radius = expand(as_schedule(guide.radius)(self.process.noise_level(times)), z)
+        draws = []
+        for k in range(guide.draws):
+            noise = time_noise(guide.seed, times, z.shape[1:], k).to(z)
+            draws.append(self.watch.values(energy, z + radius * noise, seen, cond, level))
+        return torch.stack(draws).logsumexp(dim=0) - torch.tensor(float(guide.draws)).log().to(z)
+
+
+class _Pull:
+    """x, D and the backward passes between them."""
+
+    def __init__(self, x: Tensor, x0: Tensor, outer: bool) -> None:
+        self.x, self.x0, self.outer = x, x0, outer
+
+    def at_x(self) -> Tensor:
+        """x as the variable of a gradient."""
+        return self.x
+
+    def at_x0(self) -> Tensor:
+        """D as the variable of a gradient: apart from its own graph, unless that is wanted outside."""
+        if self.outer and self.x0.requires_grad:
+            return self.x0
+        return self.x0.detach().requires_grad_(True)
+
+    def all(self, waiting: list[tuple[bool, bool, Move]]) -> list[tuple[bool, Move]]:
+        """The moves with their directions taken back to x; plain ones for one place share a pass."""
+        merged: list[tuple[bool, Move]] = []
+        for after in (False, True):
+            plain = [m for place, is_plain, m in waiting if place == after and is_plain]
+            if plain:
+                total = torch.stack([expand(m.factor, m.direction) * m.direction for m in plain]).sum(0)
+                merged.append((after, Move(total, torch.ones_like(plain[0].factor), False, None)))
+            merged += [(place, m) for place, is_plain, m in waiting if place == after and not is_plain]
+        done = []
+        for k, (after, move) in enumerate(merged):
+            last = k == len(merged) - 1
+            back = self._back(move.direction, last)
+            done.append((after, Move(back, move.factor, move.relative, move.limit)))
+        return done
+
+    def _back(self, cotangent: Tensor, last: bool) -> Tensor:
+        """(dD / dx)^T cotangent."""
+        if not self.x0.requires_grad:
+            raise ValueError(
+                "the denoiser gives no gradient: a guide with through=True needs one. Take no_grad() or "
+                "detach() out of it, or use through=False"
+            )
+        (back,) = torch.autograd.grad(
+            self.x0, self.x, cotangent, create_graph=self.outer, retain_graph=self.outer or not last
+        )
+        return back
+
+
+def as_base(denoise: Any) -> Base:
+    """A denoiser, or a function of (x, t), as ``(x, t, cond) -> D``."""
+
+    def base(x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
+        return denoise(x, t) if cond is None else denoise(x, t, cond)
+
+    return base
