@@ -49,3 +49,9 @@ def test_infinite_noise_at_the_start_is_replaced():
 def test_no_steps_is_refused():
     with pytest.raises(ValueError, match="got 0"):
         uniform(VPLinear(), 0)
+
+
+@pytest.mark.parametrize("sigma_max", [20.0, 30.0, 47.0, 80.0])
+def test_no_rounding_leads_above_the_process(sigma_max):
+    process = EDM(sigma_max=sigma_max, sigma_min=0.02)
+    assert all(float(grid(process, steps)[0]) <= 1 for grid in GRIDS.values() for steps in (1, 7, 40))

@@ -13,7 +13,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times
 from windvane.evaluations import record_evaluation
-from windvane.process import Process
+from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for, seed_range
 
 _STREAM_COMPONENT = 1 << 40
@@ -64,6 +64,7 @@ class GaussianMixtureDenoiser(Denoiser):
         count, dim = means.shape
         if math.prod(shape or (dim,)) != dim:
             raise ValueError(f"shape {tuple(shape or ())} does not hold the mixture's {dim} dimensions")
+        require_gaussian(process, "the closed form of a Gaussian mixture's posterior mean")
         super().__init__(process, shape or (dim,))
         basis = None
         if covariances.ndim == 1:

@@ -17,8 +17,9 @@ def _check(steps: int, least: int = 1) -> None:
         raise ValueError(f"a time grid needs at least {least} step(s), got {steps}")
 
 
-def _finish(times: Tensor) -> Tensor:
-    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+def _finish(process: Process, times: Tensor) -> Tensor:
+    # Inverse maps may round to a hair above t_max, which is outside the times that samplers take.
+    return torch.cat([times.clamp(max=process.t_max), torch.zeros(1, dtype=torch.float64)])
 
 
 def uniform(process: Process, steps: int) -> Tensor:
@@ -43,10 +44,10 @@ def log_snr(process: Process, steps: int) -> Tensor:
     lmbda = process.log_snr(ends)
     first = lmbda[0] if torch.isfinite(lmbda[0]) else torch.tensor(-10.0, dtype=torch.float64)
     if steps == 1:
-        return _finish(process.t_of_log_snr(first)[None])
+        return _finish(process, process.t_of_log_snr(first)[None])
     fractions = torch.linspace(0.0, 1.0, steps, dtype=torch.float64)
     times = process.t_of_log_snr(first + (lmbda[1] - first) * fractions)
-    return _finish(times)
+    return _finish(process, times)
 
 
 def edm(process: Process, steps: int, rho: float = 7.0) -> Tensor:
@@ -60,10 +61,10 @@ def edm(process: Process, steps: int, rho: float = 7.0) -> Tensor:
     levels = process.noise_level(ends)
     first = levels[0] if torch.isfinite(levels[0]) else torch.tensor(80.0, dtype=torch.float64)
     if steps == 1:
-        return _finish(process.t_of_noise_level(first)[None])
+        return _finish(process, process.t_of_noise_level(first)[None])
     fractions = torch.linspace(0.0, 1.0, steps, dtype=torch.float64)
     high, low = first ** (1 / rho), levels[1] ** (1 / rho)
-    return _finish(process.t_of_noise_level((high + fractions * (low - high)) ** rho))
+    return _finish(process, process.t_of_noise_level((high + fractions * (low - high)) ** rho))
 
 
 GRIDS: dict[str, Callable[[Process, int], Tensor]] = {

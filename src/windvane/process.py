@@ -7,92 +7,27 @@ guidance windows, loss weights) asks a process for ``alpha``, ``sigma`` or the l
 
 import dataclasses
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from windvane.noise import StudentT
+from windvane.process_base import Process, expand, require_gaussian
 
-def expand(coefficient: Tensor, x: Tensor) -> Tensor:
-    """Reshape a coefficient, 0-dim or ``(B,)``, so that it multiplies ``x`` of shape ``(B, *)``.
-
-    The result has ``x``'s dtype and device. A 0-dim coefficient stays 0-dim and stays where it is:
-    torch multiplies tensors of any device by a 0-dim CPU tensor without a copy.
-    """
-    if coefficient.ndim == 0:
-        return coefficient.to(x.dtype)
-    return coefficient.to(device=x.device, dtype=x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
-
-
-class Process(ABC):
-    """A noise process with signal scale ``alpha(t)`` and noise scale ``sigma(t)``.
-
-    Times may have any shape; results have the shape and dtype of the time. ``sigma(0) = 0`` always.
-    ``t_min`` and ``t_max`` bound the times that grids and training use before the step to t = 0.
-    """
-
-    gaussian: ClassVar[bool] = True
-    kind: ClassVar[str]
-    t_min: float
-    t_max: float
-
-    @abstractmethod
-    def alpha(self, t: Tensor) -> Tensor:
-        """Signal scale alpha(t)."""
-
-    @abstractmethod
-    def sigma(self, t: Tensor) -> Tensor:
-        """Noise scale sigma(t)."""
-
-    @abstractmethod
-    def t_of_log_snr(self, lmbda: Tensor) -> Tensor:
-        """The time at which log(alpha^2 / sigma^2) equals ``lmbda``."""
-
-    def log_snr(self, t: Tensor) -> Tensor:
-        """lambda(t) = log(alpha(t)^2 / sigma(t)^2); +inf at t = 0, -inf where alpha = 0."""
-        return 2 * (torch.log(self.alpha(t)) - torch.log(self.sigma(t)))
-
-    def noise_level(self, t: Tensor) -> Tensor:
-        """sigma(t) / alpha(t), the noise level of the rescaled state x_t / alpha (EDM's sigma)."""
-        return self.sigma(t) / self.alpha(t)
-
-    def t_of_noise_level(self, level: Tensor) -> Tensor:
-        """The time at which sigma / alpha equals ``level``."""
-        return self.t_of_log_snr(-2 * torch.log(level))
-
-    def t_of_sigma(self, sigma: Tensor) -> Tensor:
-        """The time at which sigma(t) equals ``sigma``; here for variance preserving processes."""
-        return self.t_of_log_snr(torch.log1p(-(sigma**2)) - 2 * torch.log(sigma))
-
-    def perturb(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t = alpha(t) x0 + sigma(t) noise, for ``t`` 0-dim or ``(B,)``."""
-        return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * noise
-
-    def renoise(self, x_s: Tensor, s: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Draw x_t given x_s for a noisier time t >= s.
-
-        x_t = (alpha_t / alpha_s) x_s + sqrt(sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2) noise.
-        """
-        require_gaussian(self, "renoising")
-        ratio = self.alpha(t) / self.alpha(s)
-        variance = (self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2).clamp(min=0)
-        return expand(ratio, x_s) * x_s + expand(variance.sqrt(), x_s) * noise
-
-    def prior(self, noise: Tensor, t: Tensor | None = None) -> Tensor:
-        """The initial state sigma(t) noise, by default at t = ``t_max``.
-
-        The data's own contribution alpha(t) x0 is left out: at the start of sampling it is negligible
-        beside the noise.
-        """
-        start = torch.tensor(self.t_max, dtype=torch.float64) if t is None else t
-        return expand(self.sigma(start), noise) * noise
-
-    def to_config(self) -> dict[str, Any]:
-        """A JSON-able description, read back by :func:`process_from_config`."""
-        fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {"type": self.kind, **{f.name: getattr(self, f.name) for f in fields}}
+__all__ = [
+    "EDM",
+    "PFGMPP",
+    "Process",
+    "RectifiedFlow",
+    "VPCosine",
+    "VPLinear",
+    "VPTable",
+    "expand",
+    "process_from_config",
+    "require_gaussian",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,7 +199,61 @@ class VPTable(Process):
         return ((high - 1 + fraction) / (len(table) - 1)).clamp(0, 1).to(lmbda.dtype)
 
 
-_KINDS: dict[str, type[Process]] = {p.kind: p for p in (VPLinear, VPCosine, EDM, RectifiedFlow, VPTable)}
+@dataclasses.dataclass(frozen=True)
+class PFGMPP(Process):
+    """Poisson flow with ``dof`` extra dimensions: EDM's process with Student-t noise, x_t = x0 + sigma n.
+
+    Xu et al. 2023, arXiv 2302.04265. The perturbation kernel (|x_t - x0|^2 + r^2)^(-(N + D) / 2) with D = dof
+    and r = sigma sqrt(D) (their alignment) is a multivariate Student-t of scale sigma, see
+    :class:`windvane.noise.StudentT`. D = 1 is Poisson flow, D -> infinity is :class:`EDM`. Their dx/dr is
+    EDM's dx/dsigma = (x - D(x, sigma)) / sigma, so solvers, losses, preconditioning and the law of sigma in
+    training carry over from EDM unchanged; only the noise differs, in training and at the start of sampling.
+
+    sigma is a scale: the variance is sigma^2 dof / (dof - 2). A network must be sampled at the dof it was
+    trained with. The score, renoising, churn, ancestral and SDE steps need Gaussian noise and refuse it.
+
+    Raises:
+        ValueError: dof that is not positive and finite; noise levels out of order.
+    """
+
+    dof: float = 128.0
+    sigma_max: float = 80.0
+    sigma_min: float = 0.002
+    kind: ClassVar[str] = "pfgmpp"
+    gaussian: ClassVar[bool] = False
+    t_max: ClassVar[float] = 1.0  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        EDM(self.sigma_max, self.sigma_min)  # refuses levels out of order
+        object.__setattr__(self, "law", StudentT(self.dof))
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        return self.sigma_min / self.sigma_max
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.sigma_max * t
+
+    def t_of_log_snr(self, lmbda: Tensor) -> Tensor:
+        return torch.exp(-lmbda / 2) / self.sigma_max
+
+    def t_of_sigma(self, sigma: Tensor) -> Tensor:
+        return sigma / self.sigma_max
+
+    def radius(self, t: Tensor) -> Tensor:
+        """r = sigma sqrt(dof), the distance in the extra dimensions."""
+        return self.sigma(t) * math.sqrt(self.dof)
+
+    def t_of_radius(self, r: Tensor) -> Tensor:
+        """The time at which the radius equals ``r``."""
+        return r / (math.sqrt(self.dof) * self.sigma_max)
+
+
+_ALL: tuple[type[Process], ...] = (VPLinear, VPCosine, EDM, RectifiedFlow, VPTable, PFGMPP)
+_KINDS = {process.kind: process for process in _ALL}
 
 
 def process_from_config(config: dict[str, Any]) -> Process:
@@ -274,9 +263,3 @@ def process_from_config(config: dict[str, Any]) -> Process:
     if kind not in _KINDS:
         raise ValueError(f"unknown process type {kind!r}; known: {', '.join(sorted(_KINDS))}")
     return _KINDS[kind](**settings)
-
-
-def require_gaussian(process: Process, what: str) -> None:
-    """Refuse ``what`` on a process whose noise law is not Gaussian."""
-    if not process.gaussian:
-        raise ValueError(f"{what} needs Gaussian noise; {type(process).__name__}'s noise is not Gaussian")

@@ -6,7 +6,16 @@ from torch import nn
 from windvane.denoiser import NetworkDenoiser
 from windvane.exact import GaussianDenoiser, GaussianMixtureDenoiser
 from windvane.process import EDM, RectifiedFlow, VPCosine, VPLinear
-from windvane.samplers import DDIM, DDPM, DPMSolverPP, Euler, Heun, UniPC
+from windvane.samplers import (
+    DDIM,
+    DDPM,
+    DPMSolverPP,
+    DPMSolverSDE,
+    DPMSolverSinglestep,
+    Euler,
+    Heun,
+    UniPC,
+)
 
 PROCESSES = [VPLinear(), VPCosine(), EDM(), RectifiedFlow()]
 
@@ -21,8 +30,10 @@ DETERMINISTIC = [
     UniPC(order=2),
     UniPC(order=3, variant="bh1"),
     UniPC(order=3, corrector=False),
+    DPMSolverSinglestep(order=2),
+    DPMSolverSinglestep(order=3),
 ]
-STOCHASTIC = [DDIM(eta=0.5), DDPM(), DDPM(variance="large"), Heun(churn=5.0)]
+STOCHASTIC = [DDIM(eta=0.5), DDPM(), DDPM(variance="large"), Heun(churn=5.0), DPMSolverSDE()]
 SAMPLERS = DETERMINISTIC + STOCHASTIC
 
 

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from tests.samplers.cases import PROCESSES, even_log_snr, gaussian, name, normal, run
-from windvane.samplers import DDIM, DDPM, BoundDenoiser, DPMSolverPP, Euler, Heun, UniPC
+from windvane.samplers import (
+    DDIM,
+    DDPM,
+    BoundDenoiser,
+    DPMSolverPP,
+    DPMSolverSinglestep,
+    Euler,
+    Heun,
+    History,
+    UniPC,
+)
 
 # With lower_order_final the last step is first order: right before sigma = 0, wrong for measuring.
 FULL = {"lower_order_final": False}
@@ -18,6 +28,8 @@ ORDERS = [
     (DPMSolverPP(order=2, **FULL), 2),
     (DPMSolverPP(order=3, **FULL), 3),
     (DPMSolverPP(order=3, as_released=True, **FULL), 2),
+    (DPMSolverSinglestep(order=2), 2),
+    (DPMSolverSinglestep(order=3), 3),
     (UniPC(order=1, **FULL), 2),
     (UniPC(order=2, **FULL), 3),
     (UniPC(order=2, variant="bh1", **FULL), 3),
@@ -42,7 +54,7 @@ def exact_history(sampler, model, x, times):
     """
     state, process = sampler.init(x, times), model.process
     lmbda = process.log_snr(times[:2])
-    for k in range(getattr(sampler, "order", 1) - 1, 0, -1):
+    for k in range(getattr(sampler, "order", 1) - 1 if isinstance(state, History) else 0, 0, -1):
         before = lmbda[0] - k * (lmbda[1] - lmbda[0])
         t = process.t_of_log_snr(before)
         x0 = BoundDenoiser(model)(model.flow(x, times[0], t), t)

@@ -13,6 +13,8 @@ from windvane.randomness import noise_for
 from windvane.samplers import (
     DDPM,
     DPMSolverPP,
+    DPMSolverSDE,
+    DPMSolverSinglestep,
     Euler,
     UniPC,
     default_grid,
@@ -118,7 +120,7 @@ def test_rising_times_invert_the_flow(process):
 def test_the_default_grid_is_the_documented_one(process):
     wanted = grids.uniform
     for sampler in SAMPLERS:
-        multistep = isinstance(sampler, (DPMSolverPP, UniPC))
+        multistep = isinstance(sampler, (DPMSolverPP, DPMSolverSDE, DPMSolverSinglestep, UniPC))
         if not isinstance(process, RectifiedFlow):
             wanted = grids.log_snr if multistep else grids.edm if isinstance(process, EDM) else grids.uniform
         assert default_grid(process, sampler) is wanted

@@ -4,10 +4,13 @@ from windvane.samplers.ancestral import DDIM, DDPM
 from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, index_state, moved
 from windvane.samplers.dpmpp import DPMSolverPP
 from windvane.samplers.euler import Euler, Heun
+from windvane.samplers.evodiff import EVODiff
 from windvane.samplers.history import History
 from windvane.samplers.loop import Samples, sample, sample_batches
 from windvane.samplers.plan import default_grid, start_from
 from windvane.samplers.run import StepInfo, StopSampling, Trajectory
+from windvane.samplers.sde import DPMSolverSDE
+from windvane.samplers.singlestep import DPMSolverSinglestep, singlestep_orders
 from windvane.samplers.unipc import UniPC
 
 __all__ = [
@@ -15,7 +18,10 @@ __all__ = [
     "DDPM",
     "BoundDenoiser",
     "DPMSolverPP",
+    "DPMSolverSDE",
+    "DPMSolverSinglestep",
     "Denoise",
+    "EVODiff",
     "Euler",
     "Heun",
     "History",
@@ -30,5 +36,6 @@ __all__ = [
     "moved",
     "sample",
     "sample_batches",
+    "singlestep_orders",
     "start_from",
 ]

@@ -96,6 +96,7 @@ class DDPM:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State
     ) -> tuple[Tensor, Tensor, State]:
         """Mean ``(B, *)`` and standard deviation (broadcasts against it) of x_s given x_t."""
+        require_gaussian(denoise.process, repr(self))
         mean, std, state = DDIM(eta=1.0).transition(denoise, x, t, s, state)
         if self.variance == "large":
             process, sigma_s = denoise.process, denoise.process.sigma(s)

@@ -35,7 +35,8 @@ class Sampler(Protocol):
     Deterministic samplers also run upwards (s > t), from any t with sigma(t) > 0. Samplers whose step
     draws from a Gaussian given ``x`` also have ``transition(denoise, x, t, s, state) -> (mean, std,
     state)``, differentiable, with ``step = mean + std * noise``. A class attribute
-    ``prefers_log_snr = True`` asks for a log-SNR grid where none is given.
+    ``prefers_log_snr = True`` asks for a log-SNR grid where none is given; ``needs_log_snr = True`` does so
+    on the rectified flow, too.
     """
 
     @property

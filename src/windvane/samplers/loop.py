@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from windvane.conditions import Condition
 from windvane.evaluations import count_evaluations
 from windvane.progress import track
-from windvane.randomness import STREAM_PRIOR, noise_for
+from windvane.randomness import STREAM_PRIOR
 from windvane.samplers.ancestral import DDIM
 from windvane.samplers.base import BoundDenoiser, Sampler
 from windvane.samplers.plan import (
@@ -153,7 +153,8 @@ def sample_batches(
         for chunk in chunks:
             with _evaluation_mode(denoiser), torch.set_grad_enabled(grad), count_evaluations() as count:
                 if start is None:
-                    noise = noise_for(rows[chunk], STREAM_PRIOR, row_shape, dtype=dtype).to(place)
+                    law = denoiser.process.law
+                    noise = law.draw(rows[chunk], STREAM_PRIOR, row_shape, dtype=dtype).to(place)
                     x = denoiser.process.prior(noise, times[0])
                 else:
                     x = start[0][chunk].to(place, dtype)

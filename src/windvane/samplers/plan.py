@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from windvane.conditions import Condition
 from windvane.grids import edm, log_snr, uniform
-from windvane.process import EDM, Process, RectifiedFlow
-from windvane.randomness import STREAM_PRIOR, noise_for, seed_range
+from windvane.process import EDM, PFGMPP, Process, RectifiedFlow
+from windvane.randomness import STREAM_PRIOR, seed_range
 from windvane.samplers.base import Sampler
 
 Grid = Callable[[Process, int], Tensor]
@@ -20,20 +20,23 @@ def default_grid(process: Process, sampler: Sampler) -> Grid:
     """The grid used where none is given.
 
     ================================  ============  ========  ==============
-    sampler                           VP processes  EDM / VE  rectified flow
+    sampler                           VP processes  EDM*      rectified flow
     ================================  ============  ========  ==============
-    multistep (DPM-Solver++, UniPC)   log_snr       log_snr   uniform
+    DPM-Solver++, UniPC               log_snr       log_snr   uniform
+    EVODiff                           log_snr       log_snr   log_snr
     all others                        uniform       edm       uniform
     ================================  ============  ========  ==============
 
-    Multistep solvers are built in log-SNR and want even steps there; on the rectified flow, whose log-SNR
-    is infinite at both ends, a log-SNR grid would spend most steps near the ends.
+    (* and PFGM++.) DPM-Solver++ and UniPC are built in log-SNR and want even steps there; on the rectified
+    flow, whose log-SNR is infinite at both ends, a log-SNR grid would spend most steps near the ends.
     """
+    if getattr(sampler, "needs_log_snr", False):
+        return log_snr
     if isinstance(process, RectifiedFlow):
         return uniform
     if getattr(sampler, "prefers_log_snr", False):
         return log_snr
-    return edm if isinstance(process, EDM) else uniform
+    return edm if isinstance(process, (EDM, PFGMPP)) else uniform
 
 
 def start_from(process: Process, x0: Tensor, t: float, seeds: int | Sequence[int] | Tensor) -> Start:
@@ -44,7 +47,7 @@ def start_from(process: Process, x0: Tensor, t: float, seeds: int | Sequence[int
     rows = seed_range(seeds, len(x0) if isinstance(seeds, int) else None)
     if len(rows) != len(x0):
         raise ValueError(f"start_from needs one seed per row: got {len(rows)} seeds for {len(x0)} rows")
-    noise = noise_for(rows, STREAM_PRIOR, x0.shape[1:], dtype=x0.dtype).to(x0.device)
+    noise = process.law.draw(rows, STREAM_PRIOR, x0.shape[1:], dtype=x0.dtype).to(x0.device)
     return process.perturb(x0, torch.tensor(t, dtype=torch.float64), noise), float(t)
 
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
+from windvane.noise import Gaussian, NoiseLaw
 from windvane.randomness import generator
 from windvane.training.dropout import check_dropout, draw_drops, drop_condition
 from windvane.training.times import TimeSampler
 
 # Far from the streams of sampling, so that a seed used for both gives unrelated numbers.
 _STREAM_ORDER, _STREAM_NOISE, _STREAM_TIMES = (1 << 41), (1 << 41) + 1, (1 << 41) + 2
+_GAUSSIAN = Gaussian()
 
 
 class TrainingData(Protocol):
@@ -91,6 +93,7 @@ class Batches:
         batch_size: B, the size of the global batch.
         dropout: probability that a row loses its condition; flip: mirror rows (and a "layout" signal with
             them) with probability 1/2.
+        law: of the noise, the process's own.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Batches:
         times: TimeSampler,
         dropout: float,
         flip: bool,
+        law: NoiseLaw = _GAUSSIAN,
     ) -> None:
         check_dropout(dropout)
         if len(data) == 0:
@@ -115,7 +119,7 @@ class Batches:
         if flip and len(self.shape) != 3:
             raise ValueError(f"flip needs images (C, H, W), but the samples have shape {self.shape}")
         self.data, self.conditions, self.times = data, conditions, times
-        self.batch_size, self.seed, self.dropout, self.flip = batch_size, seed, dropout, flip
+        self.batch_size, self.seed, self.dropout, self.flip, self.law = batch_size, seed, dropout, flip, law
         self._epoch, self._order = -1, torch.empty(0)
 
     def _permutation(self, epoch: int) -> Tensor:
@@ -140,7 +144,8 @@ class Batches:
         rows = slice(begin, end)
         size, keyed = self.batch_size, generator(self.seed, _STREAM_NOISE, step)
         drops, flips = draw_drops(size, self.dropout, keyed)[rows], torch.rand(size, generator=keyed)[rows]
-        noise = torch.randn((size, math.prod(self.shape)), generator=keyed)[rows].reshape(-1, *self.shape)
+        normal = torch.randn((size, math.prod(self.shape)), generator=keyed)
+        noise = self.law.scaled(normal, self.seed, _STREAM_NOISE, step)[rows].reshape(-1, *self.shape)
         t = self.times.draw(size, generator(self.seed, _STREAM_TIMES, step))[rows]
         indices = self.indices(step)[rows]
         x0 = self.data.batch(indices)

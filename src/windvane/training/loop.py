@@ -100,8 +100,9 @@ def train(
     objective = default_objective(denoiser) if objective is None else objective
     times = default_times(denoiser.process) if times is None else times
     batches = Batches(
-        data, conditions, batch_size=batch_size, seed=seed, times=times, dropout=dropout, flip=flip
-    )
+        data, conditions, batch_size=batch_size, seed=seed, times=times, dropout=dropout, flip=flip,
+        law=denoiser.process.law,
+    )  # fmt: skip
     if denoiser.shape is not None and batches.shape != denoiser.shape:
         raise ValueError(f"the denoiser is made for samples {denoiser.shape}, the data has {batches.shape}")
     names = check_trackers(trackers, has_run=run is not None)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from windvane.process import EDM, Process, RectifiedFlow
+from windvane.process import EDM, PFGMPP, Process, RectifiedFlow
 
 
 class TimeSampler(Protocol):
@@ -132,7 +132,7 @@ def times_named(name: str, process: Process) -> TimeSampler:
 
 
 def default_times(process: Process) -> TimeSampler:
-    """Log-normal for EDM, logit-normal for rectified flow, uniform for the rest; all stratified."""
-    if isinstance(process, EDM):
+    """Log-normal for EDM and PFGM++, logit-normal for rectified flow, else uniform; all stratified."""
+    if isinstance(process, (EDM, PFGMPP)):
         return times_named("log-normal", process)
     return times_named("logit-normal" if isinstance(process, RectifiedFlow) else "stratified", process)

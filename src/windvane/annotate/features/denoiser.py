@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from windvane.annotate.features.base import beside, content_hash, version
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
-from windvane.randomness import derive_seed, noise_for
+from windvane.randomness import derive_seed
 
 
 class _Tap(nn.Module):
@@ -128,7 +128,7 @@ class DenoiserFeatures:
         """The layer's output averaged over the noises: ``(B, C, h, w)`` or ``(B, C)``."""
         times = torch.full((len(images),), self.t, dtype=torch.float64)
         seeds = [derive_seed(self.seed, draw) for draw in range(self.draws)]
-        noises = noise_for(seeds, 0, images.shape[1:], dtype=images.dtype).to(images.device)
+        noises = self.process.law.draw(seeds, 0, images.shape[1:], dtype=images.dtype).to(images.device)
         total: Tensor | float = 0.0
         was_training = self._tap.network.training
         self._tap.network.eval()
