@@ -6,6 +6,7 @@ import pytest
 
 from windvane import catalog
 from windvane.cli import checks
+from windvane.cli.config import Config
 from windvane.cli.console import print_table
 
 
@@ -80,3 +81,23 @@ def test_a_table_in_a_pipe_has_one_line_a_row(capsys):
     print_table(["name", "n"], [["a long name " * 30, "1"], ["b", "22"]], right=[1])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and len({len(line) for line in lines}) == 1
+
+
+def test_settings_lists_every_name_with_its_meaning(windvane):
+    def leaves(tree, before=""):
+        for name, value in tree.items():
+            yield from leaves(value, f"{before}{name}.") if isinstance(value, dict) else [f"{before}{name}"]
+
+    lines = windvane("settings").stdout.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == [
+        name for name in leaves(Config().model_dump()) if "." in name
+    ]
+    assert all(len(line.split()) > 2 for line in lines), "a setting has no meaning"
+
+
+def test_settings_shows_a_preset_and_refuses_what_is_no_section(windvane, refused):
+    row = next(
+        line for line in windvane("settings", "train", preset="cifar").stdout.splitlines() if ".flip" in line
+    )
+    assert row.split()[1] == "true"
+    assert "did you mean 'train'" in refused("settings", "trian")

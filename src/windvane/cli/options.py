@@ -12,7 +12,9 @@ ConfigFile = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="A.B=VALUE", help="Any setting, e.g. train.steps=500; repeatable, wins over all."
+        "--set",
+        metavar="A.B=VALUE",
+        help="Any setting, e.g. train.steps=500; repeatable. See windvane settings.",
     ),
 ]
 Preset = Annotated[

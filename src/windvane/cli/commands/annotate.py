@@ -1,12 +1,14 @@
 """`windvane annotate`: cluster ids for unlabelled images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from windvane.cli.config import Config, make_config
 from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Strict
+
+if TYPE_CHECKING:
+    from windvane.cli.config import Config
 
 
 def annotate(
@@ -29,6 +31,7 @@ def annotate(
     Labels, if the data has any, are only compared with the clusters afterwards.
     """
     from windvane.cli.annotating import check_features
+    from windvane.cli.config import make_config
     from windvane.cli.opening import check_source
 
     if out is None:
@@ -53,7 +56,7 @@ def annotate(
     _annotate(made, out)
 
 
-def _annotate(config: Config, out: Path) -> None:
+def _annotate(config: "Config", out: Path) -> None:
     from windvane.cli.annotating import REPORT, lines, make_annotation
     from windvane.cli.config import write_yaml
     from windvane.cli.opening import open_parts

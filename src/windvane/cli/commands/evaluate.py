@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from windvane.cli.config import Config, make_config
 from windvane.cli.options import ConfigFile, Settings
+
+if TYPE_CHECKING:
+    from windvane.cli.config import Config
 
 
 def evaluate(
@@ -34,6 +36,7 @@ def evaluate(
     A run is compared with the images held out from its training, and samples with those of the run they come
     from, unless --reference names others. The numbers go to metrics.json beside the samples.
     """
+    from windvane.cli.config import make_config
     from windvane.cli.evaluating import check_target
     from windvane.cli.opening import check_source
 
@@ -66,7 +69,13 @@ def shortened(name: str) -> str:
 
 
 def _evaluate(
-    target: Path, reference: str | None, out: Path | None, config: Config, *, weight_given: bool, known: bool
+    target: Path,
+    reference: str | None,
+    out: Path | None,
+    config: "Config",
+    *,
+    weight_given: bool,
+    known: bool,
 ) -> None:
     from windvane.cli.console import print_table
     from windvane.cli.evaluating import measure, open_setting, write_metrics

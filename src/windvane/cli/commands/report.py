@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.config import make_config
 from windvane.cli.errors import say
-from windvane.cli.models import run_config
 
 
 def report(
@@ -36,6 +34,9 @@ def report(
         chosen = [float(text) for text in weights.split(",")]
     except ValueError:
         raise ValueError(f"--weights needs numbers such as 1,2,4, got {weights!r}") from None
+    from windvane.cli.config import make_config
+    from windvane.cli.models import run_config
+
     settings = run_config(run)
     config = make_config(base=settings)
 

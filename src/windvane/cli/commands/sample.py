@@ -1,15 +1,15 @@
 """`windvane sample`: pictures from a trained model, or one picture again."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from windvane.cli.config import make_config
 from windvane.cli.errors import say
-from windvane.cli.models import check_model_path, run_config
 from windvane.cli.options import ConfigFile, Settings
-from windvane.cli.sections import SampleSection
+
+if TYPE_CHECKING:
+    from windvane.cli.sections import SampleSection
 
 
 def sample(
@@ -54,6 +54,9 @@ def sample(
     Pictures that are there already are kept, so the same command finishes what was interrupted. The same
     seeds give the same pictures at any batch size and, under accelerate launch, on any number of processes.
     """
+    from windvane.cli.config import make_config
+    from windvane.cli.models import check_model_path, run_config
+
     flags = {
         "n": n,
         "seed": seed,
@@ -94,7 +97,7 @@ def sample(
     _sample(run, out, made.sample, array=array, weight_given=weight_given)
 
 
-def _sample(run: Path, out: Path, section: SampleSection, *, array: bool, weight_given: bool) -> None:
+def _sample(run: Path, out: Path, section: "SampleSection", *, array: bool, weight_given: bool) -> None:
     from windvane.cli.processes import processes
     from windvane.cli.sampling import GRID, read_index, sample_run
 

@@ -1,12 +1,14 @@
 """`windvane train`: a diffusion model on a user's own images, with self-labels, labels or no condition."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from windvane.cli.config import Config, make_config, read_yaml
 from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Strict
+
+if TYPE_CHECKING:
+    from windvane.cli.config import Config
 
 
 def train(
@@ -39,6 +41,7 @@ def train(
     Runs on several processes or GPUs under accelerate launch, with the same result.
     """
     from windvane.cli.annotating import check_features
+    from windvane.cli.config import make_config
     from windvane.cli.opening import check_source
     from windvane.cli.resuming import check_run_folder, check_same_run
 
@@ -85,12 +88,14 @@ def train(
 
 def annotated_with(annotation: Path) -> dict[str, Any]:
     """The data and the features of an annotation, so that training sees the same images."""
+    from windvane.cli.config import read_yaml
+
     file = annotation / "config.yaml"
     settings = read_yaml(file) if file.is_file() else {}
     return {name: settings[name] for name in ("data", "annotate") if name in settings}
 
 
-def _train(config: Config, out: Path) -> None:
+def _train(config: "Config", out: Path) -> None:
     from windvane.cli.errors import say
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes

@@ -17,5 +17,5 @@ class EvaluateSection(Section):
     neighbours: int = Field(default=5, ge=1, description="k of precision, recall, density and coverage")
     bootstrap: int = Field(default=500, ge=0, description="resamplings of the intervals")
     allow_few: bool = Field(default=False, description="accept fewer images than features")
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=256, ge=1, description="images per batch of features")
     seed: int = Field(default=0, ge=0, description="seed of the judge and of the resampling")

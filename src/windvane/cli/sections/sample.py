@@ -14,24 +14,28 @@ class SampleSection(Section):
 
     n: int = Field(default=64, ge=1, description="number of pictures")
     seed: int = Field(default=0, ge=0, description="the pictures have the seeds seed, seed + 1, ...")
-    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc2", "unipc3"] = "ddim"
+    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc2", "unipc3"] = Field(
+        default="ddim", description="ddpm, ddim, euler, heun, dpm++2m, dpm++3m, unipc2 or unipc3"
+    )
     eta: float = Field(default=0.0, ge=0, le=1, description="ddim: share of fresh noise")
-    steps: int = Field(default=50, ge=1)
+    steps: int = Field(default=50, ge=1, description="sampling steps")
     grid: Literal["uniform", "log_snr", "edm", "quadratic"] | None = Field(
         default=None, description="where the steps are; default: the sampler's usual choice"
     )
     condition: Literal["empirical", "uniform", "none"] = Field(
-        default="empirical", description="how cluster ids are drawn"
+        default="empirical", description="ids drawn as often as in training, uniformly, or none"
     )
     cluster: int | None = Field(default=None, ge=0, description="this cluster for every picture")
-    weight: float = Field(default=1.0, description="guidance weight")
+    weight: float = Field(
+        default=1.0, description="guidance: 1 the conditional model, 0 the unconditional one"
+    )
     interval: tuple[Level, Level] | None = Field(
         default=None, description="guide only where sigma/alpha is between these noise levels"
     )
     batch_size: int = Field(
         default=64, ge=1, description="pictures at a time; changes nothing but memory and speed"
     )
-    weights: Literal["ema", "raw"] = "ema"
+    weights: Literal["ema", "raw"] = Field(default="ema", description="ema (averaged) or raw")
     clip: bool = Field(
         default=True, description="keep the predicted picture in the range of pixels at every step"
     )

@@ -55,6 +55,13 @@ class Variant:
         """The condition of every training image."""
         return None if self.ids is None else Condition.vector(self.ids)
 
+    def asked(self) -> dict[str, Any]:
+        """What the model may be asked for, as `windvane sample` looks for it in a model folder."""
+        if self.ids is None:
+            return {}
+        sizes = torch.bincount(self.ids, minlength=self.k).tolist()
+        return {"condition": {"kind": "ids", "count": self.k, "sizes": sizes, "names": None}}
+
     def draw(self, n: int, seed: int) -> Tensor | None:
         """Ids for ``n`` samples: those of the training images, dealt without replacement.
 
@@ -104,7 +111,7 @@ def fit(
         checkpoint_every=budget.steps,
         log_every=max(1, budget.steps // 40),
         progress=progress,
-        extra=extra,
+        extra={**variant.asked(), **(extra or {})},
     )
     if result.interrupted:
         raise KeyboardInterrupt
