@@ -134,7 +134,7 @@ def compare(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str,
     out = {}
     for name in names:
         ratios = [s / b for s, b in zip(seconds[name], seconds["bare"])]
-        quarter = statistics.quantiles(ratios, n=4)
+        quarter = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
         out[name] = {
             "median_seconds": statistics.median(seconds[name]),
             "ratio": statistics.median(ratios),
@@ -183,6 +183,8 @@ def main() -> None:
         azula = with_azula(network, batch, args.steps)
         if azula is not None:
             contenders["azula"] = azula
+        else:
+            print("azula is not installed (make bench installs it); left out")
         rounds = args.rounds if batch > 1 else 3 * args.rounds
         rows = compare(contenders, rounds)
         figures[f"batch_{batch}"] = rows
