@@ -230,6 +230,13 @@ def test_hub_patches_are_the_last_layers_keys(kind, model_folder):  # noqa: F811
         torch.testing.assert_close(found[:, :, p // 2, p % 2], by_hand[:, p], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(16, 32), (32, 16), (32, 32)])
+def test_hub_patches_of_images_that_are_not_square(shape, model_folder):  # noqa: F811
+    """The network was made for 32 x 32; one side of that length must not hide that the other differs."""
+    found = HubPatches(model_folder("vit"))(colours(1, (3, *shape)))
+    assert found.shape[-2:] == (shape[0] // 8, shape[1] // 8)
+
+
 def test_hub_tokens_and_smaller_patches(model_folder):  # noqa: F811
     folder = model_folder("dinov2")
     images = colours(2, (3, 28, 28))

@@ -55,7 +55,7 @@ class ImageEncoder(nn.Module):
         pixels = self.preprocess(images)
         named: dict[str, Any] = {"pixel_values": pixels.to(self._dtype())}
         config: Any = self.model.config
-        if "interpolate_pos_encoding" in self._accepts and pixels.shape[-1] != _side(config):
+        if "interpolate_pos_encoding" in self._accepts and set(pixels.shape[-2:]) != {_side(config)}:
             named["interpolate_pos_encoding"] = True
         if "noise" in self._accepts:
             # A masked autoencoder orders the patches by this noise and keeps the first: keep all, in place.

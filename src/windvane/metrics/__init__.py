@@ -24,6 +24,7 @@ from windvane.metrics.kernel import kernel_distance, polynomial_kernel
 from windvane.metrics.manifold import manifold
 from windvane.metrics.memorisation import Memorisation, nearest_training, nearest_training_images
 from windvane.metrics.result import Metric, across_seeds, format_table, to_rows
+from windvane.metrics.segmentation import match_clusters, mean_iou, pixel_accuracy
 from windvane.metrics.statistics import GaussianStatistics, image_statistics
 
 __all__ = [
@@ -50,12 +51,15 @@ __all__ = [
     "linear_bootstrap",
     "majority_labels",
     "manifold",
+    "match_clusters",
     "mean_distances",
     "mean_interval",
+    "mean_iou",
     "nearest",
     "nearest_training",
     "nearest_training_images",
     "over_seeds",
+    "pixel_accuracy",
     "polynomial_kernel",
     "proportion_interval",
     "to_rows",

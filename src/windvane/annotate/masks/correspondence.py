@@ -1,0 +1,127 @@
+"""The correspondence distillation loss of STEGO, and the networks it trains."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Weight and shift b of one kind of image pairs."""
+
+    weight: float
+    shift: float
+
+
+#: Same image, a near neighbour, random images: the published values.
+SAME, NEAR, RANDOM = Pairs(0.67, 0.18), Pairs(0.25, 0.12), Pairs(0.63, 0.46)
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Cosines between all positions of two sets of maps ``(B, D, P)`` and ``(B, D, Q)``: ``(B, P, Q)``."""
+    return torch.einsum("bdp,bdq->bpq", F.normalize(first, dim=1), F.normalize(second, dim=1))
+
+
+def centred(correlations: Tensor) -> Tensor:
+    """F~: the mean over the second image's positions removed, and the mean of everything put back.
+
+    F~_bpq = F_bpq - mean_q F_bpq + mean_bpq F
+    """
+    return correlations - correlations.mean(dim=2, keepdim=True) + correlations.mean()
+
+
+def pair_loss(features: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], shift: float) -> Tensor:
+    """-mean_{b,p,q} (F~_bpq - b) max(C_bpq, 0), a scalar; no gradient goes to the features.
+
+    The mean stands for the paper's sum, so that the weights do not depend on how many positions are drawn.
+    Source: Hamilton et al. 2022 (STEGO, arXiv 2203.08414), equations 3 to 5.
+
+    Args:
+        features: frozen features of the two images at P and Q positions, ``(B, D, P)`` and ``(B, D, Q)``.
+        codes: the head's codes at the same positions, ``(B, E, P)`` and ``(B, E, Q)``.
+        shift: b; correlations above it pull codes together, those below push them apart.
+    """
+    with torch.no_grad():
+        target = centred(correlation(*features)) - shift
+    return -(target * correlation(*codes).clamp(min=0)).mean()
+
+
+def sample_at(maps: Tensor, places: Tensor) -> Tensor:
+    """Maps ``(B, D, h, w)`` read bilinearly at places ``(B, P, 2)`` in [-1, 1], x first: ``(B, D, P)``.
+
+    -1 and 1 are the centres of the outermost patches.
+    """
+    return F.grid_sample(maps, places[:, :, None], padding_mode="border", align_corners=True)[..., 0]
+
+
+def stego_loss(
+    features: Tensor,
+    codes: Tensor,
+    near: tuple[Tensor, Tensor],
+    others: list[Tensor],
+    places: tuple[Tensor, Tensor],
+    *,
+    same_pair: Pairs = SAME,
+    near_pair: Pairs = NEAR,
+    random_pair: Pairs = RANDOM,
+) -> Tensor:
+    """The three kinds of pairs together: each image with itself, with a neighbour, with random images.
+
+    Args:
+        features: of a batch, ``(B, D, h, w)``.
+        codes: of the batch, ``(B, E, h, w)``.
+        near: features and codes of one near neighbour of each image.
+        others: rows of the batch to pair each image with, one int64 ``(B,)`` per random partner.
+        places: positions in the image and in its partner, ``(B, P, 2)`` each; the same image uses the first
+            twice, as published.
+    """
+    here, there = places
+    f, c = sample_at(features, here), sample_at(codes, here)
+    total = same_pair.weight * pair_loss((f, f), (c, c), same_pair.shift)
+    f_near, c_near = (sample_at(maps, there) for maps in near)
+    total = total + near_pair.weight * pair_loss((f, f_near), (c, c_near), near_pair.shift)
+    for rows in others:
+        pair = (sample_at(features[rows], there), sample_at(codes[rows], there))
+        loss = pair_loss((f, pair[0]), (c, pair[1]), random_pair.shift)
+        total = total + random_pair.weight * loss / len(others)
+    return total
+
+
+class CodeHead(nn.Module):
+    """code(F) = A F + C relu(B F), 1 x 1 convolutions on frozen features ``(B, D, h, w)``."""
+
+    def __init__(self, dim: int, codes: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(dim, codes, 1)
+        self.curved = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.ReLU(), nn.Conv2d(dim, codes, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features) + self.curved(features)
+
+
+class ClusterProbe(nn.Module):
+    """K learnt unit vectors m_c, compared with unit codes by their cosine.
+
+    Args:
+        codes: length of the codes.
+        k: the number of clusters.
+    """
+
+    def __init__(self, codes: int, k: int) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.empty(k, codes))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Cosines ``(B, k, *)`` of codes ``(B, E, *)``."""
+        units, centres = F.normalize(codes, dim=1), F.normalize(self.centres, dim=1)
+        return torch.einsum("be...,ke->bk...", units, centres)
+
+    def loss(self, codes: Tensor) -> Tensor:
+        """-mean max_c cos(code, m_c): the codes, which get no gradient, pull their nearest centre."""
+        return -self(codes.detach()).amax(dim=1).mean()
+
+    def log_probabilities(self, codes: Tensor, *, sharpness: float = 2.0) -> Tensor:
+        """log softmax(2 cos) over the clusters, ``(B, k, *)``."""
+        return F.log_softmax(sharpness * self(codes), dim=1)

@@ -1,0 +1,202 @@
+"""STEGO: masks by a small head on frozen patch features, trained by correspondence distillation."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from windvane.annotate.dense.base import DenseExtractor, to_pixels
+from windvane.annotate.features.base import Images, version
+from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead
+from windvane.annotate.masks.crf import DenseCRF
+from windvane.annotate.masks.segmenter import checked_k
+from windvane.annotate.masks.stego_training import train_stego
+from windvane.randomness import generator
+
+
+class Stego:
+    """Masks by STEGO (Hamilton et al. 2022, arXiv 2203.08414), as used by Self-Guided Diffusion Models.
+
+    A head gives every patch a code; codes of patches whose frozen features correlate above a shift are drawn
+    together, others pushed apart, within an image, with near neighbours and with random images; a probe
+    clusters the codes by cosine. At use the code is averaged over the mirror image, brought to pixels
+    bilinearly, and the cluster with the largest 2 cos(code, m_c) wins, after a CRF if one is given.
+
+    Deviations: whole images instead of five crops, no dropout, and the probe is trained after the head and
+    starts from k-means on the codes, instead of beside it from random vectors, which on small data leaves
+    clusters empty. Clusters are numbered by falling size, so 0 is usually the background.
+
+    Args:
+        extractor: dense features, fitted.
+        k: the number of clusters, at most 255.
+        codes: length of the codes.
+        steps: of the head.
+        probe_steps: of the probe.
+        batch: images a step.
+        learning_rate: of the head's Adam.
+        probe_rate: of the probe's Adam.
+        neighbours: each image is paired with one of so many nearest ones.
+        partners: random images each image is paired with.
+        points: positions drawn per image are points x points.
+        flip: average codes over the mirror image; leave it off where mirror images mean something else.
+        crf: refinement of the masks, needs a library.
+        seed: of initialisation, batches, pairs and positions.
+    """
+
+    kind = "stego"
+
+    def __init__(
+        self,
+        extractor: DenseExtractor,
+        k: int,
+        *,
+        codes: int = 70,
+        steps: int = 500,
+        probe_steps: int = 200,
+        batch: int = 64,
+        learning_rate: float = 5e-4,
+        probe_rate: float = 5e-3,
+        neighbours: int = 7,
+        partners: int = 5,
+        points: int = 11,
+        flip: bool = True,
+        crf: DenseCRF | None = None,
+        seed: int = 0,
+    ) -> None:
+        if min(codes, steps, probe_steps, neighbours, partners, points) < 1 or batch < 2:
+            raise ValueError(
+                f"need batch >= 2 and all counts >= 1, got {codes=}, {steps=}, {probe_steps=}, {batch=}, "
+                f"{neighbours=}, {partners=}, {points=}"
+            )
+        if min(learning_rate, probe_rate) <= 0:
+            raise ValueError(f"learning rates must be positive, got {learning_rate} and {probe_rate}")
+        self.extractor, self.k, self.codes = extractor, checked_k(k), codes
+        self.steps, self.probe_steps, self.batch = steps, probe_steps, batch
+        self.learning_rate, self.probe_rate = learning_rate, probe_rate
+        self.neighbours, self.partners, self.points = neighbours, partners, points
+        self.flip, self.crf, self.seed = flip, crf, seed
+        self.losses: list[float] = []
+        self._parts: tuple[CodeHead, ClusterProbe] | None = None
+
+    @property
+    def name(self) -> str:
+        """The version: settings, features and a hash of head and probe."""
+        return version(self.kind, self.settings(), self.state())
+
+    def _trained(self) -> tuple[CodeHead, ClusterProbe]:
+        if self._parts is None:
+            raise ValueError("the segmentation head is not trained yet: call .fit(data) first")
+        return self._parts
+
+    def fit(self, data: Images, *, progress: bool = True, device: str | torch.device | None = None) -> Self:
+        """Train head and probe on a data set, from scratch; the same seed gives the same masks.
+
+        Raises:
+            ValueError: fewer images than neighbours, partners or clusters need.
+        """
+        head, probe, self.losses = train_stego(
+            self.extractor,
+            data,
+            self._untrained(self.seed),
+            steps=self.steps,
+            probe_steps=self.probe_steps,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            probe_rate=self.probe_rate,
+            neighbours=self.neighbours,
+            partners=self.partners,
+            points=self.points,
+            seed=self.seed,
+            device=device,
+            progress=progress,
+        )
+        self._take(head, probe)
+        return self
+
+    def _untrained(self, seed: int) -> tuple[CodeHead, ClusterProbe]:
+        # Made without memory first: the layers' own initialisation would draw from the global generator.
+        with torch.device("meta"):
+            head, probe = CodeHead(self.extractor.dim, self.codes), ClusterProbe(self.codes, self.k)
+        numbers = generator(seed, 0)
+        for part in (head.to_empty(device="cpu"), probe.to_empty(device="cpu")):
+            for parameter in part.parameters():
+                fan = parameter[0].numel()
+                parameter.data.normal_(0, fan**-0.5, generator=numbers)
+                if parameter.ndim == 1:
+                    parameter.data.zero_()
+        return head, probe
+
+    def _take(self, head: CodeHead, probe: ClusterProbe) -> None:
+        self._parts = head.eval().requires_grad_(False), probe.eval().requires_grad_(False)
+
+    def code(self, images: Tensor) -> Tensor:
+        """Codes ``(B, codes, h, w)`` on the patches of images ``(B, C, H, W)``."""
+        head = self._trained()[0]
+        codes = head(self.extractor(images).float())
+        if self.flip:
+            codes = (codes + head(self.extractor(images.flip(-1)).float()).flip(-1)) / 2
+        return codes
+
+    def log_probabilities(self, images: Tensor) -> Tensor:
+        """log softmax(2 cos) over the clusters at every pixel, ``(B, k, H, W)``, before the CRF."""
+        probe = self._trained()[1]
+        shape = (images.shape[-2], images.shape[-1])
+        return probe.log_probabilities(to_pixels(self.code(images), self.extractor.grid, shape))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Ids uint8 ``(B, H, W)`` of images ``(B, C, H, W)`` in [-1, 1]."""
+        with torch.no_grad():
+            scores = self.log_probabilities(images)
+            if self.crf is not None:
+                scores = self.crf(images, scores)
+        return scores.argmax(dim=1).to("cpu", torch.uint8)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move features, head and probe."""
+        for part in (*self._trained(), self.extractor):
+            if hasattr(part, "to"):
+                part.to(device)
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What rebuilds it, besides the extractor and its state."""
+        names = (
+            "k codes steps probe_steps batch learning_rate probe_rate neighbours partners points flip seed"
+        )
+        crf = None if self.crf is None else vars(self.crf)
+        values = {name: getattr(self, name) for name in names.split()}
+        return {"extractor": self.extractor.name, **values, "crf": crf}
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights of head and probe."""
+        parts = zip(("head", "probe"), self._trained())
+        return {
+            f"{name}.{key}": value.detach().cpu()
+            for name, part in parts
+            for key, value in part.state_dict().items()
+        }
+
+    @classmethod
+    def restore(
+        cls, settings: Mapping[str, Any], state: Mapping[str, Tensor], extractor: DenseExtractor
+    ) -> Self:
+        """What ``settings`` and ``state`` came from, on the same features.
+
+        Raises:
+            ValueError: features of another version, or weights that do not fit.
+        """
+        if extractor.name != settings["extractor"]:
+            raise ValueError(f"made with the features {settings['extractor']}, not with {extractor.name}")
+        named = {key: value for key, value in settings.items() if key not in ("extractor", "crf", "k")}
+        crf = None if settings["crf"] is None else DenseCRF(**settings["crf"])
+        made = cls(extractor, settings["k"], crf=crf, **named)
+        head, probe = made._untrained(0)
+        try:
+            for name, part in (("head.", head), ("probe.", probe)):
+                found = {key.removeprefix(name): v for key, v in state.items() if key.startswith(name)}
+                part.load_state_dict(found)
+        except RuntimeError as error:
+            raise ValueError(f"the weights do not fit a segmentation head of {settings}: {error}") from error
+        made._take(head, probe)
+        return made

@@ -1,0 +1,141 @@
+"""The training loop of STEGO on frozen dense features."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from windvane.annotate.clusters import Clusters
+from windvane.annotate.dense.base import DenseExtractor, dense_batches, patch_counts
+from windvane.annotate.features.base import Images
+from windvane.annotate.features.contrastive import epochs
+from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, stego_loss
+from windvane.progress import track
+from windvane.randomness import generator
+
+#: Frozen features of a data set up to this many bytes are computed once and held.
+HELD_BYTES = 1 << 30
+_PROBE_CODES = 20_000
+
+
+class _Frozen:
+    """Frozen features by row, from memory where they fit."""
+
+    def __init__(
+        self, extractor: DenseExtractor, data: Images, device: str | torch.device | None, progress: bool
+    ) -> None:
+        self.extractor, self.data, self.device = extractor, data, device
+        count = math.prod(patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
+        keep = 4 * len(data) * extractor.dim * count <= HELD_BYTES
+        held, means = [], []
+        for _, maps in dense_batches(extractor, data, device=device, progress=progress):
+            means.append(maps.mean(dim=(2, 3)))
+            if keep:
+                held.append(maps)
+        self.means = torch.cat(means)
+        self.held = torch.cat(held) if keep else None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        if self.held is not None:
+            return self.held[rows.to(self.held.device)]
+        images = self.data.batch(rows)
+        with torch.no_grad():
+            return self.extractor(images if self.device is None else images.to(self.device)).float()
+
+
+def nearest_images(means: Tensor, count: int) -> Tensor:
+    """The ``count`` other images with the most similar mean feature by cosine: ``(n, count)``."""
+    units = F.normalize(means, dim=1)
+    found = []
+    for start in range(0, len(units), 1024):
+        cosines = units[start : start + 1024] @ units.T
+        own = torch.arange(len(cosines), device=cosines.device)
+        cosines[own, own + start] = -torch.inf
+        found.append(cosines.topk(count, dim=1).indices)
+    return torch.cat(found)
+
+
+def derangement(rows: int, numbers: torch.Generator) -> Tensor:
+    """A random order of 0..rows-1 that leaves no row in its place, for pairing images with others."""
+    order = torch.randperm(rows, generator=numbers)
+    paired = torch.empty_like(order)
+    # Each row is followed by the next one on a random circle through all of them.
+    paired[order] = order.roll(-1)
+    return paired
+
+
+def train_stego(
+    extractor: DenseExtractor,
+    data: Images,
+    parts: tuple[CodeHead, ClusterProbe],
+    *,
+    steps: int,
+    probe_steps: int,
+    batch: int,
+    learning_rate: float,
+    probe_rate: float,
+    neighbours: int,
+    partners: int,
+    points: int,
+    seed: int,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> tuple[CodeHead, ClusterProbe, list[float]]:
+    """Train the head by the three kinds of pairs, then the probe; returns both and the losses."""
+    if len(data) <= neighbours or len(data) < 2:
+        raise ValueError(f"{neighbours} neighbours need more images than that, got {len(data)}")
+    frozen = _Frozen(extractor, data, device, progress)
+    where = frozen.means.device
+    head, probe = parts[0].to(where), parts[1].to(where)
+    near = nearest_images(frozen.means, neighbours).cpu()
+    optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate)
+    numbers, batches = generator(seed, 1), epochs(len(data), min(batch, len(data)), seed)
+    losses = []
+    for _ in track(range(steps), "segmentation head", enabled=progress):
+        rows = next(batches)
+        chosen = near[rows, torch.randint(neighbours, (len(rows),), generator=numbers)]
+        features, neighbour = frozen(rows), frozen(chosen)
+        others = [derangement(len(rows), numbers).to(where) for _ in range(partners)]
+        here, there = (
+            (2 * torch.rand(len(rows), points**2, 2, generator=numbers) - 1).to(where) for _ in range(2)
+        )
+        loss = stego_loss(features, head(features), (neighbour, head(neighbour)), others, (here, there))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    if not math.isfinite(losses[-1]):
+        raise ValueError(f"training diverged (loss {losses[-1]}); try a learning rate below {learning_rate}")
+    _train_probe(head, probe, frozen, len(data), probe_steps, probe_rate, seed)
+    return head, probe, losses
+
+
+def _train_probe(
+    head: CodeHead, probe: ClusterProbe, frozen: _Frozen, n: int, steps: int, rate: float, seed: int
+) -> None:
+    """Start the probe from k-means on unit codes, then follow its own loss; number clusters by size."""
+    numbers = generator(seed, 2)
+    images = torch.randperm(n, generator=numbers)[: min(n, 1000)]
+    drawn = []
+    with torch.no_grad():
+        for rows in images.split(64):
+            flat = head(frozen(rows)).flatten(2)
+            each = max(1, _PROBE_CODES // len(images))
+            picked = torch.randint(flat.shape[2], (len(rows), each), generator=numbers).to(flat.device)
+            drawn.append(
+                flat.gather(2, picked[:, None].expand(-1, flat.shape[1], -1)).movedim(1, 2).flatten(0, 1)
+            )
+    codes = torch.cat(drawn)
+    clusters = Clusters(len(probe.centres), seed=seed, restarts=1).fit(codes)
+    probe.centres.data.copy_(F.normalize(clusters.centres, dim=1))
+    optimiser = torch.optim.Adam(probe.parameters(), lr=rate)
+    for _ in range(steps):
+        rows = torch.randint(len(codes), (min(4096, len(codes)),), generator=numbers).to(codes.device)
+        loss = probe.loss(codes[rows])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        sizes = torch.bincount(probe(codes).argmax(dim=1), minlength=len(probe.centres))
+        probe.centres.data.copy_(probe.centres[sizes.argsort(descending=True, stable=True)])
