@@ -9,7 +9,7 @@ from typing import Any
 from windvane._version import __version__
 
 _NAMES = {
-    "process": ["EDM", "Process", "RectifiedFlow", "VPCosine", "VPLinear", "VPTable"],
+    "process": ["EDM", "PFGMPP", "Process", "RectifiedFlow", "VPCosine", "VPLinear", "VPTable"],
     "conditions": ["Condition"],
     "denoiser": ["Denoiser", "FunctionDenoiser", "NetworkDenoiser"],
     "exact": ["GaussianDenoiser", "GaussianMixtureDenoiser"],
@@ -19,6 +19,9 @@ _NAMES = {
         "DDIM",
         "DDPM",
         "DPMSolverPP",
+        "DPMSolverSDE",
+        "DPMSolverSinglestep",
+        "EVODiff",
         "Euler",
         "Heun",
         "Samples",

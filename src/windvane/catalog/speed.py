@@ -8,7 +8,7 @@ SPEED = (
         title="EVODiff",
         kind="solver",
         gives="A few-step solver that sets its own coefficients per sample, for 5 to 20 network calls.",
-        limits="Deterministic: it does not serve methods that need random transitions.",
+        limits="Deterministic; only on a grid even in log-SNR; loses to 2M below 8 calls or over wide ranges.",
         papers=(
             Paper(
                 "EVODiff: Entropy-aware Variance Optimized Diffusion Inference",
@@ -35,6 +35,10 @@ SPEED = (
                 "2302.04867",
             ),
         ),
+        state="works",
+        callable="windvane.samplers.EVODiff",
+        test="tests/samplers/test_sampler_evodiff.py",
+        reproduction="reproductions/evodiff.py",
     ),
     System(
         slug="pfgmpp",

@@ -9,12 +9,17 @@ from windvane.guidance.gradient import GradientGuidance, Guided
 from windvane.guidance.guide import Guide
 from windvane.guidance.projection import Projected
 from windvane.guidance.pushed import GuidedSampler, Recurrence
+from windvane.guidance.routed import ByLogSNR, ByNoiseLevel, BySteps, ByTime, Routed, count_routes
 from windvane.guidance.steps import PerSignal, Shaped, Step, StepWeight, Variance, VarianceAndSine
 from windvane.guidance.weaker import Autoguidance
 from windvane.guidance.weights import Schedule, as_schedule, constant, interval
 
 __all__ = [
     "Autoguidance",
+    "ByLogSNR",
+    "ByNoiseLevel",
+    "BySteps",
+    "ByTime",
     "ClassifierFree",
     "Composer",
     "GradientGuidance",
@@ -27,6 +32,7 @@ __all__ = [
     "PerSignal",
     "Projected",
     "Recurrence",
+    "Routed",
     "Schedule",
     "Shaped",
     "Step",
@@ -36,6 +42,7 @@ __all__ = [
     "as_schedule",
     "constant",
     "contrast",
+    "count_routes",
     "interval",
     "presets",
 ]
