@@ -132,3 +132,18 @@ def test_gaussian_methods_refuse_other_noise():
 
     with pytest.raises(ValueError, match="StudentT"):
         require_gaussian(StudentT(), "renoising")
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=IDS)
+def test_scales_of_one_shared_time_are_the_scales_of_each_row(process):
+    """The remembered 0-dim pair and the row-wise pair are the same numbers, also when asked again."""
+    one = torch.tensor(0.37, dtype=torch.float64)
+    rows = torch.full((4,), 0.37, dtype=torch.float64)
+    for t in (one, one.expand(4), one.expand(4), rows[:1]):
+        for scalar, each in zip(process.scales(t), (process.alpha(rows), process.sigma(rows))):
+            assert scalar.ndim == 0
+            assert torch.equal(scalar.expand(4), each)
+    mixed = torch.tensor([0.2, 0.8], dtype=torch.float64)
+    assert torch.equal(process.scales(mixed)[0], process.alpha(mixed))
+    assert process.noise_level(one.expand(4)).shape == process.log_snr(rows[:1].expand(4)).shape == (4,)
+    assert process.scales(one.float())[0].dtype == torch.float32

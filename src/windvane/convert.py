@@ -13,7 +13,8 @@ from windvane.process import Process, expand, require_gaussian
 
 
 def _scales(process: Process, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    return expand(process.alpha(t), x), expand(process.sigma(t), x)
+    alpha, sigma = process.scales(t)
+    return expand(alpha, x), expand(sigma, x)
 
 
 def x0_from_eps(process: Process, x_t: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -33,14 +34,14 @@ def x0_from_v(process: Process, x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
 
     For variance preserving processes the denominator is 1 (Salimans and Ho 2022, appendix D).
     """
-    a, s = process.alpha(t), process.sigma(t)
+    a, s = process.scales(t)
     norm = a**2 + s**2
     return expand(a / norm, x_t) * x_t - expand(s / norm, x_t) * v
 
 
 def v_from_x0(process: Process, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
     """v = alpha eps - sigma x0 = (alpha x_t - (alpha^2 + sigma^2) x0) / sigma."""
-    a, s = process.alpha(t), process.sigma(t)
+    a, s = process.scales(t)
     return expand(a / s, x_t) * x_t - expand((a**2 + s**2) / s, x_t) * x0
 
 
@@ -49,27 +50,29 @@ def x0_from_flow(process: Process, x_t: Tensor, flow: Tensor, t: Tensor) -> Tens
 
     On the rectified flow u is the velocity dx_t/dt and x0 = x_t - t u.
     """
-    a, s = process.alpha(t), process.sigma(t)
+    a, s = process.scales(t)
     return expand(1 / (a + s), x_t) * x_t - expand(s / (a + s), x_t) * flow
 
 
 def flow_from_x0(process: Process, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
     """u = eps - x0 = (x_t - (alpha + sigma) x0) / sigma."""
-    a, s = process.alpha(t), process.sigma(t)
+    a, s = process.scales(t)
     return expand(1 / s, x_t) * x_t - expand((a + s) / s, x_t) * x0
 
 
 def score_from_x0(process: Process, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
     """Tweedie: grad log p_t(x_t) = (alpha E[x0 | x_t] - x_t) / sigma^2, for Gaussian noise."""
     require_gaussian(process, "the score")
-    alpha, variance = expand(process.alpha(t), x_t), expand(process.sigma(t) ** 2, x_t)
+    a, s = process.scales(t)
+    alpha, variance = expand(a, x_t), expand(s**2, x_t)
     return (alpha * x0 - x_t) / variance
 
 
 def x0_from_score(process: Process, x_t: Tensor, score: Tensor, t: Tensor) -> Tensor:
     """x0 = (x_t + sigma^2 score) / alpha, for Gaussian noise."""
     require_gaussian(process, "the score")
-    alpha, variance = expand(process.alpha(t), x_t), expand(process.sigma(t) ** 2, x_t)
+    a, s = process.scales(t)
+    alpha, variance = expand(a, x_t), expand(s**2, x_t)
     return (x_t + variance * score) / alpha
 
 

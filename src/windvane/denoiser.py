@@ -113,7 +113,7 @@ class NetworkDenoiser(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         times = as_times(t, len(x_t))
-        alpha, sigma = self.process.alpha(times), self.process.sigma(times)
+        alpha, sigma = self.process.scales(times)
         if self.parametrisation == "edm":
             d = self.sigma_data
             n = torch.sqrt((alpha * d) ** 2 + sigma**2)

@@ -24,6 +24,15 @@ def expand(coefficient: Tensor, x: Tensor) -> Tensor:
     return coefficient.to(device=x.device, dtype=x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
 
 
+#: One-time coefficients remembered per process; a grid has far fewer times.
+_REMEMBERED = 4096
+
+
+def shared_time(t: Tensor) -> bool:
+    """Whether all rows of ``t`` (0-dim or ``(B,)``) plainly have one time: a scalar, or one expanded."""
+    return t.ndim == 0 or t.numel() == 1 or (t.ndim == 1 and t.stride(0) == 0)
+
+
 class Process(ABC):
     """A noise process with signal scale ``alpha(t)`` and noise scale ``sigma(t)``.
 
@@ -46,17 +55,37 @@ class Process(ABC):
     def sigma(self, t: Tensor) -> Tensor:
         """Noise scale sigma(t)."""
 
+    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha(t), sigma(t)) for use with :func:`expand`.
+
+        Where all rows share one time, as on the sampling path, both are 0-dim and remembered: a step asks
+        for the same pair several times, and a run asks for the times of its grid again for every batch.
+        """
+        if t.requires_grad or t.device.type != "cpu" or not shared_time(t):
+            return self.alpha(t), self.sigma(t)
+        remembered = self.__dict__.setdefault("_remembered", {})
+        key = (t.item() if t.numel() == 1 else t[0].item(), t.dtype)
+        pair = remembered.get(key)
+        if pair is None:
+            if len(remembered) >= _REMEMBERED:
+                remembered.clear()
+            one = torch.tensor(key[0], dtype=t.dtype)
+            pair = remembered[key] = (self.alpha(one), self.sigma(one))
+        return pair
+
     @abstractmethod
     def t_of_log_snr(self, lmbda: Tensor) -> Tensor:
         """The time at which log(alpha^2 / sigma^2) equals ``lmbda``."""
 
     def log_snr(self, t: Tensor) -> Tensor:
         """lambda(t) = log(alpha(t)^2 / sigma(t)^2); +inf at t = 0, -inf where alpha = 0."""
-        return 2 * (torch.log(self.alpha(t)) - torch.log(self.sigma(t)))
+        alpha, sigma = self.scales(t)
+        return (2 * (torch.log(alpha) - torch.log(sigma))).expand(t.shape)
 
     def noise_level(self, t: Tensor) -> Tensor:
         """sigma(t) / alpha(t), the noise level of the rescaled state x_t / alpha (EDM's sigma)."""
-        return self.sigma(t) / self.alpha(t)
+        alpha, sigma = self.scales(t)
+        return (sigma / alpha).expand(t.shape)
 
     def t_of_noise_level(self, level: Tensor) -> Tensor:
         """The time at which sigma / alpha equals ``level``."""

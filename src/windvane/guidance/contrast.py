@@ -4,12 +4,13 @@ One formula for the family: D_w = D_ref + w (D_main - D_ref). Weight 1 is the ma
 guidance, weight 0 is the reference.
 """
 
+import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times
 from windvane.guidance.weights import Schedule, as_schedule
-from windvane.process import expand
+from windvane.process import expand, shared_time
 
 
 def contrast(reference: Tensor, main: Tensor, weight: Tensor) -> Tensor:
@@ -53,6 +54,7 @@ class ClassifierFree(Denoiser):
             return self.denoiser(x_t, times, cond)
         if bool((weight == 0).all()):
             return self.denoiser(x_t, times, cond.null())
-        both = self.denoiser(x_t.repeat(2, *[1] * (x_t.ndim - 1)), times.repeat(2), self._both(cond))
+        twice = times[:1].expand(2 * len(times)) if shared_time(times) else times.repeat(2)
+        both = self.denoiser(torch.cat([x_t, x_t]), twice, self._both(cond))
         reference, main = both.chunk(2)
         return contrast(reference, main, weight)

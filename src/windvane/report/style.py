@@ -26,7 +26,8 @@ section { margin: 34px 0; }
 .intro, .note { color: var(--soft); margin: 0 0 14px; max-width: 78ch; }
 .note { border-left: 3px solid var(--accent); padding: 6px 12px; background: var(--accent-soft);
   border-radius: 0 6px 6px 0; color: var(--ink); }
-.facts { margin: 0 0 14px; display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 12px; }
+.facts { margin: 0 0 14px; display: grid; gap: 12px;
+  grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); }
 .fact { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
 .fact b { display: block; font-size: 22px; font-weight: 650; letter-spacing: -0.01em;
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }

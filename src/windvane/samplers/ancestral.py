@@ -49,7 +49,7 @@ class DDIM:
         process = denoise.process
         x0 = denoise(x, t)
         eps = eps_from_x0(process, x, x0, t)
-        alpha, sigma = process.alpha(s), process.sigma(s)
+        alpha, sigma = process.scales(s)
         if not self.stochastic:
             mean = expand(alpha, x) * x0 + expand(sigma, x) * eps
             return mean, expand(torch.zeros_like(sigma), x), state

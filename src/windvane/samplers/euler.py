@@ -33,7 +33,8 @@ class Euler:
         process = denoise.process
         x0 = denoise(x, t)
         eps = eps_from_x0(process, x, x0, t)
-        d_alpha, d_sigma = process.alpha(s) - process.alpha(t), process.sigma(s) - process.sigma(t)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = process.scales(t), process.scales(s)
+        d_alpha, d_sigma = alpha_s - alpha_t, sigma_s - sigma_t
         return x + expand(d_alpha, x) * x0 + expand(d_sigma, x) * eps, state
 
 
@@ -84,11 +85,12 @@ class Heun:
         process = denoise.process
         if self.stochastic:
             x, t = self._raise_noise(process, x, t, state, require_noise(noise, self))
-        d_alpha, d_sigma = process.alpha(s) - process.alpha(t), process.sigma(s) - process.sigma(t)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = process.scales(t), process.scales(s)
+        d_alpha, d_sigma = alpha_s - alpha_t, sigma_s - sigma_t
         x0 = denoise(x, t)
         eps = eps_from_x0(process, x, x0, t)
         x_s = x + expand(d_alpha, x) * x0 + expand(d_sigma, x) * eps
-        if is_zero(process.sigma(s)):
+        if is_zero(sigma_s):
             return x_s, state
         x0_s = denoise(x_s, s)
         eps_s = eps_from_x0(process, x_s, x0_s, s)

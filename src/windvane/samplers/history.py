@@ -23,7 +23,7 @@ class Level(NamedTuple):
 
 def level_at(process: Process, t: Tensor) -> Level:
     """The level of a 0-dim time; l = +inf where sigma = 0 and -inf where alpha = 0."""
-    alpha, sigma = float(process.alpha(t)), float(process.sigma(t))
+    alpha, sigma = map(float, process.scales(t))
     if alpha > 0 and sigma > 0:
         return Level(alpha, sigma, math.log(alpha) - math.log(sigma))
     return Level(alpha, sigma, math.inf if sigma == 0 else -math.inf)
