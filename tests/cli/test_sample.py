@@ -18,7 +18,7 @@ from windvane.conditions import Condition
 from windvane.grids import quadratic
 from windvane.guidance import ClassifierFree, interval
 from windvane.pictures import read_pixels, read_settings, to_uint8
-from windvane.samplers import DDIM, DPMSolverPP, Heun, UniPC, sample
+from windvane.samplers import DDIM, DPMSolverPP, DPMSolverSinglestep, Heun, UniPC, sample
 
 from .conftest import SIZES, tiny_denoiser
 
@@ -194,6 +194,7 @@ def test_the_interval_reaches_the_sampler_and_the_picture(windvane, model, tmp_p
         ({"grid": "quadratic"}, {"grid": quadratic}),
         ({"sampler": "heun"}, {"sampler": Heun()}),
         ({"sampler": "dpm++3m"}, {"sampler": DPMSolverPP(order=3)}),
+        ({"sampler": "dpm++2s", "steps": 4}, {"sampler": DPMSolverSinglestep(order=2), "steps": 4}),
         ({"sampler": "unipc3", "steps": 5}, {"sampler": UniPC(order=3), "steps": 5}),
     ],
     ids=str,

@@ -53,7 +53,17 @@ def build_times(train: TrainSection, denoiser: "Denoiser") -> "TimeSampler | Non
 
 def build_sampler(section: SampleSection) -> "Sampler":
     """The solver by name."""
-    from windvane.samplers import DDIM, DDPM, DPMSolverPP, Euler, Heun, UniPC
+    from windvane.samplers import (
+        DDIM,
+        DDPM,
+        DPMSolverPP,
+        DPMSolverSDE,
+        DPMSolverSinglestep,
+        Euler,
+        EVODiff,
+        Heun,
+        UniPC,
+    )
 
     if section.eta and section.sampler != "ddim":
         raise ValueError(f"sample.eta belongs to the sampler ddim, not to {section.sampler}")
@@ -62,10 +72,15 @@ def build_sampler(section: SampleSection) -> "Sampler":
         "ddim": DDIM(eta=section.eta),
         "euler": Euler(),
         "heun": Heun(),
+        "dpm++2s": DPMSolverSinglestep(order=2),
+        "dpm++3s": DPMSolverSinglestep(order=3),
         "dpm++2m": DPMSolverPP(order=2),
         "dpm++3m": DPMSolverPP(order=3),
+        "dpm++sde": DPMSolverSDE(order=1),
+        "dpm++2m-sde": DPMSolverSDE(order=2),
         "unipc2": UniPC(order=2),
         "unipc3": UniPC(order=3),
+        "evodiff": EVODiff(),
     }
     return made[section.sampler]
 

@@ -31,7 +31,7 @@ def sample(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option("--sampler", help="ddpm ddim euler heun dpm++2m dpm++3m unipc2 unipc3"),
+        typer.Option("--sampler", help="ddim, dpm++2m, unipc3, ...; windvane settings lists them."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
     grid: Annotated[

@@ -1,12 +1,16 @@
 """Section `sample`: how pictures are made from a trained model."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from windvane.cli.sections.base import Section
 
 Level = Annotated[float, Field(allow_inf_nan=True)]
+SamplerName = Literal[
+    "ddpm", "ddim", "euler", "heun", "dpm++2s", "dpm++3s", "dpm++2m", "dpm++3m", "dpm++sde", "dpm++2m-sde",
+    "unipc2", "unipc3", "evodiff",
+]  # fmt: skip
 
 
 class SampleSection(Section):
@@ -14,9 +18,7 @@ class SampleSection(Section):
 
     n: int = Field(default=64, ge=1, description="number of pictures")
     seed: int = Field(default=0, ge=0, description="the pictures have the seeds seed, seed + 1, ...")
-    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc2", "unipc3"] = Field(
-        default="ddim", description="ddpm, ddim, euler, heun, dpm++2m, dpm++3m, unipc2 or unipc3"
-    )
+    sampler: SamplerName = Field(default="ddim", description=", ".join(get_args(SamplerName)))
     eta: float = Field(default=0.0, ge=0, le=1, description="ddim: share of fresh noise")
     steps: int = Field(default=50, ge=1, description="sampling steps")
     grid: Literal["uniform", "log_snr", "edm", "quadratic"] | None = Field(
