@@ -2,6 +2,7 @@
 
 from windvane.annotate.annotation import Annotation
 from windvane.annotate.annotator import annotate
+from windvane.annotate.boxes.coco import boxes_from_coco, masks_from_coco, to_coco, write_coco
 from windvane.annotate.choose import Candidate, ChoiceOfK, choose_k
 from windvane.annotate.clusters import Clusters
 from windvane.annotate.controls import noisy_ids, random_ids, split_ids
@@ -17,32 +18,46 @@ from windvane.annotate.features import (
     extract,
     features_from,
 )
+from windvane.annotate.find import find_boxes, find_masks
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions_storage import load_regions, save_regions
 from windvane.annotate.report import agreement, balance, stability
 from windvane.annotate.storage import load_annotation, save_annotation
 
 __all__ = [
     "PCA",
     "Annotation",
+    "BoxAnnotation",
     "Candidate",
     "ChoiceOfK",
     "Clusters",
     "DenoiserFeatures",
     "FeatureExtractor",
     "HubEncoder",
+    "MaskAnnotation",
     "Module",
+    "Origin",
     "Pixels",
     "SelfSup",
     "agreement",
     "annotate",
     "balance",
+    "boxes_from_coco",
     "choose_k",
     "draw_ids",
     "extract",
     "features_from",
+    "find_boxes",
+    "find_masks",
     "load_annotation",
+    "load_regions",
+    "masks_from_coco",
     "noisy_ids",
     "random_ids",
     "save_annotation",
+    "save_regions",
     "split_ids",
     "stability",
+    "to_coco",
+    "write_coco",
 ]

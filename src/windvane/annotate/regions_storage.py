@@ -1,0 +1,126 @@
+"""Boxes and masks on disk: a folder that is whole or absent, and is refused with the reason.
+
+``regions.json`` says what they are and what made them; ``regions.safetensors`` holds the tensors.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from windvane.annotate.features.base import Images, content_hash
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
+from windvane.files import atomic_folder, recover_folder
+
+FORMAT = 1
+FILE, TENSORS = "regions.json", "regions.safetensors"
+Layouts = BoxAnnotation | MaskAnnotation
+
+
+def save_regions(annotation: Layouts, path: str | Path) -> None:
+    """Write boxes or masks as a folder, atomically; an old one at ``path`` is replaced."""
+    from safetensors.torch import save_file
+
+    if isinstance(annotation, BoxAnnotation):
+        tensors = {"boxes": annotation.boxes, "owner": annotation.owner}
+        if annotation.ids is not None:
+            tensors["ids"] = annotation.ids
+    else:
+        tensors = {"masks": annotation.masks}
+    tensors = {key: value.contiguous() for key, value in tensors.items()}
+    origin = annotation.origin
+    described: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": annotation.kind,
+        "n": len(annotation),
+        "size": list(annotation.size),
+        "k": annotation.k,
+        "source": origin.source,
+        "made_by": origin.made_by,
+        "settings": dict(origin.settings),
+        "data": origin.fingerprint,
+    }
+    described["content"] = _seal(described, tensors)
+    with atomic_folder(path) as folder:
+        save_file(tensors, folder / TENSORS)
+        (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
+def load_regions(path: str | Path, *, data: Images | None = None, made_by: str | None = None) -> Layouts:
+    """Load what :func:`save_regions` wrote.
+
+    Args:
+        path: the folder.
+        data: the images it must belong to; None does not ask.
+        made_by: the version (``.name``) of the features or the segmenter it must come from; None does not
+            ask.
+
+    Raises:
+        ValueError: files missing or damaged, boxes or ids out of range, other images or images of another
+            size, another version of the features.
+    """
+    folder = recover_folder(path)
+    described, tensors = _read(folder)
+    try:
+        origin = Origin(described["source"], described["made_by"], described["settings"], described["data"])
+        made = _built(described, tensors, origin)
+        if described["content"] != _seal(described, tensors):
+            raise ValueError("its content does not have the hash noted with it, so it was changed")
+    except (KeyError, TypeError, ValueError) as error:
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"the regions in {folder} are damaged: {said}") from error
+    if made_by is not None and origin.made_by != made_by:
+        raise ValueError(
+            f"the regions in {folder} were made by {origin.made_by}, not by {made_by}; annotate again"
+        )
+    if data is not None:
+        made.check(data)
+    return made
+
+
+def _built(described: Mapping[str, Any], tensors: Mapping[str, Tensor], origin: Origin) -> Layouts:
+    size = (int(described["size"][0]), int(described["size"][1]))
+    if described["kind"] == BoxAnnotation.kind:
+        return BoxAnnotation(
+            tensors["boxes"],
+            owner=tensors["owner"],
+            n=described["n"],
+            size=size,
+            origin=origin,
+            ids=tensors.get("ids"),
+            k=described["k"],
+        )
+    if described["kind"] != MaskAnnotation.kind:
+        raise ValueError(f"it says it holds {described['kind']!r}; known: boxes, masks")
+    masks = tensors["masks"]
+    if tuple(masks.shape) != (described["n"], *size):
+        raise ValueError(
+            f"it says {described['n']} images of {size[0]} x {size[1]}, its masks are {tuple(masks.shape)}"
+        )
+    return MaskAnnotation(masks, described["k"], origin=origin)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for name in (FILE, TENSORS):
+        if not (folder / name).is_file():
+            raise ValueError(f"no boxes or masks in {folder}: {name} is missing")
+    try:
+        described = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"the regions in {folder} are damaged: {error}") from error
+    found = described.get("format") if isinstance(described, dict) else described
+    if not isinstance(described, dict) or found != FORMAT:
+        raise ValueError(f"the regions in {folder} have format {found!r}; this version reads {FORMAT}")
+    return described, tensors
+
+
+def _seal(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    text = json.dumps({key: described[key] for key in described if key != "content"}, sort_keys=True)
+    return hashlib.sha256(f"{text}{content_hash(tensors)}".encode()).hexdigest()
