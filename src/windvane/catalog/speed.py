@@ -45,7 +45,7 @@ SPEED = (
         title="PFGM++",
         kind="process",
         gives="A dial between Poisson flow and diffusion: heavier-tailed noise forgives errors while sampling.",
-        limits="Not Gaussian: ancestral steps, scores and renoising do not apply.",
+        limits="Not Gaussian: no ancestral steps, scores, renoising. On digits the gain in robustness is small.",
         papers=(
             Paper(
                 "PFGM++: Unlocking the Potential of Physics-Inspired Generative Models",
@@ -55,6 +55,10 @@ SPEED = (
                 "2302.04265",
             ),
         ),
+        state="works",
+        callable="windvane.process.PFGMPP",
+        test="tests/test_noise.py",
+        reproduction="reproductions/pfgmpp.py",
     ),
     System(
         slug="t-stitch",
@@ -71,6 +75,10 @@ SPEED = (
                 "2402.14167",
             ),
         ),
+        state="works",
+        callable="windvane.compress.stitched",
+        test="tests/compress/test_stitching.py",
+        reproduction="reproductions/t_stitch.py",
     ),
     System(
         slug="deediff",
