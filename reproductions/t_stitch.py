@@ -2,8 +2,8 @@
 
 Two class-conditional networks on the 8x8 digits, widths 32 and 160. DDIM in 20 steps on EDM's grid; Fréchet
 distance to held-out digits in the features of a classifier, over the share r of steps that the small one
-takes; the other orders at r = 0.5; the likeness of the two predictions along the way; and the large model alone
-with fewer steps, which costs the same.
+takes; the other orders at r = 0.5; the likeness of the two predictions along the way; and the large model
+alone with fewer steps, which costs the same.
 
     python reproductions/t_stitch.py                    # two CPU cores, some minutes
     python reproductions/t_stitch.py --steps 1500
