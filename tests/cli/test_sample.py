@@ -197,7 +197,7 @@ def test_the_interval_reaches_the_sampler_and_the_picture(windvane, model, tmp_p
         ({"sampler": "dpm++2s", "steps": 4}, {"sampler": DPMSolverSinglestep(order=2), "steps": 4}),
         ({"sampler": "unipc3", "steps": 5}, {"sampler": UniPC(order=3), "steps": 5}),
     ],
-    ids=str,
+    ids=["eta", "clip", "grid", "heun", "dpm++3m", "dpm++2s", "unipc3"],
 )
 def test_every_setting_reaches_the_sampler(windvane, model, tmp_path, settings, wanted):
     plain = {"sampler": DDIM(), "steps": STEPS, "clip": 1.0}
