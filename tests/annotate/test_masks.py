@@ -155,6 +155,27 @@ def test_nearest_patch_clusters_give_a_pixel_the_id_of_its_patch():
     assert torch.equal(blocks[:, :, 0, :, 0].long(), ids.reshape(6, 4, 6))
 
 
+def test_lifted_clusters_see_direction_and_length():
+    """Unit vectors alone cannot tell short from long; lifted ones can, and are those of the formula."""
+    images = torch.full((4, 2, 6, 6), 0.01)
+    images[:, 0, :3], images[:, 1, 3:] = 0.5, 0.5
+    images[:, :, :, 4:] *= 0.05
+    images = images + 1e-3 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    data, pixels = TensorImages(images), Patches(1, channels=2)
+    lifted = PatchClusters(pixels, 3, normalise=True, lift=0.5).fit(data, progress=False)
+    ids = lifted(images)[0]
+    assert ids[0, 0] != ids[5, 0] and ids[0, 5] == ids[5, 5] != ids[0, 0]
+    flat = images.movedim(1, -1).reshape(-1, 2)
+    scale = flat.norm(dim=1).quantile(0.95)
+    units = F.normalize(torch.cat([flat / scale, torch.full((len(flat), 1), 0.5)], dim=1), dim=1)
+    expected = torch.cdist(units, lifted.clusters.centres).argmin(dim=1)
+    assert torch.equal(lifted(images).flatten().long(), expected)
+    again = PatchClusters.restore(lifted.settings(), lifted.state(), pixels)
+    assert torch.equal(again(images), lifted(images))
+    with pytest.raises(ValueError, match="normalise=True"):
+        PatchClusters(pixels, 3, lift=0.5)
+
+
 def test_patch_clusters_are_restored_on_the_same_features_only():
     data = striped()
     made = PatchClusters(Patches(3), 4, seed=2).fit(data, progress=False)

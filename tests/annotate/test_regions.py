@@ -16,10 +16,11 @@ from windvane.annotate import (
     Origin,
     find_boxes,
     find_masks,
+    find_objects,
     load_regions,
     save_regions,
 )
-from windvane.annotate.boxes import box_masks, iou, lost, normalised_cut
+from windvane.annotate.boxes import bounding_boxes, box_masks, iou, lost, normalised_cut
 from windvane.annotate.dense import Patches
 from windvane.annotate.masks import PatchClusters, Views, nearest
 
@@ -218,6 +219,17 @@ def test_boxes_are_found_and_say_what_found_them(method):
     rule = {"lost": lost, "ncut": normalised_cut}[method]
     expected = coarse.grid.to_pixels(rule(coarse(data.images), centre=True).boxes, (12, 14))
     assert torch.equal(found.boxes, expected)
+
+
+@pytest.mark.parametrize("method", ["lost", "ncut"])
+def test_objects_fill_the_boxes_that_are_found(method):
+    data, true = planted()
+    found = find_objects(data, Patches(1), method=method, batch_size=2, progress=False)
+    assert torch.equal(found.masks.float(), box_masks(true, (12, 14))[:, 0]) and found.k == 2
+    coarse = Patches(4, 2, pad=False)
+    boxed = find_boxes(data, coarse, method=method, progress=False)
+    masks = find_objects(data, coarse, method=method, progress=False).masks
+    assert torch.equal(bounding_boxes(masks > 0), boxed.boxes)
 
 
 def test_masks_are_found_and_say_what_found_them():

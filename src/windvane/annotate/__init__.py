@@ -18,7 +18,7 @@ from windvane.annotate.features import (
     extract,
     features_from,
 )
-from windvane.annotate.find import find_boxes, find_masks
+from windvane.annotate.find import find_boxes, find_masks, find_objects
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.annotate.regions_storage import load_regions, save_regions
 from windvane.annotate.report import agreement, balance, stability
@@ -49,6 +49,7 @@ __all__ = [
     "features_from",
     "find_boxes",
     "find_masks",
+    "find_objects",
     "load_annotation",
     "load_regions",
     "masks_from_coco",

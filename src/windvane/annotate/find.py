@@ -1,23 +1,28 @@
 """From images to boxes or masks, in one call."""
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from windvane.annotate.annotation import Annotation
-from windvane.annotate.boxes.lost import lost
+from windvane.annotate.boxes.lost import Regions, lost
 from windvane.annotate.boxes.ncut import normalised_cut
-from windvane.annotate.dense.base import DenseExtractor, dense_batches
+from windvane.annotate.dense.base import DenseExtractor, dense_batches, to_pixels
 from windvane.annotate.features.base import Images
 from windvane.annotate.masks.segmenter import Segmenter, segment
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
+
+Method = Literal["lost", "ncut"]
 
 
 def find_boxes(
     data: Images,
     extractor: DenseExtractor,
     *,
-    method: Literal["lost", "ncut"] = "lost",
+    method: Method = "lost",
     centre: bool = True,
     patches: int = 100,
     threshold: float = 0.2,
@@ -43,28 +48,62 @@ def find_boxes(
     Raises:
         ValueError: an unknown method, or labels of other images.
     """
-    if method not in ("lost", "ncut"):
-        raise ValueError(f"unknown method {method!r}; known: lost, ncut")
     if labels is not None:
         labels.check(data)
     size = (data.shape[-2], data.shape[-1])
-    found = []
-    for _, maps in dense_batches(
+    batches = dense_batches(
         extractor, data, batch_size=batch_size, device=device, progress=progress, description="boxes"
-    ):
-        if method == "lost":
-            regions = lost(maps, patches=patches, centre=centre)
-        else:
-            regions = normalised_cut(maps, threshold=threshold, centre=centre)
-        found.append(extractor.grid.to_pixels(regions.boxes, size).cpu())
-    used = {"patches": patches} if method == "lost" else {"threshold": threshold}
+    )
+    find, used = _method(method, centre, patches, threshold)
+    found = [extractor.grid.to_pixels(find(maps).boxes, size).cpu() for _, maps in batches]
     return BoxAnnotation(
         torch.cat(found),
         size=size,
-        origin=Origin(method, extractor.name, {"centre": centre, **used}, data.fingerprint),
+        origin=Origin(method, extractor.name, used, data.fingerprint),
         ids=None if labels is None else labels.ids,
         k=None if labels is None else labels.k,
     )
+
+
+def find_objects(
+    data: Images,
+    extractor: DenseExtractor,
+    *,
+    method: Method = "lost",
+    centre: bool = True,
+    patches: int = 100,
+    threshold: float = 0.2,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> MaskAnnotation:
+    """The patches of one object in every image as masks: 1 the object, 0 the background.
+
+    The same objects as :func:`find_boxes` has boxes of, with the same arguments.
+    """
+    size = (data.shape[-2], data.shape[-1])
+    batches = dense_batches(
+        extractor, data, batch_size=batch_size, device=device, progress=progress, description="objects"
+    )
+    find, used = _method(method, centre, patches, threshold)
+    masks = [
+        to_pixels(find(maps).masks[:, None], extractor.grid, size, mode="nearest")[:, 0].cpu()
+        for _, maps in batches
+    ]
+    origin = Origin(method, extractor.name, used, data.fingerprint)
+    return MaskAnnotation(torch.cat(masks).to(torch.uint8), 2, origin=origin)
+
+
+def _method(
+    name: str, centre: bool, patches: int, threshold: float
+) -> tuple[Callable[[Tensor], Regions], dict[str, Any]]:
+    """The function of a name with its settings, and what to note about it."""
+    if name == "lost":
+        return partial(lost, patches=patches, centre=centre), {"centre": centre, "patches": patches}
+    if name == "ncut":
+        used = {"centre": centre, "threshold": threshold}
+        return partial(normalised_cut, threshold=threshold, centre=centre), used
+    raise ValueError(f"unknown method {name!r}; known: lost, ncut")
 
 
 def find_masks(

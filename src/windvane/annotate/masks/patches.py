@@ -11,6 +11,9 @@ from windvane.annotate.dense.base import DenseExtractor, sample_vectors, to_pixe
 from windvane.annotate.features.base import Images, version
 from windvane.annotate.masks.segmenter import checked_k
 
+#: torch's quantile takes at most 16 million values.
+_QUANTILE = 1 << 24
+
 
 class PatchClusters:
     """Masks by k-means on dense features; cluster 0 is the most frequent, usually the background.
@@ -25,6 +28,9 @@ class PatchClusters:
         seed: of the patches drawn and of the initial centres.
         vectors: about so many patches are drawn to fit the centres.
         normalise: cluster unit vectors; False where the length of the features says something.
+        lift: b of v' = [v / s, b], with s the 95th percentile of |v|, before unit length is taken; then both
+            direction and length count, and long vectors do not outweigh short ones. None leaves v alone;
+            needs ``normalise``.
         mode: "bilinear" interpolates the features to pixels before they are assigned, "nearest" gives a
             pixel the id of its patch.
     """
@@ -39,14 +45,18 @@ class PatchClusters:
         seed: int = 0,
         vectors: int = 50_000,
         normalise: bool = False,
+        lift: float | None = None,
         mode: Literal["bilinear", "nearest"] = "bilinear",
     ) -> None:
         if vectors < k:
             raise ValueError(f"k={k} clusters need at least as many patches, got vectors={vectors}")
         if mode not in ("bilinear", "nearest"):
             raise ValueError(f"mode must be 'bilinear' or 'nearest', got {mode!r}")
+        if lift is not None and (lift <= 0 or not normalise):
+            raise ValueError(f"lift must be positive and needs normalise=True, got {lift=}, {normalise=}")
         self.extractor, self.seed, self.vectors = extractor, seed, vectors
-        self.normalise, self.mode = normalise, mode
+        self.normalise, self.lift, self.mode = normalise, lift, mode
+        self._scale = torch.ones(())
         self.clusters = Clusters(checked_k(k), seed=seed, normalise=normalise)
 
     @property
@@ -68,8 +78,17 @@ class PatchClusters:
         drawn = sample_vectors(
             self.extractor, data, self.vectors, seed=self.seed, batch_size=batch_size, progress=progress
         )
-        self.clusters.fit(drawn)
+        if self.lift is not None:
+            scale = torch.quantile(drawn.norm(dim=1)[:_QUANTILE], 0.95)
+            self._scale = scale if scale > 0 else torch.ones(())
+        self.clusters.fit(self._lifted(drawn))
         return self
+
+    def _lifted(self, vectors: Tensor) -> Tensor:
+        if self.lift is None:
+            return vectors
+        constant = torch.full((len(vectors), 1), self.lift).to(vectors)
+        return torch.cat([vectors / self._scale.to(vectors), constant], dim=1)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Ids uint8 ``(B, H, W)`` of images ``(B, C, H, W)`` in [-1, 1]."""
@@ -78,7 +97,8 @@ class PatchClusters:
             maps = self.extractor(images).float()
             if self.mode == "bilinear":
                 maps = to_pixels(maps, self.extractor.grid, shape)
-        ids = self.clusters.assign(maps.movedim(1, -1).flatten(0, 2)).reshape(len(maps), 1, *maps.shape[-2:])
+        vectors = self._lifted(maps.movedim(1, -1).flatten(0, 2))
+        ids = self.clusters.assign(vectors).reshape(len(maps), 1, *maps.shape[-2:])
         if self.mode == "nearest":
             ids = to_pixels(ids, self.extractor.grid, shape, mode="nearest")
         return ids[:, 0].to(torch.uint8)
@@ -91,12 +111,13 @@ class PatchClusters:
             "seed": self.seed,
             "vectors": self.vectors,
             "normalise": self.normalise,
+            "lift": self.lift,
             "mode": self.mode,
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Centres ``(k, D)`` and sizes ``(k,)``."""
-        return {"centres": self.clusters.centres, "sizes": self.clusters.sizes}
+        """Centres ``(k, D)``, sizes ``(k,)`` and the scale of the lift."""
+        return {"centres": self.clusters.centres, "sizes": self.clusters.sizes, "scale": self._scale}
 
     @classmethod
     def restore(
@@ -112,4 +133,5 @@ class PatchClusters:
         if extractor.name != settings["extractor"]:
             raise ValueError(f"made with the features {settings['extractor']}, not with {extractor.name}")
         made.clusters.restored(state["centres"], state["sizes"])
+        made._scale = state["scale"]
         return made
