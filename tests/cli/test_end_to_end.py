@@ -201,3 +201,17 @@ def test_too_few_images_are_refused_in_the_words_of_the_command_line(refused, wi
     assert windvane("sample", model, out=home / "few", n=8, steps=1).exit_code == 0
     said = refused("evaluate", home / "few", "--metric", "frechet", reference="digits", features="pca:10")
     assert "--set evaluate.allow_few=true" in said
+
+
+def test_controls_are_annotations_that_training_takes(done, home, refused):
+    said = done("annotate", "digits", *sets(), out=home / "random", features="pca:10", k=6, control="random")
+    assert "6 ids of 270 images: random clusters, a control" in said
+    made = load_annotation(home / "random")
+    assert made.source == "random clusters" and made.clusters is None
+    done("train", "digits", *sets(*NETWORK), annotation=home / "random", out=home / "dealt", steps=2)
+    assert torch.equal(load_annotation(home / "dealt" / "annotations").ids, made.ids)
+    done("annotate", "digits", *sets(), out=home / "split", features="pca:10", k=6, control="labels+split:2")
+    assert load_annotation(home / "split").k == 20
+    out = home / "wrong"
+    assert "unknown control 'rendom'" in refused("annotate", "digits", out=out, control="rendom")
+    assert "in [0, 1]" in refused("annotate", "digits", *sets(), out=out, k=6, control="noise:1.5")

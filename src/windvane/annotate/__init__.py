@@ -5,7 +5,22 @@ from windvane.annotate.annotator import annotate
 from windvane.annotate.boxes.coco import boxes_from_coco, masks_from_coco, to_coco, write_coco
 from windvane.annotate.choose import Candidate, ChoiceOfK, choose_k
 from windvane.annotate.clusters import Clusters
-from windvane.annotate.controls import noisy_ids, random_ids, split_ids
+from windvane.annotate.continuous import (
+    centroid_vectors,
+    feature_vectors,
+    label_and_cluster,
+    neighbour_vectors,
+)
+from windvane.annotate.control_spec import Control
+from windvane.annotate.controls import (
+    GreyImages,
+    grey,
+    moved_regions,
+    noisy_ids,
+    random_ids,
+    shuffled_regions,
+    split_ids,
+)
 from windvane.annotate.draws import draw_ids
 from windvane.annotate.features import (
     PCA,
@@ -16,12 +31,16 @@ from windvane.annotate.features import (
     Pixels,
     SelfSup,
     extract,
+    extract_shards,
     features_from,
 )
 from windvane.annotate.find import find_boxes, find_masks, find_objects
+from windvane.annotate.group import Group
+from windvane.annotate.interpolation import interpolate, sample_path, slerp
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.annotate.regions_storage import load_regions, save_regions
 from windvane.annotate.report import agreement, balance, stability
+from windvane.annotate.shards import FeatureShards
 from windvane.annotate.storage import load_annotation, save_annotation
 
 __all__ = [
@@ -33,6 +52,8 @@ __all__ = [
     "Clusters",
     "DenoiserFeatures",
     "FeatureExtractor",
+    "FeatureShards",
+    "Group",
     "HubEncoder",
     "MaskAnnotation",
     "Module",
@@ -46,6 +67,7 @@ __all__ = [
     "choose_k",
     "draw_ids",
     "extract",
+    "extract_shards",
     "features_from",
     "find_boxes",
     "find_masks",
@@ -61,4 +83,16 @@ __all__ = [
     "stability",
     "to_coco",
     "write_coco",
+    "centroid_vectors",
+    "feature_vectors",
+    "label_and_cluster",
+    "neighbour_vectors",
+    "Control",
+    "GreyImages",
+    "grey",
+    "moved_regions",
+    "shuffled_regions",
+    "interpolate",
+    "sample_path",
+    "slerp",
 ]

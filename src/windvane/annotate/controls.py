@@ -1,13 +1,23 @@
 """Controls: conditions that carry less than self-labels do, to show where a gain comes from.
 
-All map ids to ids and depend on their seed alone (Self-Guided Diffusion Models, arXiv 2210.06462).
+All depend on their seed alone. Those of this file map ids to ids, and boxes or masks to boxes or masks
+(Self-Guided Diffusion Models, arXiv 2210.06462); real-valued ones are in :mod:`.continuous`.
 """
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.clusters import checked_ids
+from windvane.annotate.features.base import Images, text_key
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation
 from windvane.randomness import generator
+
+Regions = TypeVar("Regions", BoxAnnotation, MaskAnnotation)
+
+#: How much each channel counts in a grey image: luma of ITU-R BT.601, as Pillow's mode "L" has it.
+_LUMA = (0.299, 0.587, 0.114)
 
 
 def random_ids(ids: Tensor, *, seed: int) -> Tensor:
@@ -57,3 +67,89 @@ def split_ids(ids: Tensor, *, parts: int, seed: int) -> Tensor:
         order = torch.randperm(len(members), generator=numbers)
         groups[members[order]] = torch.arange(len(members)) % parts
     return ids * parts + groups
+
+
+def shuffled_regions(annotation: Regions, *, seed: int) -> Regions:
+    """The same boxes or masks dealt to other images at random: equal marginals, nothing about the image.
+
+    Image-level ids beside boxes stay with their images, so that the boxes alone are wrong; the ids of a mask
+    are what lies in it and move with it.
+    """
+    order = torch.randperm(len(annotation), generator=generator(seed, 4))
+    dealt = annotation.take(order)
+    if isinstance(annotation, BoxAnnotation) and annotation.ids is not None and annotation.k is not None:
+        return dealt.with_ids(annotation.ids, annotation.k)
+    return dealt
+
+
+def moved_regions(annotation: Regions, *, seed: int) -> Regions:
+    """Every box or mask somewhere else in its own image: what is there stays known, where it is does not.
+
+    A box keeps its size and goes to a place drawn uniformly among those within the image. A mask is rolled
+    round the image by a shift drawn uniformly for each image, so every id keeps its number of pixels.
+    """
+    numbers = generator(seed, 5)
+    height, width = annotation.size
+    if isinstance(annotation, BoxAnnotation):
+        left, top, right, bottom = annotation.boxes.unbind(1)
+        across, down = right - left, bottom - top
+        left, top = _places(width - across, numbers), _places(height - down, numbers)
+        return type(annotation)(
+            torch.stack([left, top, left + across, top + down], dim=1),
+            size=annotation.size,
+            origin=annotation.origin,
+            owner=annotation.owner,
+            n=annotation.n,
+            ids=annotation.ids,
+            k=annotation.k,
+        )
+    n = len(annotation)
+    line = (torch.arange(height) - torch.randint(height, (n, 1), generator=numbers)) % height
+    column = (torch.arange(width) - torch.randint(width, (n, 1), generator=numbers)) % width
+    rows = torch.arange(n)[:, None, None]
+    masks = annotation.masks[rows, line[:, :, None], column[:, None, :]]
+    return type(annotation)(masks, annotation.k, origin=annotation.origin)
+
+
+def _places(limits: Tensor, numbers: torch.Generator) -> Tensor:
+    """An integer uniform in 0..limit for each limit ``(m,)``."""
+    drawn = torch.rand(len(limits), generator=numbers, dtype=torch.float64)
+    return torch.minimum((drawn * (limits + 1)).long(), limits)
+
+
+class GreyImages:
+    """A data set as seen without colour: three equal channels, the luma of the image.
+
+    Features of it show what colour adds to self-labels. Images of one channel stay as they are.
+
+    Args:
+        data: images of one or three channels.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+
+    def __init__(self, data: Images) -> None:
+        if len(data.shape) != 3 or data.shape[0] not in (1, 3):
+            raise ValueError(f"grey images are made of 1 or 3 channels, got shape {tuple(data.shape)}")
+        self._data, self.shape = data, tuple(data.shape)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the grey images: another one than that of the coloured ones."""
+        return self._data.fingerprint if self.shape[0] == 1 else text_key("grey", self._data.fingerprint)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def batch(self, indices: Tensor | slice) -> Tensor:
+        """Images ``(B, C, H, W)``, float32 in [-1, 1], all channels equal."""
+        return grey(self._data.batch(indices))
+
+
+def grey(images: Tensor) -> Tensor:
+    """Images ``(B, 3, H, W)`` without colour, still of three channels; those of one channel unchanged."""
+    if images.shape[1] == 1:
+        return images
+    weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
+    return torch.einsum("bchw,c->bhw", images, weights)[:, None].expand_as(images).contiguous()

@@ -8,7 +8,7 @@ from windvane.cli.opening import usable_cache
 from windvane.cli.sections import AnnotateSection
 
 if TYPE_CHECKING:
-    from windvane.annotate import Annotation
+    from windvane.annotate import Annotation, Group
     from windvane.annotate.features import FeatureExtractor
     from windvane.data import ImageData
 
@@ -43,19 +43,30 @@ def features_of(text: str, *, seed: int, flip: bool, device: str) -> "str | Feat
 
 
 def make_annotation(
-    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
+    section: AnnotateSection,
+    data: "ImageData",
+    *,
+    flip: bool,
+    device: str,
+    progress: bool,
+    group: "Group | None" = None,
 ) -> "tuple[Annotation, dict[str, Any]]":
-    """The annotation of the images, and what there is to say about it."""
-    from windvane.annotate import annotate, choose_k, extract, stability
+    """The annotation of the images, and what there is to say about it; `group` shares the work."""
+    from windvane.annotate import Control, GreyImages, Group, annotate, choose_k, extract, stability
+    from windvane.annotate.control_spec import with_fingerprint
 
+    control = None if section.control is None else Control.read(section.control)
+    grey = control is not None and control.kind == "grey"
+    seen = GreyImages(data) if grey else data
     cache = usable_cache("annotate")
+    group = Group() if group is None else group
     flip = flip or section.flip
     features = features_of(section.features, seed=section.seed, flip=flip, device=device)
     candidates = [k for k in _CANDIDATES if k * 10 <= len(data)] or [1]
 
     def fitted(features: "str | FeatureExtractor", k: int) -> "Annotation":
         return annotate(
-            data,
+            seen,
             features=features,
             k=k,
             seed=section.seed,
@@ -63,6 +74,7 @@ def make_annotation(
             cache=cache,
             batch_size=section.batch_size,
             device=device,
+            group=group,
             progress=progress,
         )
 
@@ -71,22 +83,27 @@ def make_annotation(
         raise ValueError(f"the features {section.features} are gone; clear the cache folder {cache}")
     values = extract(
         made.extractor,
-        data,
+        seen,
         batch_size=section.batch_size,
         flip=flip,
         cache=cache,
         device=device,
+        group=group,
         progress=progress,
     )
     choice = None
     if section.k == "auto":
-        choice = choose_k(values, candidates, progress=progress)
+        choice = group.first(lambda: choose_k(values, candidates, progress=progress))
         made = fitted(made.extractor, choice.recommended)
+    k = made.k
+    if control is not None:
+        made = control.apply(with_fingerprint(made, data.fingerprint), data.labels, seed=section.seed)
     told = made.report(data.labels)
     if choice is not None:
         told["choice"] = choice.to_dict()
-    if section.stability > 1:
-        told["stability"] = stability(values, made.k, seeds=range(section.stability), progress=progress)
+    if section.stability > 1 and (control is None or grey):
+        seeds = range(section.stability)
+        told["stability"] = group.first(lambda: stability(values, k, seeds=seeds, progress=progress))
     return made, told
 
 
@@ -94,7 +111,9 @@ def lines(told: dict[str, Any]) -> list[str]:
     """What a user wants to know about an annotation, in a few lines."""
     sizes = told["balance"]
     text = [
-        f"{told['k']} clusters of {told['n']} images by {told['extractor']}",
+        f"{told['k']} clusters of {told['n']} images by {told['extractor']}"
+        if told["extractor"]
+        else f"{told['k']} ids of {told['n']} images: {told['source']}, a control",
         f"images a cluster: {sizes['smallest']} to {sizes['largest']}, median {sizes['median']:g}; "
         f"evenness {sizes['entropy']:.2f} of 1",
     ]

@@ -19,6 +19,13 @@ def annotate(
         typer.Option("--features", help="selfsup[:STEPS], pca[:N], pixels, denoiser:RUN, or hub:NAME."),
     ] = None,
     k: Annotated[str | None, typer.Option("--k", help="Number of clusters, or auto.")] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            help="Instead of clusters: random, noise:RATIO, split:PARTS, grey; labels, labels+split:5.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     size: Size = None,
     strict: Strict = None,
@@ -47,6 +54,7 @@ def annotate(
             "data.strict": strict,
             "annotate.features": features,
             "annotate.k": k,
+            "annotate.control": control,
             "annotate.seed": seed,
         },
         settings=settings or (),
@@ -57,19 +65,28 @@ def annotate(
 
 
 def _annotate(config: "Config", out: Path) -> None:
+    from windvane.annotate import Group
     from windvane.cli.annotating import REPORT, lines, make_annotation
     from windvane.cli.config import write_yaml
+    from windvane.cli.errors import say
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
     from windvane.files import atomic_write_json, atomic_write_text
 
     group = processes()
-    if group.count > 1:
-        raise ValueError("annotate runs in one process; start it without accelerate launch")
-    parts = open_parts(config.data)
+    if group.first and group.count > 1:
+        say(f"{group.count} processes annotate together")
+    parts = open_parts(config.data, quiet=not group.first)
     annotation, told = make_annotation(
-        config.annotate, parts.train, flip=config.train.flip, device=group.device, progress=True
+        config.annotate,
+        parts.train,
+        flip=config.train.flip,
+        device=group.device,
+        progress=group.first,
+        group=Group(group.rank, group.count),
     )
+    if not group.first:
+        return
     annotation.save(out)
     atomic_write_json(out / REPORT, told)
     atomic_write_text(out / "config.yaml", write_yaml(config))

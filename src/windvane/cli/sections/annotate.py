@@ -1,10 +1,13 @@
 """Section `annotate`: which features are clustered, and into how many clusters."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from windvane.cli.sections.base import Section
+
+_CONTROL = re.compile(r"grey|labels|(labels\+)?(random|noise:[\d.]+|split:\d+)")
 
 
 class AnnotateSection(Section):
@@ -18,6 +21,11 @@ class AnnotateSection(Section):
     seed: int = Field(default=0, ge=0, description="seed of learnt features and of k-means")
     flip: bool = Field(default=False, description="mirror images count as the same")
     batch_size: int = Field(default=256, ge=1, description="images per batch of features")
+    control: str | None = Field(
+        default=None,
+        description="instead of the clusters: random, noise:RATIO, split:PARTS, grey, labels, or "
+        "labels+random, labels+noise:RATIO, labels+split:PARTS",
+    )
     stability: int = Field(default=3, ge=0, description="seeds to compare, 0 for none")
 
     @field_validator("k")
@@ -25,4 +33,14 @@ class AnnotateSection(Section):
     def _positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError(f"the number of clusters must be at least 1, got {value}")
+        return value
+
+    @field_validator("control")
+    @classmethod
+    def _known_control(cls, value: str | None) -> str | None:
+        if value is not None and not _CONTROL.fullmatch(value):
+            raise ValueError(
+                f"unknown control {value!r}; known: random, noise:RATIO, split:PARTS, grey, labels, and the "
+                "first three after labels+"
+            )
         return value

@@ -39,12 +39,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Variant:
-    """An arm: which id each training image is conditioned on, or none.
+    """An arm: what each training image is conditioned on, or nothing.
 
     Args:
         name: for tables and folders.
-        ids: ``(n,)`` in 0..k-1, or None for the unconditional model.
-        k: the number of ids.
+        ids: ``(n,)`` in 0..k-1, or real vectors ``(n, k)``, or None for the unconditional model.
+        k: the number of ids, or the length of the vectors.
     """
 
     name: str
@@ -59,11 +59,13 @@ class Variant:
         """What the model may be asked for, as `windvane sample` looks for it in a model folder."""
         if self.ids is None:
             return {}
+        if self.ids.is_floating_point():
+            return {"condition": {"kind": "vectors", "count": self.k, "sizes": None, "names": None}}
         sizes = torch.bincount(self.ids, minlength=self.k).tolist()
         return {"condition": {"kind": "ids", "count": self.k, "sizes": sizes, "names": None}}
 
     def draw(self, n: int, seed: int) -> Tensor | None:
-        """Ids for ``n`` samples: those of the training images, dealt without replacement.
+        """Ids or vectors for ``n`` samples: those of the training images, dealt without replacement.
 
         Their shares then equal the training set's (exactly where n is a multiple of its size), and differ
         between seeds by nothing but order.
@@ -129,7 +131,7 @@ def generate(
     batch_size: int | None = None,
     progress: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """``n`` samples of the arm and the ids asked for; DDIM with predictions clipped to [-1, 1]."""
+    """``n`` samples of the arm and the ids or vectors asked for; DDIM with predictions clipped to [-1, 1]."""
     ids = variant.draw(n, seed)
     guided: Denoiser = denoiser if ids is None else ClassifierFree(denoiser, weight)
     samples = sample(
