@@ -1,0 +1,79 @@
+"""What the reproductions about steering share: an unconditional digit denoiser, and small table helpers."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from windvane.data import ImageData
+from windvane.denoiser import Denoiser, NetworkDenoiser
+from windvane.metrics import Judge, extract_features, frechet, manifold, over_seeds
+from windvane.networks import ResidualMLP
+from windvane.process import Process, VPLinear
+from windvane.randomness import scoped_seed
+from windvane.training import train
+
+PROCESS = VPLinear()
+SHAPE = (1, 8, 8)
+
+
+def labels_of(data: ImageData) -> Tensor:
+    """The digits' labels."""
+    if data.labels is None:
+        raise SystemExit("the digits come with labels")
+    return data.labels
+
+
+def images_of(data: ImageData) -> Tensor:
+    """All images, ``(n, 1, 8, 8)``."""
+    return data.batch(slice(None))
+
+
+def unconditional(data: ImageData, steps: int, seed: int, process: Process = PROCESS) -> Denoiser:
+    """A residual MLP trained without labels; the average of its weights."""
+    with scoped_seed(seed):
+        network = ResidualMLP.build(shape=SHAPE, width=192, blocks=3)
+    denoiser = NetworkDenoiser(network, process, parametrisation="edm", shape=SHAPE)
+    found = train(
+        denoiser, data, steps=steps, batch_size=128, lr=2e-3, warmup=100, ema_decay=0.998, seed=seed,
+        progress=False, log_every=steps,
+    )  # fmt: skip
+    found.ema.requires_grad_(False)
+    return found.ema
+
+
+def distance(images: Tensor, judge: Judge, reference: Tensor) -> float:
+    """Fréchet distance in the judge's features."""
+    features = extract_features(images.clamp(-1, 1), judge, progress=False)
+    return frechet(features, reference, resamples=0, bias=False).value
+
+
+def coverage(images: Tensor, judge: Judge, reference: Tensor) -> tuple[float, float]:
+    """Precision and recall in the judge's features."""
+    found = manifold(extract_features(images.clamp(-1, 1), judge, progress=False), reference, resamples=0)
+    values = {m.name: m.value for m in found}
+    return values["precision"], values["recall"]
+
+
+def agreement(images: Tensor, judge: Judge, wanted: Tensor) -> float:
+    """The share of images that the judge takes for the digit wanted."""
+    with torch.no_grad():
+        return float((judge.classify(images.clamp(-1, 1)).argmax(1) == wanted).double().mean())
+
+
+def mean(values: Sequence[float]) -> float:
+    """The plain mean."""
+    return sum(values) / len(values)
+
+
+def over(values: Sequence[float], digits: int = 2) -> str:
+    """``mean ± half the interval`` over trainings, or the one value."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    middle, _, high = over_seeds(list(values))
+    return f"{middle:.{digits}f} ± {high - middle:.{digits}f}"
+
+
+def bar(holds: bool) -> str:
+    """How a bar came out."""
+    return "holds" if holds else "does not hold"
