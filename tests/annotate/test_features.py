@@ -194,7 +194,7 @@ def test_features_are_computed_once_and_a_damaged_cache_again(tmp_path):
     assert not torch.equal(extract(Projection(seed=1), data, cache=tmp_path, progress=False), first)
     extract(extractor, noise_images(30, seed=1), cache=tmp_path, progress=False)
     assert extractor.seen == 60
-    for file in tmp_path.glob("features-*.safetensors"):
+    for file in tmp_path.glob("features-*/shard-*.safetensors"):
         file.write_bytes(file.read_bytes()[:50])
     with pytest.warns(UserWarning, match="damaged"):
         assert torch.equal(extract(extractor, data, cache=tmp_path, progress=False), first)
@@ -207,8 +207,13 @@ def test_a_cache_file_that_holds_other_features_is_not_believed(tmp_path):
     (mine,) = tmp_path.glob("features-*")
     right = extract(Projection(seed=1), data, cache=tmp_path, progress=False)
     (other,) = set(tmp_path.glob("features-*")) - {mine}
-    other.write_bytes(mine.read_bytes())
-    assert torch.equal(extract(Projection(seed=1), data, cache=tmp_path, progress=False), right)
+    shard = "shard-00000.safetensors"
+    (other / shard).write_bytes((mine / shard).read_bytes())
+    with pytest.warns(UserWarning, match="belongs to other features"):
+        assert torch.equal(extract(Projection(seed=1), data, cache=tmp_path, progress=False), right)
+    (other / "manifest.json").write_bytes((mine / "manifest.json").read_bytes())
+    with pytest.warns(UserWarning, match="another version"):
+        assert torch.equal(extract(Projection(seed=1), data, cache=tmp_path, progress=False), right)
 
 
 def test_flipping_makes_features_of_mirror_images_equal():

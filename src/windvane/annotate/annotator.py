@@ -2,21 +2,18 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from windvane.annotate.annotation import Annotation
 from windvane.annotate.clusters import Backend, Clusters
-from windvane.annotate.features.base import (
-    FeatureExtractor,
-    FittedExtractor,
-    Images,
-    extract,
-    learns,
-    text_key,
-)
+from windvane.annotate.features.base import FeatureExtractor, FittedExtractor, Images, learns, text_key
+from windvane.annotate.features.extraction import extract
 from windvane.annotate.features.spec import features_from
 from windvane.annotate.features.stored import FITTED, load_extractor, save_extractor
+from windvane.annotate.group import Group
 from windvane.annotate.storage import FORMAT, load_annotation, save_annotation
 
 
@@ -33,6 +30,7 @@ def annotate(
     cache: str | Path | None = None,
     batch_size: int = 256,
     device: str | torch.device | None = None,
+    group: Group | None = None,
     progress: bool = True,
 ) -> Annotation:
     """Cluster ids for every image of a data set, and the frozen rule for new images.
@@ -51,17 +49,22 @@ def annotate(
         backend: of k-means, see :class:`Clusters`.
         flip: mirror images count as the same: average features with those of the mirror image, and mirror
             the views of a self-supervised encoder named by a text.
-        cache: a folder; the same data, features, k and seed are read from it and not computed again.
+        cache: a folder; the same data, features, k and seed are read from it and not computed again, and a
+            killed run goes on there: with the encoder it had learnt and the features it had extracted.
         batch_size: images per call of the extractor.
         device: where to compute features; None leaves an extractor where it is.
+        group: processes that share the extraction and all make this call; they need a ``cache``. The result
+            is the same in all of them, and for any number of them.
         progress: show bars.
 
     Raises:
-        ValueError: k larger than the number of images, unknown features.
+        ValueError: k larger than the number of images, unknown features, a backend that is not installed.
     """
     if k > len(data):
         raise ValueError(f"k={k} clusters need at least as many images, got {len(data)}")
     clusters = Clusters(k, seed=seed, normalise=normalise, restarts=restarts, backend=backend)
+    clusters.check_backend(len(data))
+    group = Group() if group is None else group
     extractor = features_from(features, seed=seed, flip=flip) if isinstance(features, str) else features
     unfitted = extractor if learns(extractor) and not extractor.fitted else None
     recipe = extractor.name if unfitted is None else unfitted.recipe
@@ -71,15 +74,24 @@ def annotate(
         kept = Path(cache) / f"annotation-{text_key(*parts)}"
         # An extractor that was given stays in use; one to be fitted is loaded with the annotation.
         found = _read_kept(kept, data, extractor if unfitted is None else None)
-        if found is not None:
+        if group.agree(found is not None) and found is not None:
             return found
     if unfitted is not None:
-        extractor = _fit(unfitted, data, cache, device, progress)
+        extractor = _fit(unfitted, data, cache, device, group, progress)
     values = extract(
-        extractor, data, batch_size=batch_size, flip=flip, cache=cache, device=device, progress=progress
+        extractor,
+        data,
+        batch_size=batch_size,
+        flip=flip,
+        cache=cache,
+        device=device,
+        group=group,
+        progress=progress,
     )
-    ids = clusters.fit(values).assign(values)
-    distances = (clusters.prepared(values) - clusters.centres[ids]).square().sum(dim=1)
+    # One process decides: k-means may round in another way where another number of threads adds up.
+    centres, sizes, ids = group.first(lambda: _clustered(clusters, values))
+    clusters.restored(centres, sizes)
+    distances = (clusters.prepared(values) - centres[ids]).square().sum(dim=1)
     made = Annotation(
         ids,
         k,
@@ -89,9 +101,15 @@ def annotate(
         flip=flip,
         distances=distances,
     )
-    if kept is not None:
+    if kept is not None and group.rank == 0:
         save_annotation(made, kept)
+    group.wait()
     return made
+
+
+def _clustered(clusters: Clusters, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    ids = clusters.fit(values).assign(values)
+    return clusters.centres, clusters.sizes, ids
 
 
 def _read_kept(kept: Path, data: Images, extractor: FeatureExtractor | None) -> Annotation | None:
@@ -110,9 +128,27 @@ def _fit(
     data: Images,
     cache: str | Path | None,
     device: str | torch.device | None,
+    group: Group,
     progress: bool,
 ) -> FittedExtractor:
-    """The extractor fitted on the data, or the same one from the cache."""
+    """The extractor fitted on the data by the first process, or the same one from the cache."""
+    if group.count == 1:
+        return _fit_alone(extractor, data, cache, device, progress)
+
+    def fitted() -> tuple[dict[str, Any], dict[str, Tensor]]:
+        made = _fit_alone(extractor, data, cache, device, progress)
+        return made.settings(), {key: value.cpu() for key, value in made.state().items()}
+
+    return type(extractor).restore(*group.first(fitted))
+
+
+def _fit_alone(
+    extractor: FittedExtractor,
+    data: Images,
+    cache: str | Path | None,
+    device: str | torch.device | None,
+    progress: bool,
+) -> FittedExtractor:
     # Only the library's own extractors can be built again from a file.
     kept = None
     if cache is not None and extractor.kind in FITTED:

@@ -33,8 +33,8 @@ class Clusters:
         normalise: L2-normalise; a zero vector stays zero.
         restarts: independent initialisations, of which the one with the lowest sum of squares is kept.
         iterations: at most so many rounds of k-means.
-        backend: "sklearn", "faiss" (needs the faiss extra), or "auto": faiss above 100,000 vectors where it
-            is installed.
+        backend: "sklearn", "faiss" (needs the faiss extra), or "auto": faiss above 100,000 vectors. faiss
+            learns the centres on at most 256 vectors a cluster, drawn at random.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Clusters:
             raise ValueError(f"k={self.k} clusters need at least as many images, got {len(rows)}")
         if not torch.isfinite(rows).all():
             raise ValueError("the features contain values that are not finite")
+        self.check_backend(len(rows))
         centres = self._faiss(rows) if self._use_faiss(len(rows)) else self._sklearn(rows)
         distinct = len(torch.unique(centres, dim=0))
         if distinct < self.k:
@@ -106,18 +107,30 @@ class Clusters:
         self._sizes = torch.bincount(_nearest(rows, self._centres), minlength=self.k)
         return self
 
-    def _use_faiss(self, n: int) -> bool:
-        if self.backend != "auto" or n <= FAISS_ABOVE:
-            return self.backend == "faiss"
+    def check_backend(self, n: int) -> None:
+        """Refuse, before any work is done, a backend that cannot cluster ``n`` vectors here.
+
+        Raises:
+            ValueError: faiss is asked for, or needed for so many vectors, and is not installed.
+        """
+        if not self._use_faiss(n):
+            return
         try:
             import faiss  # noqa: F401
-        except ImportError:
-            warnings.warn(
-                f"k-means on {n} vectors by scikit-learn; faiss is faster: pip install 'windvane[faiss]'",
-                stacklevel=3,
+        except ImportError as error:
+            why = (
+                "backend='faiss'"
+                if self.backend == "faiss"
+                else f"k-means on more than {FAISS_ABOVE:,} vectors"
             )
-            return False
-        return True
+            raise ValueError(
+                f"{why} needs the extra: pip install 'windvane[faiss]'; "
+                "backend='sklearn' does without, slowly"
+            ) from error
+
+    def _use_faiss(self, n: int) -> bool:
+        # By the number alone, not by what is installed: the same settings give the same clusters everywhere.
+        return self.backend == "faiss" or (self.backend == "auto" and n > FAISS_ABOVE)
 
     def _sklearn(self, rows: Tensor) -> Tensor:
         from sklearn.cluster import KMeans
@@ -132,10 +145,8 @@ class Clusters:
         return torch.from_numpy(means.cluster_centers_).float()
 
     def _faiss(self, rows: Tensor) -> Tensor:
-        try:
-            import faiss
-        except ImportError as error:
-            raise ValueError("backend='faiss' needs the extra: pip install 'windvane[faiss]'") from error
+        import faiss
+
         means = faiss.Kmeans(
             rows.shape[1],
             self.k,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,7 @@ def find_boxes(
     labels: Annotation | None = None,
     batch_size: int = 64,
     device: str | torch.device | None = None,
+    cache: str | Path | None = None,
     progress: bool = True,
 ) -> BoxAnnotation:
     """One box for every image of a data set, without labels.
@@ -43,6 +45,8 @@ def find_boxes(
         labels: image-level ids of the same images, to go beside the boxes in the condition.
         batch_size: images at once; N patches an image take N^2 numbers each.
         device: where to compute the features.
+        cache: a folder where the features are kept in shards, so that a killed run goes on where it was; see
+            :func:`dense_batches` for their size.
         progress: show a bar.
 
     Raises:
@@ -52,7 +56,13 @@ def find_boxes(
         labels.check(data)
     size = (data.shape[-2], data.shape[-1])
     batches = dense_batches(
-        extractor, data, batch_size=batch_size, device=device, progress=progress, description="boxes"
+        extractor,
+        data,
+        batch_size=batch_size,
+        device=device,
+        cache=cache,
+        progress=progress,
+        description="boxes",
     )
     find, used = _method(method, centre, patches, threshold)
     found = [extractor.grid.to_pixels(find(maps).boxes, size).cpu() for _, maps in batches]
@@ -75,6 +85,7 @@ def find_objects(
     threshold: float = 0.2,
     batch_size: int = 64,
     device: str | torch.device | None = None,
+    cache: str | Path | None = None,
     progress: bool = True,
 ) -> MaskAnnotation:
     """The patches of one object in every image as masks: 1 the object, 0 the background.
@@ -83,7 +94,13 @@ def find_objects(
     """
     size = (data.shape[-2], data.shape[-1])
     batches = dense_batches(
-        extractor, data, batch_size=batch_size, device=device, progress=progress, description="objects"
+        extractor,
+        data,
+        batch_size=batch_size,
+        device=device,
+        cache=cache,
+        progress=progress,
+        description="objects",
     )
     find, used = _method(method, centre, patches, threshold)
     masks = [

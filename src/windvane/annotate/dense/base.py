@@ -1,6 +1,7 @@
 """What a dense extractor is, how it runs over a data set, and how its maps are brought to pixels."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from windvane.annotate.boxes.geometry import PatchGrid
 from windvane.annotate.features.base import Images
+from windvane.annotate.features.extraction import cached_shards
 from windvane.progress import track
 from windvane.randomness import generator
 
@@ -53,6 +55,7 @@ def dense_batches(
     *,
     batch_size: int = 64,
     device: str | torch.device | None = None,
+    cache: str | Path | None = None,
     progress: bool = True,
     description: str = "dense features",
 ) -> Iterator[tuple[slice, Tensor]]:
@@ -60,12 +63,17 @@ def dense_batches(
 
     Args:
         device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
+        cache: a folder; maps of the same extractor version and images are read from it, and are kept there
+            shard by shard first, 4 * dim * h * w bytes an image.
 
     Raises:
         ValueError: no images, or maps of another shape than the extractor promises, or not finite.
     """
     if len(data) == 0 or batch_size < 1:
         raise ValueError(f"need images and batch_size >= 1, got {len(data)} images, batch_size={batch_size}")
+    if cache is not None:
+        yield from _kept(extractor, data, cache, batch_size, device, progress)
+        return
     if device is not None and hasattr(extractor, "to"):
         extractor.to(device)
     expected = (extractor.dim, *patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
@@ -85,6 +93,25 @@ def dense_batches(
                 f"{extractor.name} returned values that are not finite for image {start + int(bad[0])}"
             )
         yield rows, maps
+
+
+def _kept(
+    extractor: DenseExtractor,
+    data: Images,
+    cache: str | Path,
+    batch_size: int,
+    device: str | torch.device | None,
+    progress: bool,
+) -> Iterator[tuple[slice, Tensor]]:
+    shards = cached_shards(extractor, data, cache, batch_size=batch_size, device=device, progress=progress)
+    for index in range(shards.count):
+        held, of = shards.read(index), shards.rows(index)
+        for start in range(0, len(held), batch_size):
+            maps = held[start : start + batch_size]
+            yield (
+                slice(of.start + start, of.start + start + len(maps)),
+                maps if device is None else maps.to(device),
+            )
 
 
 def sample_vectors(

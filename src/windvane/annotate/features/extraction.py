@@ -1,0 +1,259 @@
+"""Features of a whole data set: computed once, in shards, by one process or several, and kept."""
+
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from windvane.annotate.features.base import FeatureExtractor, Images, text_key
+from windvane.annotate.group import Group
+from windvane.annotate.shards import FeatureShards, Manifest
+from windvane.files import clear_temporary
+from windvane.progress import track
+
+if TYPE_CHECKING:
+    from windvane.annotate.dense.base import DenseExtractor
+
+#: A shard has about this many images, fewer where their features are large.
+SHARD_IMAGES, SHARD_BYTES = 1024, 1 << 26
+
+
+def extract(
+    extractor: FeatureExtractor,
+    data: Images,
+    *,
+    batch_size: int = 256,
+    flip: bool = False,
+    cache: str | Path | None = None,
+    device: str | torch.device | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> Tensor:
+    """Features of every image of a data set, float32 ``(n, dim)`` on the CPU.
+
+    Args:
+        extractor: any feature extractor.
+        data: the images.
+        batch_size: images per call; the result does not depend on it.
+        flip: average the features of an image and its mirror image.
+        cache: a folder; features of the same extractor version and the same images are read from it, and
+            are kept there shard by shard, so that an interrupted extraction goes on where it was.
+        device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
+        group: processes that share the work; they need a ``cache`` that all of them see.
+        progress: show a bar.
+
+    Raises:
+        ValueError: no images, several processes without a cache, or features that are not finite or of the
+            wrong shape.
+    """
+    if cache is not None:
+        return cached_shards(
+            extractor,
+            data,
+            cache,
+            batch_size=batch_size,
+            flip=flip,
+            device=device,
+            group=group,
+            progress=progress,
+        ).tensor()
+    _check_request(data, batch_size, group, cache)
+    features = torch.empty(len(data), extractor.dim)
+
+    def keep(rows: slice, made: Tensor) -> None:
+        features[rows] = made.float()
+
+    _run(
+        extractor,
+        data,
+        _cut([slice(0, len(data))], batch_size),
+        (extractor.dim,),
+        flip,
+        device,
+        progress,
+        keep,
+    )
+    return features
+
+
+def cached_shards(
+    extractor: "FeatureExtractor | DenseExtractor",
+    data: Images,
+    cache: str | Path,
+    *,
+    batch_size: int = 256,
+    flip: bool = False,
+    dtype: str = "float32",
+    device: str | torch.device | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> FeatureShards:
+    """The features of a data set in a folder of their own in ``cache``; see :func:`extract_shards`.
+
+    What is damaged there costs time and is no error.
+    """
+    key = text_key(extractor.name, data.fingerprint, tuple(data.shape), flip, dtype)
+    folder = Path(cache) / f"features-{key}"
+
+    def cleared() -> None:
+        try:
+            if folder.exists():
+                FeatureShards.create(
+                    folder, _manifest(extractor, data, None, batch_size, flip, dtype), keep_shard=True
+                )
+        except ValueError as error:
+            warnings.warn(f"features are computed again: {error}", stacklevel=2)
+            shutil.rmtree(folder)
+
+    _check_request(data, batch_size, group, cache)
+    (group or Group()).first(cleared)
+    return extract_shards(
+        extractor,
+        data,
+        folder,
+        batch_size=batch_size,
+        flip=flip,
+        dtype=dtype,
+        device=device,
+        group=group,
+        progress=progress,
+    )
+
+
+def extract_shards(
+    extractor: "FeatureExtractor | DenseExtractor",
+    data: Images,
+    folder: str | Path,
+    *,
+    shard: int | None = None,
+    batch_size: int = 256,
+    flip: bool = False,
+    dtype: str = "float32",
+    device: str | torch.device | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> FeatureShards:
+    """Write the features of a data set into a folder, shard by shard; what is there already is kept.
+
+    Of w processes the one of rank r writes the shards r, r + w, r + 2w, ...; images are read batch by batch,
+    and no process holds more features than one shard's. Batches begin anew with every shard, so the files
+    do not depend on the number of processes or on interruptions.
+
+    Args:
+        extractor: features of images ``(n, dim)``, or dense ones ``(n, dim, h, w)`` (those with a ``grid``).
+        data: the images.
+        folder: where to; empty, missing, or begun with the same features and images.
+        shard: images a shard; None goes on with what is there, or takes about 1,024.
+        batch_size: images per call.
+        flip: average with the features of the mirror image; not for dense features.
+        dtype: of the files: "float32", "float16" (half the disk, for large maps) or "bfloat16".
+        device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
+        group: the processes that share the work; None is this one alone.
+        progress: show a bar.
+
+    Returns:
+        The shards, all of them complete, in every process.
+
+    Raises:
+        ValueError: the folder holds features of another extractor version, other images or images of another
+            size; or the features are not finite or of another shape than promised.
+    """
+    group = Group() if group is None else group
+    _check_request(data, batch_size, group, folder)
+    if flip and hasattr(extractor, "grid"):
+        raise ValueError("flip averages the features of whole images; dense features have a place each")
+    manifest = _manifest(extractor, data, shard, batch_size, flip, dtype)
+    shards = group.first(lambda: FeatureShards.create(folder, manifest, keep_shard=shard is None))
+    # Shards that are missing now may be there in a moment; whose they are must not depend on that.
+    mine = [index for index in shards.missing() if index % group.count == group.rank]
+    if mine and group.count == 1:
+        clear_temporary(shards.folder)
+    parts: list[Tensor] = []
+
+    def keep(rows: slice, made: Tensor) -> None:
+        parts.append(made.cpu())
+        index = rows.start // shards.manifest.shard
+        if rows.stop == shards.rows(index).stop:
+            shards.write(index, torch.cat(parts))
+            parts.clear()
+
+    work = _cut([shards.rows(index) for index in mine], batch_size)
+    _run(extractor, data, work, manifest.feature, flip, device, progress and group.rank == 0, keep)
+    group.wait()
+    return shards
+
+
+def _check_request(data: Images, batch_size: int, group: Group | None, where: object) -> None:
+    if len(data) == 0:
+        raise ValueError("there are no images to extract features from")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if group is not None and group.count > 1 and where is None:
+        raise ValueError(f"{group.count} processes need cache=, a folder that all of them see")
+
+
+def _manifest(
+    extractor: Any, data: Images, shard: int | None, batch_size: int, flip: bool, dtype: str
+) -> Manifest:
+    feature: tuple[int, ...] = (extractor.dim,)
+    if hasattr(extractor, "grid"):
+        from windvane.annotate.dense.base import patch_counts
+
+        feature += patch_counts(extractor.grid, (data.shape[-2], data.shape[-1]))
+    if shard is None:
+        most = max(1, min(SHARD_IMAGES, SHARD_BYTES // (4 * torch.Size(feature).numel())))
+        # Whole batches, so that no call of the extractor is smaller than it need be.
+        shard = most // batch_size * batch_size or most
+    return Manifest(
+        extractor.name, data.fingerprint, tuple(data.shape), len(data), feature, shard, flip, dtype
+    )
+
+
+def _cut(ranges: Sequence[slice], batch_size: int) -> list[slice]:
+    """Ranges of images in batches, none of which goes beyond its range."""
+    return [
+        slice(start, min(start + batch_size, rows.stop))
+        for rows in ranges
+        for start in range(rows.start, rows.stop, batch_size)
+    ]
+
+
+def _run(
+    extractor: Any,
+    data: Images,
+    work: Sequence[slice],
+    feature: tuple[int, ...],
+    flip: bool,
+    device: str | torch.device | None,
+    progress: bool,
+    keep: Callable[[slice, Tensor], None],
+) -> None:
+    if work and device is not None and hasattr(extractor, "to"):
+        extractor.to(device)
+    for rows in track(work, f"features: {extractor.name.split('(')[0]}", enabled=progress):
+        with torch.no_grad():
+            images = data.batch(rows)
+            images = images if device is None else images.to(device)
+            made = extractor(images)
+            if flip:
+                made = (made + extractor(images.flip(-1))) / 2
+        _check(made, rows, extractor, feature)
+        keep(rows, made)
+
+
+def _check(made: Tensor, rows: slice, extractor: Any, feature: tuple[int, ...]) -> None:
+    count = rows.stop - rows.start
+    if tuple(made.shape) != (count, *feature):
+        raise ValueError(
+            f"{extractor.name} returned shape {tuple(made.shape)} for {count} images; "
+            f"expected ({count}, {', '.join(map(str, feature))})"
+        )
+    bad = (~torch.isfinite(made.flatten(1)).all(dim=1)).nonzero()
+    if len(bad):
+        raise ValueError(
+            f"{extractor.name} returned values that are not finite for image {rows.start + int(bad[0])}"
+        )
