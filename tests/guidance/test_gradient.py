@@ -17,7 +17,6 @@ from windvane.guidance import (
     GuidanceWarning,
     Guide,
     Guided,
-    Projected,
     presets,
 )
 from windvane.operators import Matrix
@@ -379,21 +378,6 @@ def test_low_memory_holds_less_and_gives_equal_pushes(where):
     assert little < 0.5 * much
     assert calls == again
     assert "forward" not in network.network.blocks[0].__dict__
-
-
-def test_projection_puts_the_measured_part():
-    with torch.no_grad():
-        out, plain = Projected(MODEL, OPERATOR, Y)(X, T.expand(4)), MODEL(X, T.expand(4))
-        assert torch.allclose(OPERATOR(out), Y.expand(4, -1), atol=1e-9)
-        half = Projected(MODEL, OPERATOR, Y, 0.5)(X, T.expand(4))
-        assert torch.allclose(half, (out + plain) / 2, atol=1e-9)
-        assert torch.equal(Projected(MODEL, OPERATOR, Y, 0.0)(X, T.expand(4)), plain)
-    drawn = draw(DDIM(), Projected(MODEL, OPERATOR, Y))
-    assert torch.allclose(OPERATOR(drawn.x), Y.expand(3, -1), atol=1e-9) and drawn.calls == 6
-    ahead = Reward(lambda x: -(x - 1).square().sum(1))
-    both = draw(presets.steered(ahead, 0.2).sampler(DDIM()), Projected(MODEL, OPERATOR, Y))
-    assert torch.allclose(OPERATOR(drawn.x), Y.expand(3, -1), atol=1e-9)
-    assert ahead(both.x).mean() > ahead(drawn.x).mean()
 
 
 def test_the_rectified_flow_starts_where_there_is_no_data():

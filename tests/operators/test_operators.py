@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windvane.operators import (
+    Bicubic,
     BlockMean,
     Blur,
     CompressedSensing,
@@ -15,6 +16,7 @@ from windvane.operators import (
     Inpainting,
     Matrix,
     MotionBlur,
+    Stacked,
     least_squares,
 )
 
@@ -46,6 +48,8 @@ OPERATORS = {
     "sensing a series": (CompressedSensing((10,), 0.5), (10,)),
     "sensing by hadamard": (CompressedSensing((1, 8, 8), 0.4, transform="hadamard", seed=5), (1, 8, 8)),
     "matrix": (Matrix(LOW_RANK, (3, 2, 2)), (3, 2, 2)),
+    "bicubic": (Bicubic((8, 12), 4), (3, 8, 12)),
+    "stacked": (Stacked([Inpainting(MASK), BlockMean(2)], SHAPE), SHAPE),
     "function": (FunctionOperator(differences, (1, 4, 4)), (1, 4, 4)),
 }
 every = pytest.mark.parametrize(("operator", "shape"), OPERATORS.values(), ids=OPERATORS)
@@ -113,6 +117,34 @@ def test_float32_stays_float32_and_close(operator, shape):
     y = operator(x.float())
     assert y.dtype == operator.adjoint(y).dtype == torch.float32
     assert torch.allclose(y.double(), operator(x), atol=1e-5)
+
+
+def test_bicubic_keeps_constants_and_straight_lines():
+    """Rows sum to one; away from the edges a line's reduction is the line at the new pixels' centres."""
+    flat = Bicubic((8, 8), 2)(torch.full((1, 1, 8, 8), 0.7, dtype=torch.float64))
+    assert torch.allclose(flat, torch.full_like(flat, 0.7))
+    line = torch.arange(16, dtype=torch.float64).expand(1, 1, 16, 16)
+    reduced = Bicubic((16, 16), 2)(line)[0, 0, 0]
+    assert torch.allclose(reduced[2:-2], 2 * torch.arange(2, 6, dtype=torch.float64) + 0.5)
+
+
+def test_bicubic_agrees_with_torch():
+    x = normal(2, 1, 16, 16)
+    theirs = torch.nn.functional.interpolate(x, scale_factor=0.25, mode="bicubic", antialias=True)
+    assert torch.allclose(Bicubic((16, 16), 4)(x), theirs, atol=1e-6)
+
+
+def test_stacked_measurements_hold_at_once():
+    """Mask and block means together: both are met by one projection, the overlap included."""
+    parts = [Inpainting(MASK), BlockMean(2)]
+    both = Stacked(parts, SHAPE)
+    truth, guess = normal(2, *SHAPE), normal(2, *SHAPE, seed=1)
+    out = both.project(guess, both(truth))
+    for operator, part in zip(parts, both.parts(both(truth))):
+        assert torch.equal(part, operator(truth))
+        assert torch.allclose(operator(out), part, atol=1e-8)
+    one_by_one = parts[1].project(parts[0].project(guess, parts[0](truth)), parts[1](truth))
+    assert not torch.allclose(parts[0](one_by_one), parts[0](truth), atol=1e-2)
 
 
 def test_block_mean_is_the_mean():

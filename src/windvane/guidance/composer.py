@@ -1,6 +1,6 @@
 """Several guides, one denoiser evaluation: how predictions and gradients become pushes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,16 @@ DENOISER_SIGNALS = ("vector", "layout", "tokens")
 def rms(x: Tensor) -> Tensor:
     """Root mean square of each row, ``(B,)``."""
     return x.flatten(1).square().mean(1).sqrt()
+
+
+def without(cond: Condition | None, names: Collection[str]) -> Condition | None:
+    """The condition without these signals; None if none is left."""
+    if cond is None or not any(name in cond.signals for name in names):
+        return cond
+    kept = [name for name in cond.signals if name not in names]
+    if not kept:
+        return None
+    return Condition({k: cond.signals[k] for k in kept}, {k: cond.present[k] for k in kept})
 
 
 @dataclass(frozen=True)
@@ -83,12 +93,7 @@ class Composer:
 
     def hide(self, cond: Condition | None) -> Condition | None:
         """The condition without the signals that belong to energies alone."""
-        if cond is None or not self._own & set(cond.signals):
-            return cond
-        names = [name for name in cond.signals if name not in self._own]
-        if not names:
-            return None
-        return Condition({k: cond.signals[k] for k in names}, {k: cond.present[k] for k in names})
+        return without(cond, self._own)
 
     def __call__(
         self,

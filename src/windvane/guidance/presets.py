@@ -14,6 +14,14 @@ from windvane.guidance.weights import Schedule
 Window = tuple[float, float] | None
 
 
+def repeated(times: int, *, window: Window = None) -> GradientGuidance:
+    """Every step ``times`` over, from x_s renoised to t, and no guide of its own (RePaint; the N of Steered
+    Diffusion, section 3): for denoisers steered without a gradient, such as
+    :class:`~windvane.guidance.Projected`. Adds to other guidance with ``+``.
+    """
+    return GradientGuidance((), Recurrence(times, window))
+
+
 def _vp_sigma(scale: float) -> Schedule:
     """scale k / sqrt(1 + k^2) for k = sigma / alpha: scale sigma_t where the process is VP."""
     return lambda level: scale * (1 + level.clamp(min=1e-12) ** -2) ** -0.5

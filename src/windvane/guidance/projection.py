@@ -1,10 +1,12 @@
 """Projection of the prediction onto a measurement: steering without a gradient."""
 
+import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times
 from windvane.energies.targets import rows_of
+from windvane.guidance.composer import DENOISER_SIGNALS, without
 from windvane.guidance.weights import Schedule, as_schedule
 from windvane.operators import Operator
 from windvane.process import expand
@@ -14,25 +16,68 @@ class Projected(Denoiser):
     """D' = D + w A^+ (y - A D): the measured part of the prediction is replaced by the measurement.
 
     Steered Diffusion for linear conditions (Nair et al. 2023, arXiv 2310.00224); eps is recomputed from
-    D'. One evaluation, no backward pass.
+    D'. One evaluation, no backward pass. Several measurements at once are one
+    :class:`~windvane.operators.Stacked` operator. To make every step N times over, as the paper does, sample
+    with :func:`presets.repeated(N) <windvane.guidance.presets.repeated>`.
 
     Args:
-        y: ``(1, *)`` or ``(B, *)``.
+        y: ``(1, *)`` or ``(B, *)``, or the name of a condition's signal with them.
         weight: 1 trusts y completely, 0 is off; less than 1 where y is noisy. A number or a schedule.
+        within: the data's range (low, high). D' then also lies there, as far as ``rounds`` of alternating
+            projections bring it: clamped to the range, then onto the measurement. A replacement alone may
+            leave the range, and clamping it afterwards would undo a part of it.
+
+    Raises:
+        ValueError: an operator that is not linear, a y of another shape or not finite, an empty range.
     """
 
     def __init__(
-        self, denoiser: Denoiser, operator: Operator, y: Tensor, weight: float | Schedule = 1.0
+        self,
+        denoiser: Denoiser,
+        operator: Operator,
+        y: Tensor | str,
+        weight: float | Schedule = 1.0,
+        *,
+        within: tuple[float, float] | None = None,
+        rounds: int = 10,
     ) -> None:
         super().__init__(denoiser.process, denoiser.shape)
+        if not operator.linear:
+            raise ValueError(
+                f"a projection needs a linear operator, {type(operator).__name__} is not; guide by the "
+                "gradient of Measurement(operator, y) instead"
+            )
+        if isinstance(y, Tensor) and not bool(torch.isfinite(y).all()):
+            raise ValueError("the measurement y to project on holds NaN or infinity")
+        if within is not None and not within[0] < within[1]:
+            raise ValueError(f"within=(low, high) needs low < high, got {within}")
+        if rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {rounds}")
         self.denoiser, self.operator, self.y = denoiser, operator, y
-        self.weight = as_schedule(weight)
+        self.weight, self.within, self.rounds = as_schedule(weight), within, rounds
+        self._own = {y} - set(DENOISER_SIGNALS) if isinstance(y, str) else set()
+
+    def _measured(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + A^+ (y - A x), and in the range if that is asked for."""
+        if self.within is None:
+            return self.operator.project(x, y)
+        for _ in range(self.rounds):
+            x = self.operator.project(x.clamp(*self.within), y)
+        return x
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         times = as_times(t, len(x_t))
-        x0 = self.denoiser(x_t, times) if cond is None else self.denoiser(x_t, times, cond)
+        seen = without(cond, self._own)
+        x0 = self.denoiser(x_t, times) if seen is None else self.denoiser(x_t, times, seen)
         weight = self.weight(self.process.noise_level(times))
         if not bool((weight != 0).any()):
             return x0
         y = rows_of(self.y, x_t, cond, "projection").to(x0)
-        return x0 + expand(weight, x0) * self.operator.pinv(y - self.operator(x0))
+        measured = tuple(self.operator(x0[:1]).shape[1:])
+        if tuple(y.shape[1:]) != measured:
+            raise ValueError(
+                f"the measurement y has shape {tuple(y.shape[1:])} a row, the operator gives {measured}"
+            )
+        if self.within is None:
+            return x0 + expand(weight, x0) * self.operator.pinv(y - self.operator(x0))
+        return x0 + expand(weight, x0) * (self._measured(x0, y) - x0)

@@ -113,7 +113,7 @@ class GuidedSampler:
             if k < rounds - 1 and noise is not None:
                 x = process.renoise(x_s, s, t, derived_noise(noise, 2 * k + 1))
                 inner = moved(state.inner)
-        if is_zero(process.sigma(s)):
+        if self.guides and is_zero(process.sigma(s)):
             self._compose(process).watch.finish(", ".join(g.energy.name for g in self.guides))
         return x_s, replace(state, inner=after)
 
