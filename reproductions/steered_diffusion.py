@@ -157,11 +157,11 @@ def main() -> None:
         f"- both measurements at once beat either alone: {mean(together.psnr):.1f} dB against {decibels}, "
         f"Fréchet {mean(together.distance):.1f} against {distances}: {bar(better and closer)}"
     )
-    body = (
-        f"{markdown(heads, rows)}\n\n{len(case.truth)} held-out digits, DDIM in {STEPS} steps, {args.steps} training "
-        f"steps of 128, {args.seeds} training(s); a judge that is {judge.accuracy or 0:.1%} accurate."
-        "\n\n" + "\n".join(lines)
+    note = (
+        f"{len(case.truth)} held-out digits, DDIM in {STEPS} steps, {args.steps} training steps of 128, "
+        f"{args.seeds} training(s); a judge that is {judge.accuracy or 0:.1%} accurate."
     )
+    body = "\n\n".join([markdown(heads, rows), note, "\n".join(lines)])
     print(body)
     record("steered-diffusion: projection at every step, digits", body)
 
