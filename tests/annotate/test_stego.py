@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests.annotate.stand_ins import TensorImages, noise_images
 from windvane.annotate.dense import Patches
 from windvane.annotate.masks import Stego, pair_loss, segment, stego_loss
-from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, sample_at
+from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, centred, correlation, sample_at
 from windvane.annotate.masks.stego_training import derangement, nearest_images
 from windvane.metrics.segmentation import mean_iou
 
@@ -57,6 +57,17 @@ def test_pair_loss_is_its_formula():
     )
     expected = plain_pair_loss(f1, f2, c1, c2, 0.3)
     assert float(pair_loss((f1, f2), (c1, c2), 0.3)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_balanced_shift_draws_together_as_much_as_it_pushes_apart():
+    f, c = (random(3, 4, 5), random(3, 4, 6, seed=1)), (random(3, 2, 5, seed=2), random(3, 2, 6, seed=3))
+    mean = float(centred(correlation(*f)).mean())
+    expected = plain_pair_loss(*f, *c, mean)
+    assert float(pair_loss(f, c, None)) == pytest.approx(expected, abs=1e-12)
+    # One code for everything then gains nothing, whereas with a shift below all correlations it is the best.
+    alike = torch.ones(3, 2, 5, dtype=torch.float64), torch.ones(3, 2, 6, dtype=torch.float64)
+    assert float(pair_loss(f, alike, None)) == pytest.approx(0, abs=1e-12)
+    assert float(pair_loss(f, alike, mean - 0.3)) == pytest.approx(-0.3, abs=1e-12)
 
 
 def test_no_gradient_goes_to_the_features_or_below_the_clamp():
@@ -157,6 +168,25 @@ def test_training_separates_what_the_features_separate(trained):
     assert mean_iou(segment(stego, data, progress=False), masks).value > 0.9
 
 
+class Offset:
+    """Pixels beside a large constant: all correlations are near 1, as those of small networks' features."""
+
+    name, dim, grid = "offset", 7, PIXELS.grid
+
+    def __call__(self, images):
+        return torch.cat([PIXELS(images), torch.full_like(images[:, :1], 4.0)], dim=1)
+
+
+def test_features_that_all_correlate_collapse_with_published_shifts_and_not_with_balanced_ones():
+    data, masks = planted()
+    settings = {"codes": 8, "steps": 60, "probe_steps": 20, "batch": 16, "learning_rate": 5e-3, "points": 5}
+    made = Stego(Offset(), 3, flip=False, seed=1, **settings).fit(data, progress=False)
+    assert mean_iou(segment(made, data, progress=False), masks).value > 0.8
+    published = Stego(Offset(), 3, flip=False, seed=1, shifts="published", **{**settings, "steps": 300})
+    published.fit(data, progress=False)
+    assert mean_iou(segment(published, data, progress=False), masks).value < 0.6
+
+
 def test_training_is_repeatable_and_seeds_nothing(trained):
     stego, data, _ = trained
     state = torch.get_rng_state()
@@ -209,5 +239,7 @@ def test_refusals():
         Stego(Patches(3), 2).fit(noise_images(5), progress=False)
     with pytest.raises(ValueError, match="255"):
         Stego(Patches(3), 300)
+    with pytest.raises(ValueError, match="balanced or published"):
+        Stego(Patches(3), 3, shifts="none")
     with pytest.raises(ValueError, match="batch"):
         Stego(Patches(3), 3, batch=1)

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Pairs:
-    """Weight and shift b of one kind of image pairs."""
+    """Weight and shift b of one kind of image pairs; None is the mean correlation of the batch's pairs."""
 
     weight: float
-    shift: float
+    shift: float | None = None
 
 
-#: Same image, a near neighbour, random images: the published values.
+#: Same image, a near neighbour, random images: the published values, found for the keys of DINO.
 SAME, NEAR, RANDOM = Pairs(0.67, 0.18), Pairs(0.25, 0.12), Pairs(0.63, 0.46)
+PUBLISHED = (SAME, NEAR, RANDOM)
+#: The published weights with shifts that fit any features: as much is drawn together as is pushed apart.
+BALANCED = (Pairs(0.67), Pairs(0.25), Pairs(0.63))
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -32,7 +35,7 @@ def centred(correlations: Tensor) -> Tensor:
     return correlations - correlations.mean(dim=2, keepdim=True) + correlations.mean()
 
 
-def pair_loss(features: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], shift: float) -> Tensor:
+def pair_loss(features: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], shift: float | None) -> Tensor:
     """-mean_{b,p,q} (F~_bpq - b) max(C_bpq, 0), a scalar; no gradient goes to the features.
 
     The mean stands for the paper's sum, so that the weights do not depend on how many positions are drawn.
@@ -41,10 +44,12 @@ def pair_loss(features: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], shi
     Args:
         features: frozen features of the two images at P and Q positions, ``(B, D, P)`` and ``(B, D, Q)``.
         codes: the head's codes at the same positions, ``(B, E, P)`` and ``(B, E, Q)``.
-        shift: b; correlations above it pull codes together, those below push them apart.
+        shift: b; correlations above it pull codes together, those below push them apart. None takes the mean
+            of F~, with which both weigh the same.
     """
     with torch.no_grad():
-        target = centred(correlation(*features)) - shift
+        target = centred(correlation(*features))
+        target -= target.mean() if shift is None else shift
     return -(target * correlation(*codes).clamp(min=0)).mean()
 
 

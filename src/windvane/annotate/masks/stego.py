@@ -1,18 +1,20 @@
 """STEGO: masks by a small head on frozen patch features, trained by correspondence distillation."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.dense.base import DenseExtractor, to_pixels
 from windvane.annotate.features.base import Images, version
-from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead
+from windvane.annotate.masks.correspondence import BALANCED, PUBLISHED, ClusterProbe, CodeHead
 from windvane.annotate.masks.crf import DenseCRF
 from windvane.annotate.masks.segmenter import checked_k
 from windvane.annotate.masks.stego_training import train_stego
 from windvane.randomness import generator
+
+Shifts = Literal["balanced", "published"]
 
 
 class Stego:
@@ -25,7 +27,9 @@ class Stego:
 
     Deviations: whole images instead of five crops, no dropout, and the probe is trained after the head and
     starts from k-means on the codes, instead of beside it from random vectors, which on small data leaves
-    clusters empty. Clusters are numbered by falling size, so 0 is usually the background.
+    clusters empty. The published shifts fit the correlations of DINO's keys; features that all correlate
+    above them (0.9 and more, as those of small networks do) would draw every code into one, so by default the
+    shift is the mean correlation. Clusters are numbered by falling size, so 0 is usually the background.
 
     Args:
         extractor: dense features, fitted.
@@ -39,6 +43,7 @@ class Stego:
         neighbours: each image is paired with one of so many nearest ones.
         partners: random images each image is paired with.
         points: positions drawn per image are points x points.
+        shifts: "balanced" (the mean correlation of each batch) or "published" (0.18, 0.12, 0.46).
         flip: average codes over the mirror image; leave it off where mirror images mean something else.
         crf: refinement of the masks, needs a library.
         seed: of initialisation, batches, pairs and positions.
@@ -60,6 +65,7 @@ class Stego:
         neighbours: int = 7,
         partners: int = 5,
         points: int = 11,
+        shifts: Shifts = "balanced",
         flip: bool = True,
         crf: DenseCRF | None = None,
         seed: int = 0,
@@ -69,12 +75,15 @@ class Stego:
                 f"need batch >= 2 and all counts >= 1, got {codes=}, {steps=}, {probe_steps=}, {batch=}, "
                 f"{neighbours=}, {partners=}, {points=}"
             )
+        if shifts not in get_args(Shifts):
+            raise ValueError(f"shifts are {' or '.join(get_args(Shifts))}, got {shifts!r}")
         if min(learning_rate, probe_rate) <= 0:
             raise ValueError(f"learning rates must be positive, got {learning_rate} and {probe_rate}")
         self.extractor, self.k, self.codes = extractor, checked_k(k), codes
         self.steps, self.probe_steps, self.batch = steps, probe_steps, batch
         self.learning_rate, self.probe_rate = learning_rate, probe_rate
         self.neighbours, self.partners, self.points = neighbours, partners, points
+        self.shifts: Shifts = shifts
         self.flip, self.crf, self.seed = flip, crf, seed
         self.losses: list[float] = []
         self._parts: tuple[CodeHead, ClusterProbe] | None = None
@@ -107,6 +116,7 @@ class Stego:
             neighbours=self.neighbours,
             partners=self.partners,
             points=self.points,
+            kinds=PUBLISHED if self.shifts == "published" else BALANCED,
             seed=self.seed,
             device=device,
             progress=progress,
@@ -162,7 +172,8 @@ class Stego:
     def settings(self) -> dict[str, Any]:
         """What rebuilds it, besides the extractor and its state."""
         names = (
-            "k codes steps probe_steps batch learning_rate probe_rate neighbours partners points flip seed"
+            "k codes steps probe_steps batch learning_rate probe_rate neighbours partners points shifts flip "
+            "seed"
         )
         crf = None if self.crf is None else vars(self.crf)
         values = {name: getattr(self, name) for name in names.split()}

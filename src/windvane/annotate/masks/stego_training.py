@@ -1,6 +1,7 @@
 """The training loop of STEGO on frozen dense features."""
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from windvane.annotate.clusters import Clusters
 from windvane.annotate.dense.base import DenseExtractor, dense_batches, patch_counts
 from windvane.annotate.features.base import Images
 from windvane.annotate.features.contrastive import epochs
-from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, stego_loss
+from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, Pairs, stego_loss
 from windvane.progress import track
 from windvane.randomness import generator
 
@@ -78,6 +79,7 @@ def train_stego(
     neighbours: int,
     partners: int,
     points: int,
+    kinds: tuple[Pairs, Pairs, Pairs],
     seed: int,
     device: str | torch.device | None = None,
     progress: bool = True,
@@ -90,6 +92,7 @@ def train_stego(
     head, probe = parts[0].to(where), parts[1].to(where)
     near = nearest_images(frozen.means, neighbours).cpu()
     optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate)
+    same, neighbouring, random = kinds
     numbers, batches = generator(seed, 1), epochs(len(data), min(batch, len(data)), seed)
     losses = []
     for _ in track(range(steps), "segmentation head", enabled=progress):
@@ -100,7 +103,16 @@ def train_stego(
         here, there = (
             (2 * torch.rand(len(rows), points**2, 2, generator=numbers) - 1).to(where) for _ in range(2)
         )
-        loss = stego_loss(features, head(features), (neighbour, head(neighbour)), others, (here, there))
+        loss = stego_loss(
+            features,
+            head(features),
+            (neighbour, head(neighbour)),
+            others,
+            (here, there),
+            same_pair=same,
+            near_pair=neighbouring,
+            random_pair=random,
+        )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -138,4 +150,10 @@ def _train_probe(
         optimiser.step()
     with torch.no_grad():
         sizes = torch.bincount(probe(codes).argmax(dim=1), minlength=len(probe.centres))
+        if int(sizes.max()) > 0.998 * len(codes) and len(sizes) > 1:
+            warnings.warn(
+                f"{int(sizes.max())} of {len(codes)} codes fall into one cluster: the codes have collapsed; "
+                "try shifts='balanced', other features or more steps",
+                stacklevel=4,
+            )
         probe.centres.data.copy_(probe.centres[sizes.argsort(descending=True, stable=True)])
