@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from sklearn.cluster import KMeans
 
-from windvane.annotate import Clusters
+from tests.annotate.stand_ins import Projection, noise_images
+from windvane.annotate import Clusters, annotate
 from windvane.annotate.draws import draw_ids, inverse_law
 
 
@@ -82,6 +85,32 @@ def test_faiss_finds_clusters_as_good_as_scikit_learn_and_repeats_itself():
     first, second = (Clusters(4, backend="faiss", seed=1).fit(features) for _ in range(2))
     assert torch.equal(first.centres, second.centres)
     assert first.inertia(features) == pytest.approx(Clusters(4).fit(features).inertia(features), rel=1e-3)
+
+
+def test_the_backend_goes_by_the_number_of_vectors(monkeypatch):
+    taken = []
+    for name in ("_sklearn", "_faiss"):
+        monkeypatch.setattr(Clusters, name, lambda self, rows, name=name: (taken.append(name), rows[:2])[1])
+    monkeypatch.setattr("windvane.annotate.clusters.FAISS_ABOVE", 50)
+    for n in (50, 51):
+        for backend in ("auto", "sklearn", "faiss"):
+            Clusters(2, backend=backend).fit(blobs(n)[0])
+    assert taken == ["_sklearn", "_sklearn", "_faiss", "_faiss", "_sklearn", "_faiss"]
+
+
+def test_without_faiss_it_is_said_before_any_work_is_done(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ValueError, match=r"backend='faiss' needs the extra: pip install 'windvane\[faiss\]'"):
+        Clusters(2, backend="faiss").fit(blobs()[0])
+    Clusters(2).check_backend(100_000)
+    with pytest.raises(ValueError, match=r"more than 100,000 vectors needs the extra: .*; backend='sklearn'"):
+        Clusters(2).check_backend(100_001)
+    monkeypatch.setattr("windvane.annotate.clusters.FAISS_ABOVE", 50)
+    data, extractor = noise_images(60), Projection()
+    with pytest.raises(ValueError, match="more than 50 vectors needs the extra"):
+        annotate(data, features=extractor, k=3, progress=False)
+    assert extractor.seen == 0
+    assert annotate(data, features=extractor, k=3, backend="sklearn", progress=False).k == 3
 
 
 def test_assignment_does_not_depend_on_the_batch():
