@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from windvane.conditions import Condition
+from windvane.denoiser import Denoiser
 from windvane.evaluations import count_evaluations
 from windvane.exact import GaussianMixtureDenoiser
 from windvane.guidance import Autoguidance, ClassifierFree, GradientFree, interval
@@ -168,3 +169,31 @@ def test_gradient_free_makes_samples_that_are_recognised():
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class Prompted(Denoiser):
+    """The main model under texts: a prompt is a one-hot token in place of a class id."""
+
+    def __init__(self):
+        super().__init__(PROCESS, (2,))
+
+    def forward(self, x_t, t, cond=None):
+        if cond is None:
+            return MAIN(x_t, t)
+        ids = cond.signals["tokens"][:, 0].argmax(1)
+        assert set(cond.signals) == {"tokens"}, "the candidates' numbers are for the guidance alone"
+        return MAIN(x_t, t, Condition({"vector": ids}, {"vector": cond.present["tokens"]}))
+
+
+def test_gradient_free_for_texts_is_the_same_with_prompts_for_classes():
+    prompts = Condition({"tokens": torch.eye(3)[:, None]})
+    asked = Condition({"candidate": IDS})
+    for settings in ({}, {"classifier_free": 1.5}):
+        texts = GradientFree(Prompted(), logits, 2.0, candidates=prompts, **settings)
+        out, rows = counted(texts, asked)
+        expected, expected_rows = counted(GradientFree(MAIN, logits, 2.0, **settings))
+        assert torch.allclose(out, expected, atol=1e-12) and rows == expected_rows
+    with pytest.raises(ValueError, match=r"signal 'candidate' holds their numbers.*\['vector'\]"):
+        texts(X, T, COND)
+    with pytest.raises(ValueError, match=r"candidates 0..2, got \[1, 2, 3\]"):
+        texts(X, T, Condition({"candidate": IDS + 1}))

@@ -7,14 +7,18 @@ from windvane.guidance.confusion import GradientFree
 from windvane.guidance.contrast import ClassifierFree, contrast
 from windvane.guidance.gradient import GradientGuidance, Guided
 from windvane.guidance.guide import Guide
+from windvane.guidance.kick import KickedSampler
+from windvane.guidance.manifold import Autoencoder, OnManifold
 from windvane.guidance.projection import Projected
 from windvane.guidance.pushed import GuidedSampler, Recurrence
 from windvane.guidance.routed import ByLogSNR, ByNoiseLevel, BySteps, ByTime, Routed, count_routes
+from windvane.guidance.search import Search, Trial, beam_search, grid_search
 from windvane.guidance.steps import PerSignal, Shaped, Step, StepWeight, Variance, VarianceAndSine
 from windvane.guidance.weaker import Autoguidance
 from windvane.guidance.weights import Schedule, as_schedule, constant, interval
 
 __all__ = [
+    "Autoencoder",
     "Autoguidance",
     "ByLogSNR",
     "ByNoiseLevel",
@@ -28,21 +32,27 @@ __all__ = [
     "GuidanceWarning",
     "Guided",
     "GuidedSampler",
+    "KickedSampler",
     "Move",
+    "OnManifold",
     "PerSignal",
     "Projected",
     "Recurrence",
     "Routed",
     "Schedule",
+    "Search",
     "Shaped",
     "Step",
     "StepWeight",
+    "Trial",
     "Variance",
     "VarianceAndSine",
     "as_schedule",
+    "beam_search",
     "constant",
     "contrast",
     "count_routes",
+    "grid_search",
     "interval",
     "presets",
 ]

@@ -24,13 +24,17 @@ class GradientFree(Denoiser):
 
     With ``classifier_free`` w: + (w - 1) (D_c - D_null), in one call with D_c; w = 1 is none.
 
+    For texts, ``candidates`` holds the K prompts' embeddings and ``classifier`` scores images against them
+    (CLIP's logits): the condition's signal ``candidate`` then says which of them is c.
+
     The paper's scale formula is not in its public description; v and ``sure`` are this library's choice.
 
     Args:
-        denoiser: conditional; the condition's ``vector`` holds class ids.
+        denoiser: conditional; the condition's ``vector`` holds class ids, unless there are candidates.
         classifier: ``(B, *) -> (B, K)`` logits.
         strength: v's factor, or with ``weak`` its weight (1 = off); a number or a schedule in noise level.
             At high noise D_c is a blur, and r arbitrary: use ``interval(2.0, 0, high, outside=0.0)``.
+        candidates: a condition of K rows, one for each of the classifier's classes.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class GradientFree(Denoiser):
         sure: float = 0.95,
         weak: Denoiser | None = None,
         classifier_free: float | Schedule = 1.0,
+        candidates: Condition | None = None,
     ) -> None:
         super().__init__(denoiser.process, denoiser.shape)
         if not 0 < sure <= 1:
@@ -49,10 +54,11 @@ class GradientFree(Denoiser):
         if weak is not None:
             require_alike(denoiser, weak)
         self.denoiser, self.classifier, self.weak, self.sure = denoiser, classifier, weak, sure
+        self.candidates = candidates
         self.strength, self.classifier_free = as_schedule(strength), as_schedule(classifier_free)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        cond, classes = _class_ids(cond)
+        cond, classes = self._asked(cond)
         times = as_times(t, len(x_t))
         level = self.process.noise_level(times)
         strength, free = self.strength(level), self.classifier_free(level)
@@ -63,17 +69,43 @@ class GradientFree(Denoiser):
         right, wrong = self._confusion(main, classes)
         unsure = right <= self.sure
         if self.weak is not None:
-            reference = self.weak(x_t, times, _with_class(cond, torch.where(unsure, wrong, classes)))
+            reference = self.weak(x_t, times, self._under(cond, torch.where(unsure, wrong, classes)))
             return reference + expand(strength, main) * (main - reference) + extra
         rows = (unsure & (strength != 0).to(unsure.device)).nonzero().flatten()
         if not len(rows):
             return main + extra
         there = rows.cpu()
-        other = _with_class(cond, wrong).index(rows)
+        other = self._under(cond, wrong).index(rows)
         reference = self.denoiser(x_t[rows], times[there], other)
         v = strength[there].to(right) * (1 - right[rows])
         push = expand(v, main) * (main[rows] - reference)
         return main.index_add(0, rows, push.to(main)) + extra
+
+    def _asked(self, cond: Condition | None) -> tuple[Condition, Tensor]:
+        """The denoiser's condition, and the class that each row asks for."""
+        if self.candidates is None:
+            return _class_ids(cond)
+        ids = None if cond is None else cond.signals.get("candidate")
+        if cond is None or ids is None or ids.is_floating_point() or ids.ndim != 1:
+            raise ValueError(
+                "with candidates the condition's signal 'candidate' holds their numbers, integers (B,); got "
+                f"signals {[] if cond is None else sorted(cond.signals)}"
+            )
+        if bool((ids < 0).any() | (ids >= len(self.candidates)).any()):
+            raise ValueError(
+                f"there are candidates 0..{len(self.candidates) - 1}, got {ids.unique().tolist()}"
+            )
+        return self._under(cond, ids), ids
+
+    def _under(self, cond: Condition, classes: Tensor) -> Condition:
+        """The condition with other classes."""
+        if self.candidates is None:
+            return Condition({**cond.signals, "vector": classes}, cond.present)
+        home = next(iter(self.candidates.signals.values())).device
+        chosen = self.candidates.index(classes.to(home)).to(classes.device)
+        others = {k: v for k, v in cond.signals.items() if k != "candidate" and k not in chosen.signals}
+        present = {k: cond.present[k] for k in others}
+        return Condition({**others, **chosen.signals}, {**present, **chosen.present})
 
     def _main(
         self, x_t: Tensor, times: Tensor, cond: Condition, free: Tensor
@@ -112,7 +144,3 @@ def _class_ids(cond: Condition | None) -> tuple[Condition, Tensor]:
     if not bool(cond.present["vector"].all()):
         raise ValueError("gradient-free guidance needs a class in every row; some rows have none")
     return cond, cond.signals["vector"]
-
-
-def _with_class(cond: Condition, classes: Tensor) -> Condition:
-    return Condition({**cond.signals, "vector": classes}, cond.present)

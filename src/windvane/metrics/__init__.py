@@ -13,6 +13,7 @@ from windvane.metrics.bootstrap import (
     over_seeds,
     proportion_interval,
 )
+from windvane.metrics.calibration import Calibration, calibration_error, trajectory_calibration
 from windvane.metrics.distances import nearest
 from windvane.metrics.diversity import mean_distances, within_condition_diversity
 from windvane.metrics.evaluate import METRICS, evaluate
@@ -29,6 +30,7 @@ from windvane.metrics.statistics import GaussianStatistics, image_statistics
 
 __all__ = [
     "METRICS",
+    "Calibration",
     "GaussianStatistics",
     "Interval",
     "Judge",
@@ -37,6 +39,7 @@ __all__ = [
     "Pixels",
     "across_seeds",
     "agreement",
+    "calibration_error",
     "cluster_agreement",
     "evaluate",
     "extract_features",
@@ -64,5 +67,6 @@ __all__ = [
     "proportion_interval",
     "to_rows",
     "train_judge",
+    "trajectory_calibration",
     "within_condition_diversity",
 ]
