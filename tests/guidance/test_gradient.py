@@ -12,6 +12,7 @@ from windvane.energies import ClassLogProb, Measurement, MeasurementNorm, Reward
 from windvane.evaluations import count_evaluations
 from windvane.exact import GaussianDenoiser
 from windvane.guidance import (
+    Autoencoder,
     ClassifierFree,
     GradientGuidance,
     GuidanceWarning,
@@ -30,6 +31,7 @@ Y = OPERATOR(normal(1, 3, seed=6))
 NORM = MeasurementNorm(OPERATOR, Y)
 GAUSSIAN = Measurement(OPERATOR, Y, std=0.5)
 NOISY = ClassLogProb(MODEL.class_log_prob, 1, timed=True)
+ENCODED = Autoencoder(lambda x: torch.tanh(x), lambda z: 1.1 * z + 0.1 * z**2)
 PRESETS = {
     "adm": presets.adm(NOISY, 1.0),
     "adm score": presets.adm(NOISY, 1.0, mean_shift=False),
@@ -39,6 +41,10 @@ PRESETS = {
     "freedom": presets.freedom(NORM, 0.3),
     "universal": presets.universal(NORM, 0.5, backward=0.05, backward_iterations=2),
     "mpgd": presets.mpgd(NORM, 0.3),
+    "mpgd ae": presets.mpgd(NORM, 0.3, autoencoder=ENCODED, share=0.5, project_window=(0.1, 50.0)),
+    "mpgd z": presets.mpgd(
+        NORM, 0.3, autoencoder=ENCODED, project="latent", share=0.5, project_window=(0.1, 50.0)
+    ),
     "tfg": presets.tfg(NORM, rho=0.3, mu=0.1, draws=2, iterations=2),
     "elucd": presets.elucd(NORM, 0.5),
     "steered": presets.steered(NORM, 0.5),
@@ -252,6 +258,17 @@ def test_a_window_guides_inside_and_costs_nothing_outside():
     with torch.no_grad():
         Guided(MODEL, Guide(Reward(watched), window=window))(X[:1], TIMES[1:2])
     assert seen == []
+
+
+def test_a_step_in_the_latent_moves_rows_in_the_window_only():
+    level = PROCESS.noise_level(TIMES)
+    window = (float(level[4]), float(level[2]))
+    guide = Guide(NORM, 0.3, through=False, push="x0", latent=ENCODED, window=window)
+    with torch.no_grad():
+        out, plain = Guided(MODEL, guide)(X, TIMES[1:5]), MODEL(X, TIMES[1:5])
+    inside = torch.tensor([False, True, True, False])
+    assert torch.equal(out[~inside], plain[~inside])
+    assert ((out - plain)[inside].abs().amax(1) > 1e-3).all()
 
 
 def test_relative_pushes_have_the_fraction_asked_for():

@@ -5,7 +5,16 @@ import torch
 
 from windvane.denoiser import FunctionDenoiser
 from windvane.energies import Reward
-from windvane.guidance import GradientGuidance, GuidanceWarning, Guide, Guided, Recurrence, Variance, presets
+from windvane.guidance import (
+    Autoencoder,
+    GradientGuidance,
+    GuidanceWarning,
+    Guide,
+    Guided,
+    Recurrence,
+    Variance,
+    presets,
+)
 from windvane.process import EDM
 from windvane.samplers import DDIM, DDPM, Heun, sample
 
@@ -94,6 +103,8 @@ def test_guidance_that_changes_nothing_is_reported():
         (lambda: Guide(GOOD, draws=2), "noised"),
         (lambda: Guide(GOOD, Variance()), "depends on the step"),
         (lambda: Guide(GOOD, limit=0.0), "limit"),
+        (lambda: Guide(GOOD, latent=Autoencoder(abs, abs)), "through=False"),
+        (lambda: Guide(GOOD, latent=Autoencoder(abs, abs), through=False, push="state"), "moves D"),
         (lambda: Guide(GOOD, window=(2.0, 1.0)), "low < high"),
         (lambda: Guide(GOOD, float("nan")), "finite"),
         (lambda: Guided(MODEL), "takes guides"),

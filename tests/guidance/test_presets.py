@@ -5,7 +5,7 @@ import torch
 
 from windvane.energies import ClassLogProb, ImageSimilarity, MeasurementNorm, Reference, Reward
 from windvane.energies.targets import time_noise
-from windvane.guidance import presets
+from windvane.guidance import Autoencoder, presets
 from windvane.guidance.pushed import derived_noise
 from windvane.operators import Matrix
 from windvane.samplers import DDIM, DDPM
@@ -157,6 +157,92 @@ def test_mpgd_keeps_eps():
     close(step(presets.mpgd(RESIDUAL, 0.6), DDIM(eta=0.5)), mean + std * Z)
 
 
+MIX = normal(3, 2, seed=21)
+CURVED = Autoencoder(lambda x: torch.tanh(x @ MIX), lambda z: 1.2 * z @ MIX.T + 0.1 * z[:, :1] ** 2)
+LEVEL = float(PROCESS.noise_level(T))
+AROUND = (0.9 * LEVEL, 1.1 * LEVEL)
+
+
+def test_mpgd_takes_the_gradient_through_an_autoencoder():
+    """MPGD-AE: D - c grad_D L(G(E(D))), eps kept."""
+    g = gradient(lambda d: norm(CURVED.decode(CURVED.encode(d))), D)
+    mean, std = ddim(X, D + (0.3 * 0.6 / A_S) * g, EPS, eta=0.5)
+    guidance = presets.mpgd(RESIDUAL, 0.6, autoencoder=CURVED, share=0.3, project_window=AROUND)
+    close(step(guidance, DDIM(eta=0.5)), mean + std * Z)
+
+
+def test_mpgd_steps_in_the_latent():
+    """MPGD-Z: z - c grad_z L(G(z)) from z = E(D), and D is what it decodes to, eps kept."""
+    z = CURVED.encode(D)
+    z = z + (0.3 * 0.6 / A_S) * gradient(lambda latent: norm(CURVED.decode(latent)), z)
+    mean, std = ddim(X, CURVED.decode(z), EPS, eta=0.5)
+    guidance = presets.mpgd(
+        RESIDUAL, 0.6, autoencoder=CURVED, project="latent", share=0.3, project_window=AROUND
+    )
+    close(step(guidance, DDIM(eta=0.5)), mean + std * Z)
+
+
+@pytest.mark.parametrize("project", ["gradient", "latent"])
+def test_mpgd_projects_in_its_window_only(project):
+    plain = step(presets.mpgd(RESIDUAL, 0.6), DDIM())
+    for window in ((1.1 * LEVEL, 2 * LEVEL), (0.1 * LEVEL, 0.9 * LEVEL)):
+        guidance = presets.mpgd(
+            RESIDUAL, 0.6, autoencoder=CURVED, project=project, share=0.3, project_window=window
+        )
+        close(step(guidance, DDIM()), plain)
+    inside = presets.mpgd(RESIDUAL, 0.6, autoencoder=CURVED, project=project, project_window=AROUND)
+    assert (step(inside, DDIM()) - plain).abs().max() > 1e-3
+    whole = presets.mpgd(
+        RESIDUAL, 0.6, autoencoder=CURVED, project=project, project_window=(0.0, 9e9), window=AROUND
+    )
+    close(step(whole, DDIM()), step(inside, DDIM()))
+
+
+def test_universal_and_tfg_made_again():
+    """Their k and N_recur: after x_s back to x_t = renoise(x_s), guided anew; delta starts at 0 again."""
+
+    def steps(once):
+        x = X
+        for k in range(3):
+            x_s = once(x, Z if k == 0 else derived_noise(Z, 2 * k))
+            ratio = A_T / A_S
+            x = ratio * x_s + (S_T**2 - ratio**2 * S_S**2) ** 0.5 * derived_noise(Z, 2 * k + 1)
+        return x_s
+
+    def universal(x, z):
+        d = d_of(x)
+        eps = eps_of(x, d) - 0.7 * S_T * gradient(lambda v: norm(d_of(v)), x)
+        return ddim(x, (x - S_T * eps) / A_T, eps)[0]
+
+    def tfg(x, z):
+        d = d_of(x)
+        mean, std = ddim(x, d, eps_of(x, d), eta=1.0)
+        pushes = (A_S / A_T) * 0.5 * gradient(lambda v: norm(d_of(v)), x) + A_S * 0.25 * gradient(norm, d)
+        return mean + std * z + pushes
+
+    close(step(presets.universal(RESIDUAL, 0.7, recurrences=3), DDIM()), steps(universal))
+    guidance = presets.tfg(RESIDUAL, rho=0.5, mu=0.25, radius=0.0, draws=1, recurrences=3, shape="constant")
+    close(step(guidance, DDIM(eta=1.0)), steps(tfg))
+
+
+def test_tfg_contains_the_others():
+    """The table of special cases: with one of rho and mu off and constant shape."""
+    off = {"radius": 0.0, "draws": 1, "shape": "constant"}
+    close(
+        step(presets.tfg(RESIDUAL, rho=0.4 * A_T / A_S, mu=0.0, **off), DDPM()),
+        step(presets.dps(RESIDUAL, 0.4), DDPM()),
+    )
+    close(
+        step(presets.tfg(RESIDUAL, rho=0.0, mu=0.6 / A_S, **off), DDIM(eta=0.5)),
+        step(presets.mpgd(RESIDUAL, 0.6), DDIM(eta=0.5)),
+    )
+    smoothed = {"radius": 1.0, "draws": 3, "shape": "constant", "seed": 2}
+    close(
+        step(presets.tfg(RESIDUAL, rho=0.4 * A_T / A_S, mu=0.0, **smoothed), DDIM()),
+        step(presets.lgd(RESIDUAL, 0.4, draws=3, seed=2), DDIM()),
+    )
+
+
 @pytest.mark.parametrize("shape", ["increase", "decrease", "constant"])
 def test_tfg(shape):
     abar = PROCESS.alpha(TIMES) ** 2
@@ -210,6 +296,22 @@ def test_the_last_step_is_pushed_too():
 def test_a_mean_shift_wants_a_number():
     with pytest.raises(ValueError, match="mean_shift=False"):
         presets.adm(NOISY, lambda level: level)
+
+
+def test_autoencoders_give_back_what_they_are_given():
+    lossy = Autoencoder(lambda x: x[:, :2], lambda z: z)
+    for project in ("gradient", "latent"):
+        guidance = presets.mpgd(
+            Reward(lambda x: -x.square().sum(1)),
+            0.6,
+            autoencoder=lossy,
+            project=project,
+            project_window=AROUND,
+        )
+        with pytest.raises(ValueError, match=r"\(4, 3\) into \(4, 2\)"):
+            step(guidance, DDIM())
+    with pytest.raises(ValueError, match="'gradient' or 'latent', got 'both'"):
+        presets.mpgd(RESIDUAL, autoencoder=CURVED, project="both")
 
 
 def test_shapes_are_known():

@@ -170,14 +170,16 @@ class Composer:
         if guide.where == "x_t":
             return self._gradient(guide, pull.at_x(), times, cond, level, pull.outer), factor
         z = pull.at_x0()
-        if guide.iterations == 1:
+        if guide.iterations == 1 and guide.latent is None:
             return self._gradient(guide, z, times, cond, level, pull.outer), factor
-        moved = z
+        moved = z if guide.latent is None else guide.latent.encode(z)
         for _ in range(guide.iterations):
             moved = moved if pull.outer else moved.detach().requires_grad_(True)
             gradient = self._gradient(guide, moved, times, cond, level, pull.outer)
             moved = moved + expand(factor, moved) * gradient
-        return (moved - z if pull.outer else (moved - z).detach()), torch.ones_like(factor)
+        ended = moved if guide.latent is None else guide.latent.decoded(moved, z)
+        # The factor is in the steps already; rows outside the window stay where they are.
+        return (ended - z if pull.outer else (ended - z).detach()), (factor != 0).to(factor)
 
     def _gradient(
         self, guide: Guide, z: Tensor, times: Tensor, cond: Condition | None, level: float, keep: bool
@@ -185,11 +187,12 @@ class Composer:
         """The gradient in z of the guide's energy, smoothed if it asks for it."""
         energy = guide.energy
         seen = times if guide.where == "x_t" else torch.zeros_like(times)
-        if len(energy.terms()) > 1:
+        alone = len(energy.terms()) == 1 or guide.latent is not None
+        if not alone:
             self.watch.alive(energy, z, seen, cond, level)
         values = self._values(guide, energy, z, times, seen, cond, level)
         gradient = self.watch.gradient(energy, values, z, keep=keep, level=level)
-        if len(energy.terms()) == 1:
+        if alone:
             self.watch.single(energy, gradient, level)
         return gradient
 
@@ -204,7 +207,8 @@ class Composer:
         level: float,
     ) -> Tensor:
         if guide.where != "noised":
-            return self.watch.values(energy, z, seen, cond, level)
+            at = z if guide.latent is None else guide.latent.decode(z)
+            return self.watch.values(energy, at, seen, cond, level)
         radius = expand(as_schedule(guide.radius)(self.process.noise_level(times)), z)
         draws = []
         for k in range(guide.draws):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.energies import Energy
+from windvane.guidance.manifold import Autoencoder
 from windvane.guidance.steps import Step, StepWeight
 from windvane.guidance.weights import Schedule, as_schedule
 from windvane.process import Process
@@ -40,6 +41,7 @@ class Guide:
         limit: the largest push, in the same units, whatever the weight; None is no limit.
         window: (5) (low, high): acts where low < sigma / alpha <= high only, and costs nothing elsewhere.
         iterations: gradient steps of weight w each on D, for ``through=False``.
+        latent: an autoencoder: these steps are made in its latent, and D is moved to what they decode to.
         radius: r, a number or a schedule in noise level.
         seed: of the draws of ``"noised"``, which depend on it and on t alone.
 
@@ -58,6 +60,7 @@ class Guide:
     limit: float | None = None
     window: tuple[float, float] | None = None
     iterations: int = 1
+    latent: Autoencoder | None = None
     radius: float | Schedule = 0.0
     draws: int = 1
     seed: int = 0
@@ -79,6 +82,10 @@ class Guide:
             raise ValueError("iterations > 1 move D: they need through=False and a push other than 'state'")
         if self.iterations > 1 and self.relative:
             raise ValueError("iterations > 1 take plain steps; relative=True has no meaning there")
+        if self.latent is not None and (self.through or self.relative or self.where != "x0"):
+            raise ValueError('a latent needs through=False, where="x0" and a weight that is not relative')
+        if self.latent is not None and self.push == "state":
+            raise ValueError("a latent moves D: it needs a push other than 'state'")
         if self.where != "noised" and (self.draws > 1 or self.radius != 0.0):
             raise ValueError(f'draws and radius belong to where="noised", got where={self.where!r}')
         if isinstance(self.weight, StepWeight) and not self.after_step:
