@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from sklearn.cluster import KMeans
 
 from tests.annotate.stand_ins import Projection, noise_images
-from windvane.annotate import Clusters, annotate
+from windvane.annotate import Clusters, annotate, choose_k, stability
 from windvane.annotate.draws import draw_ids, inverse_law
 
 
@@ -111,6 +111,14 @@ def test_without_faiss_it_is_said_before_any_work_is_done(monkeypatch):
         annotate(data, features=extractor, k=3, progress=False)
     assert extractor.seen == 0
     assert annotate(data, features=extractor, k=3, backend="sklearn", progress=False).k == 3
+    features, _ = blobs()
+    for call in (
+        lambda backend: stability(features, 3, seeds=(0, 1), backend=backend),
+        lambda backend: choose_k(features, [3], seeds=(0, 1), backend=backend, progress=False),
+    ):
+        call("sklearn")
+        with pytest.raises(ValueError, match="more than 50 vectors needs the extra"):
+            call("auto")
 
 
 def test_assignment_does_not_depend_on_the_batch():

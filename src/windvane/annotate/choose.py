@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from windvane.annotate.clusters import Clusters
+from windvane.annotate.clusters import Backend, Clusters
 from windvane.annotate.report import MEMORISATION_BELOW, balance, mean_similarity
 from windvane.progress import track
 from windvane.randomness import generator
@@ -61,6 +61,7 @@ def choose_k(
     *,
     seeds: Sequence[int] = (0, 1, 2),
     sample: int = 2000,
+    backend: Backend = "auto",
     progress: bool = True,
 ) -> ChoiceOfK:
     """Compare numbers of clusters on features ``(n, D)``.
@@ -77,6 +78,7 @@ def choose_k(
         ks: candidates.
         seeds: two or more, for stability.
         sample: images used for the silhouette.
+        backend: of k-means, see :class:`Clusters`.
         progress: show a bar.
 
     Raises:
@@ -88,7 +90,7 @@ def choose_k(
     if wanted[0] < 1 or wanted[-1] > len(features):
         raise ValueError(f"K must lie in 1..{len(features)} (the number of images), got {wanted}")
     rows = [
-        _candidate(features, k, seeds, sample)
+        _candidate(features, k, seeds, sample, backend)
         for k in track(wanted, "choosing the clusters", enabled=progress)
     ]
     safe = [row for row in rows if not row.warnings]
@@ -96,8 +98,8 @@ def choose_k(
     return ChoiceOfK(rows, best.k, _reasoning(rows, best, bool(safe)))
 
 
-def _candidate(features: Tensor, k: int, seeds: Sequence[int], sample: int) -> Candidate:
-    fits = [Clusters(k, seed=seed, restarts=1).fit(features) for seed in seeds]
+def _candidate(features: Tensor, k: int, seeds: Sequence[int], sample: int, backend: Backend) -> Candidate:
+    fits = [Clusters(k, seed=seed, restarts=1, backend=backend).fit(features) for seed in seeds]
     assigned = [fit.assign(features) for fit in fits]
     inertias = [fit.inertia(features) for fit in fits]
     best = min(range(len(fits)), key=lambda i: inertias[i])
@@ -106,7 +108,7 @@ def _candidate(features: Tensor, k: int, seeds: Sequence[int], sample: int) -> C
     notes = []
     if n / k < MEMORISATION_BELOW:
         notes.append(
-            f"{n / k:.0f} images a cluster: below {MEMORISATION_BELOW}, samples come close to training images"
+            f"{n // k} images a cluster: below {MEMORISATION_BELOW}, samples come close to training images"
         )
     elif sizes["images_in_small"] > SHARE_IN_SMALL:
         notes.append(

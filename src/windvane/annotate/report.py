@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from windvane.annotate.clusters import Clusters, checked_ids
+from windvane.annotate.clusters import Backend, Clusters, checked_ids
 from windvane.progress import track
 
 #: Below this many images a cluster, samples come closer to training images than held-out images do
@@ -60,7 +60,13 @@ def similarity(first: Tensor, second: Tensor) -> dict[str, float]:
 
 
 def stability(
-    features: Tensor, k: int, *, seeds: Sequence[int] = (0, 1, 2), restarts: int = 1, progress: bool = False
+    features: Tensor,
+    k: int,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    restarts: int = 1,
+    backend: Backend = "auto",
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Cluster the same features once for each seed and compare all pairs of assignments.
 
@@ -69,13 +75,15 @@ def stability(
         k: the number of clusters.
         seeds: two or more.
         restarts: initialisations a seed; 1 shows what a single start can do.
+        backend: of k-means, see :class:`Clusters`.
         progress: show a bar.
     """
     if len(seeds) < 2:
         raise ValueError(f"stability compares at least two seeds, got {list(seeds)}")
     found = []
     for seed in track(seeds, f"stability at k={k}", enabled=progress):
-        found.append(Clusters(k, seed=seed, restarts=restarts).fit(features).assign(features))
+        clusters = Clusters(k, seed=seed, restarts=restarts, backend=backend)
+        found.append(clusters.fit(features).assign(features))
     return {"k": k, "seeds": list(seeds), **mean_similarity(found)}
 
 

@@ -37,8 +37,12 @@ def features_of(text: str, *, seed: int, flip: bool, device: str) -> "str | Feat
         return text
     from windvane.annotate import DenoiserFeatures
     from windvane.cli.models import open_model
+    from windvane.denoiser import NetworkDenoiser
 
-    model = open_model(Path(text.removeprefix(_DENOISER)), weights="ema", device=device)
+    place = text.removeprefix(_DENOISER)
+    model = open_model(Path(place), weights="ema", device=device)
+    if not isinstance(model.denoiser, NetworkDenoiser):
+        raise ValueError(f"features of a denoiser need a model of windvane, {place} is a diffusers pipeline")
     return DenoiserFeatures(model.denoiser, seed=seed)
 
 
@@ -71,6 +75,7 @@ def make_annotation(
             k=k,
             seed=section.seed,
             flip=flip,
+            backend=section.backend,
             cache=cache,
             batch_size=section.batch_size,
             device=device,
@@ -93,7 +98,7 @@ def make_annotation(
     )
     choice = None
     if section.k == "auto":
-        choice = group.first(lambda: choose_k(values, candidates, progress=progress))
+        choice = group.first(lambda: choose_k(values, candidates, backend=section.backend, progress=progress))
         made = fitted(made.extractor, choice.recommended)
     k = made.k
     if control is not None:
@@ -103,7 +108,9 @@ def make_annotation(
         told["choice"] = choice.to_dict()
     if section.stability > 1 and (control is None or grey):
         seeds = range(section.stability)
-        told["stability"] = group.first(lambda: stability(values, k, seeds=seeds, progress=progress))
+        told["stability"] = group.first(
+            lambda: stability(values, k, seeds=seeds, backend=section.backend, progress=progress)
+        )
     return made, told
 
 

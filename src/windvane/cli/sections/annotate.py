@@ -26,6 +26,9 @@ class AnnotateSection(Section):
         description="instead of the clusters: random, noise:RATIO, split:PARTS, grey, labels, or "
         "labels+random, labels+noise:RATIO, labels+split:PARTS",
     )
+    backend: Literal["auto", "sklearn", "faiss"] = Field(
+        default="auto", description="of k-means; auto is faiss above 100,000 images, scikit-learn below"
+    )
     stability: int = Field(default=3, ge=0, description="seeds to compare, 0 for none")
 
     @field_validator("k")
