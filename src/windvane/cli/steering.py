@@ -1,0 +1,180 @@
+"""What `windvane steer` steers, and what is wished for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.errors import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from windvane.cli.steering_networks import Known
+    from windvane.data import ImageData
+    from windvane.denoiser import Denoiser
+    from windvane.tasks.steering import Eyes, Wish
+
+_PIPELINE = "model_index.json"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model to steer.
+
+    Args:
+        shape: (C, H, W) of its pictures.
+        decode: state -> pictures where these differ (latents), or None.
+        about: what identifies it, as JSON values.
+    """
+
+    denoiser: "Denoiser"
+    shape: tuple[int, ...]
+    about: dict[str, Any]
+    decode: "Callable[[Tensor], Tensor] | None" = None
+    clip: float | None = 1.0
+
+    def pictures(self, x: "Tensor") -> "Tensor":
+        """The pictures of states."""
+        import torch
+
+        if self.decode is None:
+            return x
+        with torch.no_grad():
+            return torch.cat([self.decode(part) for part in x.split(16)])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags asked for, as they were written."""
+
+    text: Sequence[str] = ()
+    like: Sequence[Path] = ()
+    content: Sequence[Path] = ()
+    style: Sequence[Path] = ()
+    classes: Sequence[str] = ()
+    measure: Sequence[str] = ()
+    weights: dict[str, float] = field(default_factory=dict)
+    encoder: str | None = None
+    classifier: Path | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether an encoder is needed."""
+        return bool(self.text or self.like or self.content or self.style)
+
+    def weight(self, kind: str) -> float:
+        """The weight of a kind, 1 unless it was given."""
+        return self.weights.get(kind, self.weights.get("", 1.0))
+
+
+def parse_weights(text: str | None, kinds: Sequence[str]) -> dict[str, float]:
+    """`2` -> {"": 2.0} for all kinds; `text=1,style=0.5` -> by kind."""
+    found: dict[str, float] = {}
+    for part in (text or "").split(",") if text else []:
+        name, equals, value = part.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if number != number or (equals and name not in kinds) or (not equals and len(text.split(",")) > 1):  # type: ignore[union-attr]
+            raise ValueError(
+                f"--weights takes one number, or kinds such as text=1,style=0.5, got {text!r}; "
+                f"kinds: {', '.join(kinds)}"
+            )
+        found[name] = number
+    return found
+
+
+def parse_sweep(text: str | None) -> list[float]:
+    """`0,0.5,1` -> [0.0, 0.5, 1.0]; nothing -> []."""
+    if text is None:
+        return []
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--sweep needs strengths such as 0,0.5,1,2, got {text!r}") from None
+    if not all(abs(value) < float("inf") for value in found):
+        raise ValueError(f"--sweep needs finite strengths, got {text!r}")
+    return list(dict.fromkeys(found))
+
+
+def open_target(path: Path, *, weights: str, device: str) -> Target:
+    """A run or model folder of Windvane, or a folder of a diffusers pipeline."""
+    if (path / _PIPELINE).is_file():
+        return _open_pipeline(path, device)
+    from windvane.cli.models import open_model
+
+    model = open_model(path, weights=weights, device=device)
+    if model.denoiser.shape is None or len(model.denoiser.shape) != 3:
+        raise ValueError(
+            f"{path} makes data of shape {model.denoiser.shape}; steer works on images (C, H, W)"
+        )
+    about = {
+        "model": str(model.folder.resolve()), "weights_sha256": model.sha256, "step": model.step,
+    }  # fmt: skip
+    return Target(model.denoiser, model.denoiser.shape, about)
+
+
+def _open_pipeline(path: Path, device: str) -> Target:
+    import torch
+
+    from windvane.adapters.pipeline import from_pipeline
+
+    denoiser = from_pipeline(path, device=device)
+    for note in denoiser.notes:
+        say(f"{path}: {note}")
+    if denoiser.shape is None:
+        raise ValueError(f"{path} does not say how large its images are (sample_size)")
+    about = {"model": str(path.resolve()), "weights_sha256": None, "step": None}
+    if denoiser.latent is None:
+        return Target(denoiser, denoiser.shape, about, clip=denoiser.clip)
+    with torch.no_grad():
+        picture = denoiser.decode(torch.zeros(1, *denoiser.shape, device=device))
+    return Target(denoiser, tuple(picture.shape[1:]), about, denoiser.decode, denoiser.clip)
+
+
+def make_wishes(asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[], Known]") -> "list[Wish]":
+    """The wishes in a fixed order: texts, pictures, classes, measurements."""
+    from windvane.tasks.steering import (
+        class_wish,
+        image_wish,
+        measurement_wish,
+        open_measure,
+        read_picture,
+        text_wish,
+    )
+
+    process = target.denoiser.process
+    made = [text_wish(eyes, text, asked.weight("text")) for text in asked.text]
+    for kind, paths in (("like", asked.like), ("content", asked.content), ("style", asked.style)):
+        for path in paths:
+            picture = read_picture(path, target.shape)[None]
+            made.append(image_wish(eyes, kind, picture, process, asked.weight(kind), what=path.name))
+    for name in asked.classes:
+        label, told = class_of(name, None if asked.classifier else images().guide)
+        made.append(class_wish(eyes, label, asked.weight("class"), what=told))
+    for text in asked.measure:
+        found = open_measure(text, target.shape)
+        operator = of_pictures(found.operator, target)
+        made.append(measurement_wish(operator, found.y, asked.weight("measure"), what=found.what))
+    return made
+
+
+def of_pictures(look: "Callable[[Tensor], Tensor]", target: Target) -> "Callable[[Tensor], Tensor]":
+    """What looks at pictures, as one that looks at the target's states."""
+    decode = target.decode
+    return look if decode is None else lambda x: look(decode(x))
+
+
+def class_of(name: str, data: "ImageData | None") -> tuple[int, str]:
+    """A class by its number or by the name of its label."""
+    names = None if data is None else data.label_names
+    if names and name in names:
+        return names.index(name), name
+    if not name.isdecimal():
+        known = f"; labels: {', '.join(names[:20])}" if names else "; give its number"
+        raise ValueError(f"--class: there is no class {name!r}{known}")
+    if data is not None and data.labels is not None and int(name) > int(data.labels.max()):
+        raise ValueError(f"--class {name}: the images have classes 0 to {int(data.labels.max())}")
+    return int(name), name

@@ -1,0 +1,107 @@
+"""What `windvane steer` leaves in its folder: pictures, grids, arrays, numbers and a report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane._version import __version__
+from windvane.cli.sampling import ARRAY, GRID, INDEX, file_of, machine
+from windvane.files import atomic_file, atomic_write_json
+from windvane.pictures import image_grid, save_png, to_picture, to_uint8
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from windvane.tasks.steering import Arm, Score, Wish
+
+BEFORE_AFTER, SWEEP, NUMBERS, PAGE = "before_after.png", "sweep.png", "report.json", "report.html"
+_MOST_IN_GRID = 100
+
+
+def settings_of(
+    about: Mapping[str, Any], wishes: "Sequence[Wish]", section: Any, *, preset: str, paper_scale: bool
+) -> dict[str, Any]:
+    """Everything that makes the pictures, as JSON values."""
+    return {
+        "format": 1,
+        "windvane": __version__,
+        **about,
+        "sampler": section.sampler,
+        "eta": section.eta,
+        "steps": section.steps,
+        "grid": section.grid,
+        "clip": section.clip,
+        "weights": section.weights,
+        "preset": preset,
+        "scale": "paper" if paper_scale else "relative",
+        "steered_by": [{"kind": w.kind, "what": w.what, "weight": w.weight} for w in wishes],
+    }
+
+
+def write_outputs(
+    out: Path,
+    *,
+    wishes: "Sequence[Wish]",
+    arms: "Sequence[Arm]",
+    pictures: "Mapping[float, Tensor]",
+    scores: "Mapping[float, Sequence[Score]]",
+    settings: Mapping[str, Any],
+    notes: Sequence[str],
+) -> None:
+    """Write all files; the pictures are those of strength 1, or else of the last one."""
+    from windvane.tasks.steering import before_and_after, sweep_grid, write_page
+
+    chosen = next((arm for arm in arms if arm.factor == 1), arms[-1])
+    images = pictures[chosen.factor].clamp(-1, 1)
+    strength = {**settings, "strength": chosen.factor}
+    _pictures(out, images, chosen, strength)
+    save_png(image_grid(images[:_MOST_IN_GRID]), out / GRID, strength)
+    save_png(before_and_after(pictures[arms[0].factor], images), out / BEFORE_AFTER, strength)
+    if len(arms) > 2:
+        save_png(
+            sweep_grid([(arm.factor, pictures[arm.factor]) for arm in arms]), out / SWEEP, dict(settings)
+        )
+    _array(out, arms, pictures, chosen)
+    numbers = {
+        "settings": dict(settings),
+        "notes": list(notes),
+        "strengths": [
+            {
+                "strength": arm.factor,
+                "samples": len(arm.x),
+                "evaluations": arm.evaluations,
+                "scores": [score.to_dict() for score in scores[arm.factor]],
+                "guides": arm.scores,
+                "warnings": list(arm.warnings),
+            }
+            for arm in arms
+        ],
+    }
+    atomic_write_json(out / NUMBERS, numbers)
+    write_page(
+        out / PAGE, wishes=wishes, arms=arms, pictures=pictures, scores=scores, settings=settings, notes=notes
+    )
+
+
+def _pictures(out: Path, images: "Tensor", arm: "Arm", settings: Mapping[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    levels = to_uint8(images)
+    about = []
+    for row, seed in enumerate(arm.seeds.tolist()):
+        told = {**settings, "seed": seed, "condition": None, "evaluations": arm.evaluations}
+        told["machine"] = machine(images.device.type)
+        save_png(to_picture(levels[row]), out / file_of(seed), told)
+        about.append({"file": file_of(seed), "seed": seed, "condition": None, "evaluations": arm.evaluations})
+    atomic_write_json(out / INDEX, {"settings": dict(settings), "made": len(about), "pictures": about})
+
+
+def _array(out: Path, arms: "Sequence[Arm]", pictures: "Mapping[float, Tensor]", chosen: "Arm") -> None:
+    import numpy as np
+
+    columns = {
+        "images": to_uint8(pictures[chosen.factor].clamp(-1, 1)),
+        "unguided": to_uint8(pictures[arms[0].factor].clamp(-1, 1)),
+        "seeds": chosen.seeds.numpy(),
+    }
+    with atomic_file(out / ARRAY) as temporary:
+        np.savez_compressed(temporary, **columns)  # type: ignore[arg-type]

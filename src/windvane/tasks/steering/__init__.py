@@ -1,0 +1,56 @@
+"""Steering a model that was trained without captions: by text, pictures, classes, measurements, and mixtures.
+
+More Control for Free! (SDG), Liu et al. 2023, arXiv 2112.05744, and the family of classifier guidance.
+"""
+
+from windvane.tasks.steering.experiment import Arm, steer
+from windvane.tasks.steering.measure import Judges, Score, measured
+from windvane.tasks.steering.measurements import (
+    OPERATIONS,
+    Measured,
+    open_measure,
+    read_picture,
+    split_measure,
+)
+from windvane.tasks.steering.methods import DEFAULT, METHODS, Method, guidance
+from windvane.tasks.steering.page import before_and_after, sweep_grid, write_page
+from windvane.tasks.steering.wishes import (
+    KINDS,
+    Eyes,
+    Wish,
+    class_wish,
+    combined,
+    image_wish,
+    measurement_wish,
+    own_eyes,
+    text_wish,
+)
+
+__all__ = [
+    "DEFAULT",
+    "KINDS",
+    "METHODS",
+    "OPERATIONS",
+    "Arm",
+    "Eyes",
+    "Judges",
+    "Measured",
+    "Method",
+    "Score",
+    "Wish",
+    "before_and_after",
+    "class_wish",
+    "combined",
+    "guidance",
+    "image_wish",
+    "measured",
+    "measurement_wish",
+    "open_measure",
+    "own_eyes",
+    "read_picture",
+    "split_measure",
+    "steer",
+    "sweep_grid",
+    "text_wish",
+    "write_page",
+]

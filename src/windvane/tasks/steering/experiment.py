@@ -1,0 +1,82 @@
+"""Samples with and without guidance, from the same seeds."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from windvane.denoiser import Denoiser
+from windvane.guidance import GuidanceWarning
+from windvane.samplers import DDIM, Sampler, sample
+from windvane.tasks.steering.methods import DEFAULT
+from windvane.tasks.steering.wishes import Wish, combined
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Samples at one strength.
+
+    Args:
+        factor: what every weight was multiplied by; 0 is unguided.
+        evaluations: of the network, per sample.
+        warnings: what guidance had to say, such as that it changed nothing.
+    """
+
+    factor: float
+    x: Tensor
+    seeds: Tensor
+    evaluations: float
+    warnings: tuple[str, ...] = ()
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def steer(
+    denoiser: Denoiser,
+    wishes: Sequence[Wish],
+    *,
+    seeds: int | Sequence[int],
+    n: int | None = None,
+    factor: float = 1.0,
+    preset: str = DEFAULT,
+    paper_scale: bool = False,
+    sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
+    steps: int = 50,
+    shape: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    clip: float | None = 1.0,
+    progress: bool = True,
+) -> Arm:
+    """Samples of ``denoiser`` steered by the wishes; with ``factor`` 0 plain samples, bit for bit.
+
+    Args:
+        factor: multiplies every weight.
+        preset: a name in :data:`~windvane.tasks.steering.METHODS`.
+        paper_scale: weights are the paper's own instead of fractions.
+
+    Raises:
+        ValueError: wishes that do not fit the preset or each other; an energy of the wrong shape or without
+            a gradient.
+        FloatingPointError: an energy, a gradient or a sample that is not finite.
+    """
+    guided = combined(wishes, preset=preset, factor=factor, paper_scale=paper_scale).sampler(sampler)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GuidanceWarning)
+        made = sample(
+            denoiser, seeds=list(seeds) if not isinstance(seeds, int) else seeds, n=n,
+            sampler=sampler if factor == 0 else guided, steps=steps, shape=shape, batch_size=batch_size,
+            clip=clip, progress=progress,
+        )  # fmt: skip
+    told = [str(w.message) for w in caught if issubclass(w.category, GuidanceWarning)]
+    for other in caught:
+        if not issubclass(other.category, GuidanceWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    scores = {wish.title: float(_score(wish, made.x)) for wish in wishes}
+    return Arm(factor, made.x, made.seeds, made.rows_per_sample, tuple(dict.fromkeys(told)), scores)
+
+
+def _score(wish: Wish, x: Tensor) -> Tensor:
+    """The guide's own opinion of the finished samples: their mean energy."""
+    with torch.no_grad():
+        return wish.energy(x).mean()

@@ -1,0 +1,161 @@
+"""Measurements as a user writes them: `superres:small.png`, `inpaint=mask.png:photo.png`, `cs=0.25:y.npy`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from windvane.operators import (
+    BlockMean,
+    CompressedSensing,
+    GaussianBlur,
+    Greyscale,
+    Inpainting,
+    MotionBlur,
+    Operator,
+)
+
+OPERATIONS = {
+    "inpaint": "inpaint=MASK:PICTURE, the mask white where the picture is known",
+    "superres": "superres:SMALL, or superres=FACTOR:PICTURE",
+    "blur": "blur=STD:BLURRED, STD in pixels",
+    "motion-blur": "motion-blur=LENGTH@ANGLE:BLURRED",
+    "grey": "grey:PICTURE",
+    "cs": "cs=RATIO:VALUES.npy, or cs=RATIO:PICTURE to measure the picture",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An operator with the values it gave, ``y`` ``(1, *)``."""
+
+    operator: Operator
+    y: Tensor
+    what: str
+
+
+def split_measure(text: str) -> tuple[str, str | None, str]:
+    """`op=parameter:file` in its parts; costs nothing.
+
+    Raises:
+        ValueError: an unknown operation, or no file.
+    """
+    head, colon, file = text.partition(":")
+    name, _, parameter = head.partition("=")
+    if name not in OPERATIONS or not colon or not file:
+        raise ValueError(f"a measurement is OP:FILE, got {text!r}; known: {'; '.join(OPERATIONS.values())}")
+    return name, parameter or None, file
+
+
+def open_measure(text: str, shape: Sequence[int]) -> Measured:
+    """The measurement that `text` names, for images of ``shape`` (C, H, W).
+
+    A picture of full size is measured first where the values would have another shape (superres, grey, cs).
+
+    Raises:
+        ValueError: an operation, parameter or file that does not fit.
+    """
+    name, parameter, file = split_measure(text)
+    values = read_values(Path(file))
+    operator = _operator(name, parameter, values, tuple(shape))
+    probe = operator(torch.zeros(1, *shape))
+    y = _fitting(values, probe.shape[1:])
+    if y is None:
+        full = _fitting(values, shape)
+        if full is None:
+            raise ValueError(
+                f"{file} has shape {tuple(values.shape)}; {name} needs {tuple(probe.shape[1:])}, or a "
+                f"picture {tuple(shape)} to measure"
+            )
+        y = operator(full[None])[0]
+    if name == "inpaint":
+        y = operator(y[None])[0]
+    return Measured(operator, y[None], f"{name}:{Path(file).name}")
+
+
+def read_values(path: Path) -> Tensor:
+    """A picture as (C, H, W) in [-1, 1], or the array of a .npy file as it is."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix == ".npy":
+        import numpy as np
+
+        return torch.from_numpy(np.load(path, allow_pickle=False)).float()
+    return read_picture(path)
+
+
+def read_picture(path: Path, shape: Sequence[int] | None = None) -> Tensor:
+    """A picture file as float32 (C, H, W) in [-1, 1]; with ``shape`` in that size and number of channels.
+
+    Raises:
+        ValueError: nothing there, or nothing that can be read.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise ValueError(f"there is no picture {path}")
+    try:
+        with Image.open(path) as opened:
+            grey = opened.mode in ("1", "L", "I", "I;16", "F")
+            channels = (1 if grey else 3) if shape is None else shape[0]
+            picture = opened.convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError):
+        raise ValueError(f"{path} is not a readable picture") from None
+    if shape is not None and picture.size != (shape[2], shape[1]):
+        picture = picture.resize((shape[2], shape[1]), Image.Resampling.BOX)
+    levels = torch.from_numpy(np.asarray(picture).copy()).float() / 127.5 - 1
+    return levels[None] if levels.ndim == 2 else levels.permute(2, 0, 1)
+
+
+def _operator(name: str, parameter: str | None, values: Tensor, shape: tuple[int, ...]) -> Operator:
+    if name == "inpaint":
+        if parameter is None:
+            raise ValueError(f"inpainting needs a mask: {OPERATIONS[name]}")
+        return Inpainting(read_picture(Path(parameter), (1, *shape[1:])) > 0)
+    if name == "superres":
+        return BlockMean(_factor(parameter, values, shape))
+    if name == "blur":
+        return GaussianBlur(_number(name, parameter))
+    if name == "motion-blur":
+        length, _, angle = (parameter or "").partition("@")
+        return MotionBlur(_number(name, length), float(angle or 0))
+    if name == "cs":
+        return CompressedSensing(shape, _number(name, parameter))
+    if shape[0] != 3:
+        raise ValueError(f"grey is a measurement of colour images; this model makes images {shape}")
+    return Greyscale()
+
+
+def _factor(parameter: str | None, values: Tensor, shape: tuple[int, ...]) -> int:
+    if parameter is not None:
+        return int(_number("superres", parameter))
+    factor = shape[-1] // max(values.shape[-1], 1)
+    if factor < 2 or values.shape[-1] * factor != shape[-1]:
+        raise ValueError(
+            f"a picture {values.shape[-1]} pixels wide does not divide the model's {shape[-1]}; "
+            "name the factor: superres=2:PICTURE"
+        )
+    return factor
+
+
+def _number(name: str, parameter: str | None) -> float:
+    read: Callable[[str], float] = float
+    try:
+        return read(parameter or "")
+    except ValueError:
+        raise ValueError(f"{name} needs a number, got {parameter!r}: {OPERATIONS[name]}") from None
+
+
+def _fitting(values: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """The values in this shape: as they are, with a channel put before them, or grey in every channel."""
+    shape = tuple(shape)
+    if tuple(values.shape) == shape:
+        return values
+    if tuple(values.shape) == shape[1:]:
+        return values[None].expand(shape)
+    if len(shape) == 3 and values.ndim == 3 and tuple(values.shape[1:]) == shape[1:]:
+        return values.mean(0, keepdim=True).expand(shape)
+    return None

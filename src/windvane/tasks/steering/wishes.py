@@ -1,0 +1,156 @@
+"""What is wished of the samples: a text, a picture's likeness, layout or style, a class, a measurement."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from windvane.energies import (
+    ClassLogProb,
+    Energy,
+    FeatureMatch,
+    GramStyle,
+    ImageSimilarity,
+    MeasurementNorm,
+    Reference,
+    TextSimilarity,
+)
+from windvane.guidance import GradientGuidance
+from windvane.process import Process
+from windvane.tasks.steering.methods import DEFAULT, METHODS, guidance
+
+KINDS = ("text", "like", "content", "style", "class", "measure")
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """The networks that guide.
+
+    Args:
+        image: images to embeddings; ``look(x, t)`` if ``timed``, else ``look(x)``.
+        maps: images to feature maps, the same way.
+        text: texts to embeddings in the space of ``image``.
+        logits: images to logits; ``logits_timed`` says whether it is given t.
+        timed: whether image and maps are noise-aware.
+    """
+
+    image: Callable[..., Tensor] | None = None
+    maps: Callable[..., Any] | None = None
+    text: Callable[[list[str]], Tensor] | None = None
+    logits: Callable[..., Tensor] | None = None
+    timed: bool = True
+    logits_timed: bool = True
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One energy with its weight, and what it was made from, for those who judge it.
+
+    Args:
+        kind: one of ``KINDS``.
+        what: as a person would say it.
+        noisy: whether the energy may be asked about x_t.
+        image: the reference picture ``(1, C, H, W)``, or the measured values.
+        operator: of a measurement.
+        label: of a class.
+    """
+
+    kind: str
+    what: str
+    energy: Energy
+    weight: float = 1.0
+    noisy: bool = True
+    image: Tensor | None = None
+    operator: Callable[[Tensor], Tensor] | None = None
+    label: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """``text 'a seven'``."""
+        return f"{self.kind} {self.what}"
+
+
+def text_wish(eyes: Eyes, text: str, weight: float = 1.0) -> Wish:
+    """A text."""
+    if eyes.image is None or eyes.text is None:
+        raise ValueError("a text needs an encoder of texts and images")
+    energy = TextSimilarity.of(eyes.image, eyes.text, text, timed=eyes.timed)
+    return Wish("text", repr(text), energy, weight, noisy=eyes.timed, extra={"text": text})
+
+
+def image_wish(
+    eyes: Eyes, kind: str, image: Tensor, process: Process, weight: float = 1.0, *, what: str = ""
+) -> Wish:
+    """A picture ``(1, C, H, W)``: its likeness ("like"), layout ("content") or style ("style")."""
+    makers: dict[str, tuple[Any, Any]] = {
+        "like": (ImageSimilarity, eyes.image),
+        "content": (FeatureMatch, eyes.maps),
+        "style": (GramStyle, eyes.maps),
+    }
+    if kind not in makers:
+        raise ValueError(f"a picture is wished for as {', '.join(makers)}, got {kind!r}")
+    make, look = makers[kind]
+    if look is None:
+        raise ValueError(f"--{kind} needs an image encoder with feature maps; this encoder has none")
+    target = Reference(image, process) if eyes.timed else image
+    energy = make(look, target, timed=eyes.timed, name=f"{kind} {what}".strip())
+    return Wish(kind, what or "picture", energy, weight, noisy=eyes.timed, image=image)
+
+
+def class_wish(eyes: Eyes, label: int, weight: float = 1.0, *, what: str = "") -> Wish:
+    """A class of the classifier."""
+    if eyes.logits is None:
+        raise ValueError("a class needs a classifier")
+    energy = ClassLogProb(eyes.logits, label, timed=eyes.logits_timed, name=f"class {what or label}")
+    return Wish("class", what or str(label), energy, weight, noisy=eyes.logits_timed, label=label)
+
+
+def measurement_wish(
+    operator: Callable[[Tensor], Tensor], y: Tensor, weight: float = 1.0, *, what: str = "measurement"
+) -> Wish:
+    """Agreement with a measurement y = A x, ``(1, *)``."""
+    energy = MeasurementNorm(operator, y, name=f"measure {what}")
+    return Wish("measure", what, energy, weight, noisy=False, image=y, operator=operator)
+
+
+def combined(
+    wishes: Sequence[Wish], *, preset: str = DEFAULT, factor: float = 1.0, paper_scale: bool = False
+) -> GradientGuidance:
+    """The guidance by all wishes together, every weight times ``factor``.
+
+    Raises:
+        ValueError: nothing wished for; an unknown preset; an energy that cannot be asked about x_t in a
+            preset that does.
+    """
+    if not wishes:
+        raise ValueError("nothing is wished for: give at least one of " + ", ".join(KINDS))
+    if preset in METHODS and METHODS[preset].noisy:
+        blind = [wish.title for wish in wishes if not wish.noisy]
+        if blind:
+            clean = ", ".join(name for name, method in METHODS.items() if not method.noisy)
+            raise ValueError(
+                f"the preset {preset!r} asks about noisy states, which {blind[0]} cannot judge; "
+                f"take one of {clean}"
+            )
+    first, *others = (
+        guidance(wish.energy, factor * wish.weight, preset, paper_scale=paper_scale) for wish in wishes
+    )
+    for other in others:
+        first = first + other
+    return first
+
+
+def own_eyes(encoder: Any, process: Process, classifier: Any = None) -> Eyes:
+    """The eyes that a :class:`~windvane.text.TextImageEncoder` and a noise-aware classifier give."""
+    from windvane.text import Look
+
+    with torch.no_grad():
+        return Eyes(
+            image=None if encoder is None else encoder.at(process),
+            maps=None if encoder is None else encoder.at(process, maps=True),
+            text=None if encoder is None else encoder.text,
+            logits=None if classifier is None else Look(classifier, process),
+        )

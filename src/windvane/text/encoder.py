@@ -1,0 +1,167 @@
+"""Images and texts in one space, at any noise level."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from windvane.files import atomic_folder, recover_folder
+from windvane.process import Process, expand
+from windvane.text.towers import CLEAN, ImageTower, TextTower
+from windvane.text.words import Vocabulary
+
+if TYPE_CHECKING:
+    from windvane.energies import TextSimilarity
+
+FORMAT = 1
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+class TextImageEncoder(nn.Module):
+    """A small pair of encoders with one space: ``image(x)`` and ``text(["a bold seven"])``, both ``(B, D)``.
+
+    The image side is noise-aware, so that it can be asked about x_t as well as about predictions of x0; the
+    text side reads a bag of known words. Made by :func:`~windvane.text.train_text_encoder`, which leaves it
+    in evaluation mode and without gradients to its weights.
+
+    Args:
+        shape: (C, H, W) of the images, values in [-1, 1].
+        vocabulary: the words of the text side.
+        about: what else to remember: how it was trained, and how good it is.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        vocabulary: Vocabulary,
+        *,
+        dim: int = 64,
+        width: int = 32,
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.looking = ImageTower(shape, dim, width)
+        self.reading = TextTower(len(vocabulary), dim)
+        self.sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.vocabulary, self.about = vocabulary, dict(about or {})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images it looks at."""
+        return self.looking.shape
+
+    @property
+    def name(self) -> str:
+        """``text-image-<hash of weights>``: tells encoders apart that were trained differently."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return f"text-image-{digest.hexdigest()[:8]}"
+
+    def image(self, x: Tensor, log_snr: Tensor | None = None) -> Tensor:
+        """Embeddings ``(B, D)`` of length 1: clean images, or x_t / sqrt(alpha^2 + sigma^2) at a log-SNR."""
+        return F.normalize(self.looking(x, _levels(x, log_snr)), dim=1)
+
+    def maps(self, x: Tensor, log_snr: Tensor | None = None) -> list[Tensor]:
+        """Feature maps ``(B, C_j, H_j, W_j)`` of every stage."""
+        return self.looking.maps(x, _levels(x, log_snr))
+
+    def text(self, texts: Sequence[str], *, warn: bool = True) -> Tensor:
+        """Embeddings ``(S, D)`` of length 1.
+
+        Raises:
+            ValueError: a text of which no word says anything that is known; the known words are listed.
+        """
+        places, begins = self.vocabulary.bag(texts, warn=warn)
+        device = self.sharpness.device
+        return F.normalize(self.reading(places.to(device), begins.to(device)), dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.image(x)
+
+    def at(self, process: Process, *, maps: bool = False) -> "Look":
+        """``look(x_t, t)`` for the times of a process: what energies with ``timed=True`` take."""
+        return Look(self, process, maps=maps)
+
+    def energy(self, text: str | list[str], process: Process) -> "TextSimilarity":
+        """cos(E(x, t), T(text)), for x_t and for predictions of x0 alike."""
+        from windvane.energies import TextSimilarity
+
+        return TextSimilarity.of(self.at(process), self.text, text, timed=True)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a folder with config.json and model.safetensors, at once."""
+        from safetensors.torch import save_file
+
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        with atomic_folder(path) as folder:
+            save_file(tensors, folder / _WEIGHTS)
+            (folder / _CONFIG).write_text(json.dumps(self._config(), indent=2) + "\n", encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The encoder in a folder that :meth:`save` wrote.
+
+        Raises:
+            ValueError: no such encoder there, or one of a newer format.
+        """
+        from safetensors.torch import load_file
+
+        folder = recover_folder(path)
+        if not (folder / _CONFIG).is_file() or not (folder / _WEIGHTS).is_file():
+            raise ValueError(f"{folder} has no text encoder: {_CONFIG} and {_WEIGHTS} are looked for")
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        if config.get("format") != f"windvane-text-{FORMAT}":
+            raise ValueError(
+                f"{folder} has the format {config.get('format')!r}, not windvane-text-{FORMAT}; "
+                "a CLIP or SigLIP model is opened by its own adapter"
+            )
+        made = cls(
+            config["shape"],
+            Vocabulary(config["words"]["telling"], config["words"]["filling"]),
+            dim=config["dim"],
+            width=config["width"],
+            about=config["about"],
+        )
+        made.load_state_dict(load_file(folder / _WEIGHTS))
+        return made.eval().requires_grad_(False)
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "format": f"windvane-text-{FORMAT}",
+            "shape": list(self.shape),
+            "dim": self.looking.dim,
+            "width": self.looking.width,
+            "words": self.vocabulary.to_config(),
+            "about": self.about,
+        }
+
+
+class Look(nn.Module):
+    """An encoder at the times of a process: ``look(x_t, t)`` with t float64 ``(B,)``.
+
+    x_t is scaled to x_t / sqrt(alpha^2 + sigma^2), so that one encoder serves every process.
+    """
+
+    def __init__(self, encoder: Any, process: Process, *, maps: bool = False) -> None:
+        super().__init__()
+        self.encoder, self.process, self.with_maps = encoder, process, maps
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Any:
+        times = t.to("cpu", torch.float64)
+        alpha, sigma = self.process.scales(times)
+        x = x_t / expand(torch.sqrt(alpha**2 + sigma**2), x_t)
+        log_snr = self.process.log_snr(times).to(x_t.device)
+        return self.encoder.maps(x, log_snr) if self.with_maps else self.encoder.image(x, log_snr)
+
+
+def _levels(x: Tensor, log_snr: Tensor | None) -> Tensor:
+    return x.new_full((len(x),), CLEAN) if log_snr is None else log_snr
