@@ -15,6 +15,7 @@ _NAMES = {
     "exact": ["GaussianDenoiser", "GaussianMixtureDenoiser"],
     "evaluations": ["count_evaluations"],
     "checkpoint": ["load", "save_model"],
+    "adapters": ["from_pipeline"],
     "samplers": [
         "DDIM",
         "DDPM",

@@ -273,7 +273,7 @@ def test_a_model_that_cannot_be_read_is_named(refused, model, tmp_path):
     assert weights.name in refused("sample", broken, out=tmp_path / "s", weights="raw")
     assert "only raw" in refused("sample", broken, out=tmp_path / "s")
     (tmp_path / "empty").mkdir()
-    assert "not a windvane checkpoint" in refused("sample", tmp_path / "empty", out=tmp_path / "s")
+    assert "neither a windvane run" in refused("sample", tmp_path / "empty", out=tmp_path / "s")
 
 
 def test_npz_holds_the_pictures(windvane, model, tmp_path):

@@ -1,50 +1,120 @@
-"""Finding and opening the model of a run."""
+"""Finding and opening a model: of a run, of a model folder, or of a diffusers pipeline."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.adapters.diffusers_folder import INDEX, is_hub_name
 from windvane.cli.conditions import Asked, asked_of
 from windvane.cli.config import Config, read_yaml
 from windvane.cli.recipe import weights_hash
 
 if TYPE_CHECKING:
-    from windvane.denoiser import NetworkDenoiser
+    from torch import Tensor
+
+    from windvane.cli.sections import SampleSection
+    from windvane.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model: its folder, its denoiser on its device, and what it may be asked for."""
+    """An opened model: its folder, its denoiser on its device, and what it may be asked for.
+
+    ``description`` is what ``windvane.json`` says; of a pipeline it has ``"pipeline"``, the name or folder
+    that was asked for, instead of most of that.
+    """
 
     folder: Path
-    denoiser: "NetworkDenoiser"
+    denoiser: "Denoiser"
     description: dict[str, Any]
     sha256: str
     asked: Asked | None
 
     @property
     def step(self) -> int:
-        """The training step of the weights."""
+        """The training step of the weights; 0 where it is not known."""
         return int(self.description["step"])
 
+    def decode(self, x: "Tensor") -> "Tensor":
+        """Pictures of samples: themselves, or decoded from latents."""
+        return pictures_of(self.denoiser, x)
 
-def check_model_path(path: Path) -> None:
+
+def pictures_of(denoiser: "Denoiser", x: "Tensor") -> "Tensor":
+    """Pictures of a denoiser's samples, without gradients: themselves, or decoded from latents."""
+    import torch
+
+    decode = getattr(denoiser, "decode", None)
+    if decode is None:
+        return x
+    with torch.no_grad():
+        return decode(x)
+
+
+def clip_of(denoiser: "Denoiser", section: "SampleSection") -> float | None:
+    """The bound for predictions: that of pixels; for latents the one their pipeline asks for."""
+    if getattr(denoiser, "latent", None) is not None:
+        return getattr(denoiser, "clip", None)
+    return 1.0 if section.clip else None
+
+
+def check_model_path(path: Path | str) -> None:
     """Refuse early, before torch is imported, what cannot be a model."""
+    path = Path(path)
+    if is_hub_name(path):
+        return
     if not path.exists():
         raise ValueError(f"there is no run or model folder at {path}")
     if not path.is_dir():
-        raise ValueError(f"{path} is a file; give the folder of a run, or of a model")
+        raise ValueError(f"{path} is a file; give the folder of a run, of a model, or of a pipeline")
 
 
-def open_model(path: Path, *, weights: str, device: str) -> Model:
-    """Open a run folder or a model folder."""
+def open_model(path: Path | str, *, weights: str = "ema", device: str = "cpu") -> Model:
+    """Open a run folder, a model folder, a diffusers pipeline folder, or a pipeline by its name on the hub.
+
+    Args:
+        weights: ``"ema"`` or ``"raw"`` of a model of windvane; a pipeline has one set.
+    """
     from windvane.checkpoint import find_model, load, read_description
 
+    path = Path(path)
     check_model_path(path)
-    folder = find_model(path)
+    if is_hub_name(path) or (path / INDEX).is_file():
+        return _open_pipeline(path, device)
+    try:
+        folder = find_model(path)
+    except ValueError:
+        raise ValueError(
+            f"{path} is neither a windvane run or model (no windvane.json in it or in its model/) nor a "
+            f"diffusers pipeline (no {INDEX})"
+        ) from None
     denoiser = load(folder, weights, device=device)
     description = read_description(folder)
     return Model(folder, denoiser, description, weights_hash(folder, weights), asked_of(description))
+
+
+def _open_pipeline(path: Path, device: str) -> Model:
+    from windvane.adapters.pipeline import from_pipeline
+
+    denoiser = from_pipeline(path, device=device)
+    classes, names = denoiser.classes, denoiser.names
+    named = None if classes is None or len(names) < classes else [names[k] for k in range(classes)]
+    asked = None if classes is None else Asked(classes, "labels", None, named)
+    description = {"pipeline": path.as_posix(), "step": 0}
+    folder = denoiser.folder or path
+    return Model(folder, denoiser, description, _pipeline_hash(folder), asked)
+
+
+def _pipeline_hash(folder: Path) -> str:
+    """SHA-256 over the settings and weights in a pipeline folder."""
+    digest = hashlib.sha256()
+    files = [file for pattern in ("*.json", "*.safetensors", "*.bin") for file in folder.rglob(pattern)]
+    for file in sorted(files):
+        digest.update(f"\n{file.relative_to(folder).as_posix()}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def run_config(path: Path) -> dict[str, Any]:

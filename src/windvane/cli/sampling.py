@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import draw, settled
 from windvane.cli.errors import Interrupted
-from windvane.cli.models import open_model
+from windvane.cli.models import clip_of, open_model, pictures_of
 from windvane.cli.processes import Processes
 from windvane.cli.recipe import CIRCUMSTANCES, Recipe, differences
 from windvane.cli.sections import SampleSection
@@ -145,12 +145,12 @@ def _write(
         steps=section.steps,
         grid=_grid(section.grid),
         batch_size=section.batch_size,
-        clip=1.0 if section.clip else None,
+        clip=clip_of(denoiser, section),
         progress=progress,
     )
     done = 0
     for batch in batches:
-        levels = to_uint8(batch.x)
+        levels = to_uint8(pictures_of(denoiser, batch.x))
         for row, seed in enumerate(batch.seeds.tolist()):
             condition = None if ids is None else int(ids[done + row])
             settings = {
@@ -179,10 +179,10 @@ def sample_rows(
         sampler=build_sampler(section),
         steps=section.steps,
         grid=_grid(section.grid),
-        clip=1.0 if section.clip else None,
+        clip=clip_of(denoiser, section),
         progress=False,
     )
-    return to_uint8(made.x)
+    return to_uint8(pictures_of(denoiser, made.x))
 
 
 def _finish(out: Path, recipe: Recipe, seeds: Sequence[int], *, made: int, array: bool) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from windvane.cli.options import ConfigFile, Settings
 if TYPE_CHECKING:
     from windvane.cli.sections import SampleSection
 
+_MODEL = "Folder of a run, of a model, or of a diffusers pipeline, or a pipeline's name on the hub."
+
 
 def sample(
-    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a run, or of a model.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="MODEL", help=_MODEL)] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="How many pictures.")] = None,
     seed: Annotated[
@@ -74,16 +76,16 @@ def sample(
     if again is not None:
         if given or config or settings:
             raise ValueError(
-                "--again takes every setting from the picture; give it alone, with RUN and --out"
+                "--again takes every setting from the picture; give it alone, with MODEL and --out"
             )
         _again(again, run, out, force)
         return
     if force:
         raise ValueError("--force belongs to --again")
     if run is None:
-        raise ValueError("which model? windvane sample RUN --out DIR, or windvane sample --again IMAGE")
+        raise ValueError("which model? windvane sample MODEL --out DIR, or windvane sample --again IMAGE")
     if out is None:
-        raise ValueError("where to? windvane sample RUN --out DIR")
+        raise ValueError("where to? windvane sample MODEL --out DIR")
     if out.is_file():
         raise ValueError(f"--out is a folder, {out} is a file")
     check_model_path(run)
