@@ -16,14 +16,40 @@ from windvane.energies import (
 )
 from windvane.guidance import GradientGuidance, Guide, presets
 from windvane.operators import BlockMean, Inpainting
-from windvane.process import EDM, RectifiedFlow, VPCosine, VPLinear, VPTable
-from windvane.samplers import DDIM, DDPM, DPMSolverPP, Euler, Heun, UniPC, sample
+from windvane.points import PointsDenoiser
+from windvane.process import EDM, PFGMPP, RectifiedFlow, VPCosine, VPLinear, VPTable
+from windvane.samplers import (
+    DDIM,
+    DDPM,
+    DPMSolverPP,
+    DPMSolverSDE,
+    DPMSolverSinglestep,
+    Euler,
+    EVODiff,
+    Heun,
+    UniPC,
+    sample,
+)
 
 from .guided_cases import mixture, normal
 
 TABLE = VPLinear().alpha(torch.linspace(0, 1, 101, dtype=torch.float64)[1:]) ** 2
 PROCESSES = [VPLinear(), VPCosine(), EDM(), RectifiedFlow(), VPTable(TABLE.tolist())]
-SAMPLERS = [DDIM(), DDIM(eta=0.5), DDPM(), Euler(), Heun(), Heun(churn=4.0), DPMSolverPP(), UniPC()]
+HEAVY_TAILED = PFGMPP(dof=16, sigma_max=20.0, sigma_min=0.02)
+DETERMINISTIC = [
+    DDIM(),
+    Euler(),
+    Heun(),
+    DPMSolverPP(),
+    DPMSolverPP(order=3),
+    DPMSolverSinglestep(),
+    DPMSolverSinglestep(order=3),
+    UniPC(),
+    UniPC(order=3, variant="bh1"),
+    EVODiff(),
+]
+STOCHASTIC = [DDIM(eta=0.5), DDPM(), Heun(churn=4.0), DPMSolverSDE()]
+SAMPLERS = DETERMINISTIC + STOCHASTIC
 SHAPE = (1, 2, 2)
 TARGET = torch.tensor([[[[0.9, -0.2], [0.3, 0.7]]]], dtype=torch.float64)
 WEIGHT = normal(3, 4, seed=2)
@@ -41,10 +67,18 @@ def maps(x):
     return torch.cat([x, x**2, x.flip(-1) * x], dim=1)
 
 
+def exact(process):
+    """The exact mixture; the exact denoiser of points drawn from it where the noise is not Gaussian."""
+    if process.gaussian:
+        return mixture(process, SHAPE)
+    drawn = sample(mixture(EDM(), SHAPE), seeds=500, n=40, sampler=Heun(), steps=12, progress=False).x
+    return PointsDenoiser(drawn, process)
+
+
 def energies(process):
-    model = mixture(process, SHAPE)
+    classes = mixture(process if process.gaussian else EDM(), SHAPE)
     return {
-        "class": ClassLogProb(lambda x: model.class_log_prob(x, 1e-2), 0),
+        "class": ClassLogProb(lambda x: classes.class_log_prob(x, 1e-2), 0),
         "image": ImageSimilarity(timed, Reference(TARGET, process), timed=True),
         "text": TextSimilarity(embed, embed(TARGET)[0]),
         "features": FeatureMatch(maps, TARGET),
@@ -68,6 +102,40 @@ def test_any_energy_improves(sampler, process):
         guidance = GradientGuidance((Guide(energy, 0.15, push="score", relative=True),))
         guided = draw(model, guidance.sampler(sampler))
         assert energy(guided).mean() > energy(plain).mean(), name
+
+
+@pytest.mark.parametrize("sampler", DETERMINISTIC, ids=repr)
+def test_any_energy_improves_under_heavy_tailed_noise(sampler):
+    """PFGM++ has no score, so a push of it must be scale free; nothing else changes."""
+    model = exact(HEAVY_TAILED)
+    plain = draw(model, sampler)
+    for name, energy in energies(HEAVY_TAILED).items():
+        guidance = GradientGuidance((Guide(energy, 0.15, push="score", relative=True),))
+        guided = draw(model, guidance.sampler(sampler))
+        assert energy(guided).mean() > energy(plain).mean(), name
+
+
+@pytest.mark.parametrize("sampler", STOCHASTIC, ids=repr)
+def test_what_needs_gaussian_noise_is_refused_under_another(sampler):
+    guidance = presets.steered(energies(HEAVY_TAILED)["reward"], 0.1)
+    with pytest.raises(ValueError, match="needs Gaussian noise; PFGMPP"):
+        draw(exact(HEAVY_TAILED), guidance.sampler(sampler))
+    for refused in (presets.universal(energies(HEAVY_TAILED)["reward"]), presets.repeated(2)):
+        with pytest.raises(ValueError, match="(push of the score|recurrence) needs Gaussian noise"):
+            draw(exact(HEAVY_TAILED), refused.sampler(DDIM()))
+
+
+def test_the_matrix_holds_every_sampler_and_process():
+    """A new one must be put into the lists above."""
+    from windvane import process, samplers
+
+    kinds = {type(sampler) for sampler in SAMPLERS}
+    for name in samplers.__all__:
+        made = getattr(samplers, name)
+        if isinstance(made, type) and hasattr(made, "step") and made is not samplers.Sampler:
+            assert made in kinds, name
+    known = {type(p) for p in [*PROCESSES, HEAVY_TAILED]}
+    assert known == set(process._KINDS.values())
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
