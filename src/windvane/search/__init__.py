@@ -1,0 +1,36 @@
+"""Search: more quality from a frozen model, by spending evaluations on what a reward likes."""
+
+from windvane.search.budget import Budget, Spent
+from windvane.search.chain import Chain
+from windvane.search.noises import BestOf, RandomNoise, ZeroOrder, neighbours
+from windvane.search.particles import FeynmanKac, effective_size, resampled, systematic
+from windvane.search.paths import Paths
+from windvane.search.rewards import MeanRank, RewardError, Verifier, as_verifier, ranks
+from windvane.search.run import Found, Job, Method, Moment, run
+from windvane.search.tree import DiffusionTree
+
+__all__ = [
+    "BestOf",
+    "Budget",
+    "Chain",
+    "DiffusionTree",
+    "FeynmanKac",
+    "Found",
+    "Job",
+    "MeanRank",
+    "Method",
+    "Moment",
+    "Paths",
+    "RandomNoise",
+    "RewardError",
+    "Spent",
+    "Verifier",
+    "ZeroOrder",
+    "as_verifier",
+    "effective_size",
+    "neighbours",
+    "ranks",
+    "resampled",
+    "run",
+    "systematic",
+]

@@ -1,0 +1,148 @@
+"""Search over paths: survivors are noised a little and denoised again, and the most promising stay."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from windvane.process import require_gaussian
+from windvane.randomness import noise_for
+from windvane.search.chain import Chain
+from windvane.search.rewards import Verifier
+from windvane.search.run import Found, Job
+
+_STREAM_START = 1 << 45
+_STREAM_RENOISE = (1 << 45) + 1
+_STREAM_STEPS = (1 << 45) + 2
+UNITS = ("time", "noise_level")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Search over paths (Ma et al. 2025, arXiv 2501.09732, section 2).
+
+    ``keep`` survivors are solved from noise down to the level s = ``start``. Then, until s reaches 0: each is
+    noised ``expand`` times to s + ``forward`` (:meth:`~windvane.process.Process.renoise`), solved to
+    s' = s + ``forward`` - ``backward``, judged by the reward of its prediction of x0, and the best ``keep``
+    of all go on with s = s'. At s = 0 the samples themselves are judged, and the best is the result.
+
+    Segments are solved on the chain's own times between their ends. A round is one level.
+
+    Args:
+        keep: N; ``expand``: M.
+        start, forward, backward: in the process's time, by default a rectified flow's (the paper's 0.11,
+            0.78 and 0.81), or with ``unit="noise_level"`` in sigma / alpha, which EDM's process wants.
+            ``backward`` exceeds ``forward``, or the search would not end.
+
+    Raises:
+        ValueError: levels that do not end or do not fit the chain; a process whose noise is not Gaussian.
+    """
+
+    keep: int = 2
+    expand: int = 4
+    start: float = 0.11
+    forward: float = 0.78
+    backward: float = 0.81
+    unit: str = "time"
+
+    def __post_init__(self) -> None:
+        if self.keep < 1 or self.expand < 1:
+            raise ValueError(f"paths need keep >= 1 and expand >= 1, got {self.keep} and {self.expand}")
+        if self.unit not in UNITS:
+            raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {self.unit!r}")
+        if not (self.start > 0 and 0 < self.forward < self.backward):
+            raise ValueError(
+                "paths need start > 0 and 0 < forward < backward (a net step to cleaner levels), got "
+                f"start={self.start:g}, forward={self.forward:g}, backward={self.backward:g}"
+            )
+
+    def levels(self) -> list[float]:
+        """s at the start of each round, and 0."""
+        found = [self.start]
+        while found[-1] > 0:
+            following = found[-1] + self.forward - self.backward
+            found.append(following if following > 1e-9 * self.start else 0.0)
+        return found
+
+    def check(self, chain: Chain, verifier: Verifier) -> None:
+        require_gaussian(chain.process, "search over paths, which noises its survivors again,")
+        highest = self._time(chain, self.start + self.forward)
+        first = float(chain.times[0])
+        if not 0 < float(highest) <= first:
+            raise ValueError(
+                f"paths go up to {self.start + self.forward:g} in {self.unit}, above the chain's first time "
+                f"{first:.4g} (noise level {float(chain.process.noise_level(chain.times[0])):.4g})"
+            )
+
+    def begin(self, job: Job) -> Found:
+        """The survivors at the level ``start``, best prediction first."""
+        chain, rows, level = job.chain, job.searches(self.keep), self._time(job.chain, self.start)
+        keys = job.keys(_STREAM_START, each=self.keep)
+        times = self._segment(chain, chain.times[0], level)
+        self._require(job, self.keep * (len(times) - 1 + 1), self.keep)
+        with job.meter.counting():
+            x = chain.solve(chain.start(chain.noise(keys)), times, keys, rows)
+            x0 = chain.predict(x, level, rows)
+        return self._selected(job, Found(x, torch.empty(0)), x, x0, each=self.keep)
+
+    def advance(self, job: Job, found: Found) -> Found | None:
+        levels, chain = self.levels(), job.chain
+        if found.rounds >= len(levels) - 1:
+            return None
+        here, after = (self._time(chain, level) for level in levels[found.rounds : found.rounds + 2])
+        up = self._time(chain, levels[found.rounds] + self.forward)
+        times, last = self._segment(chain, up, after), levels[found.rounds + 1] == 0
+        each = self.keep * self.expand
+        rows = job.searches(each)
+        if not job.pays(
+            self._rows(job, each, times) + (0 if last else job.n * each * self._row(job)), len(rows)
+        ):
+            return None
+        # Each survivor `expand` times in turn.
+        survivors = found.memory["survivors"].repeat_interleave(self.expand, dim=1).flatten(0, 1)
+        noise = noise_for(job.keys(_STREAM_RENOISE, found.rounds, each=each), 0, chain.shape)
+        with job.meter.counting():
+            x = survivors.to(chain.device, chain.dtype)
+            x = chain.process.renoise(x, here, up, noise.to(x))
+            x = chain.solve(x, times, job.keys(_STREAM_STEPS, found.rounds, each=each), rows)
+            x0 = x if last else chain.predict(x, after, rows)
+        return replace(self._selected(job, found, x, x0, each=each), rounds=found.rounds + 1, done=last)
+
+    def finish(self, job: Job, found: Found) -> Found:
+        return found
+
+    def _selected(self, job: Job, found: Found, x: Tensor, x0: Tensor, *, each: int) -> Found:
+        """The best ``keep`` of every search, by the scores of the predictions."""
+        scores = job.scores(x0, job.searches(each)).unflatten(0, (job.n, each))
+        rank = job.verifier.rank(scores)
+        order = rank.argsort(dim=1, descending=True, stable=True)[:, : self.keep]
+        at = torch.arange(job.n)[:, None]
+        survivors = x.cpu().unflatten(0, (job.n, each))[at, order]
+        best = x0.cpu().unflatten(0, (job.n, each))[torch.arange(job.n), order[:, 0]]
+        memory = {"survivors": survivors}
+        return replace(found, x=best, scores=scores[torch.arange(job.n), order[:, 0]], memory=memory)
+
+    def _time(self, chain: Chain, level: float) -> Tensor:
+        value = torch.tensor(level, dtype=torch.float64)
+        if self.unit == "time" or level == 0:
+            return value
+        return chain.process.t_of_noise_level(value)
+
+    def _segment(self, chain: Chain, first: Tensor, last: Tensor) -> Tensor:
+        """The chain's times between the ends, and the ends."""
+        inner = chain.times[(chain.times < first * (1 - 1e-6)) & (chain.times > last * (1 + 1e-6))]
+        inner = inner[inner > 0]
+        return torch.cat([first[None], inner, last[None]])
+
+    def _row(self, job: Job) -> float:
+        return max((cost for cost in job.chain.costs if cost is not None), default=1.0)
+
+    def _rows(self, job: Job, each: int, times: Tensor) -> float:
+        return job.n * each * (len(times) - 1) * self._row(job)
+
+    def _require(self, job: Job, rows: int, verified: int) -> None:
+        if not job.pays(job.n * rows * self._row(job), job.n * verified):
+            raise ValueError(
+                f"{job.budget} does not pay for the first round of paths: {job.n * rows} network rows and "
+                f"{job.n * verified} verifications"
+            )
