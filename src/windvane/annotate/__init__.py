@@ -37,6 +37,7 @@ from windvane.annotate.features import (
 from windvane.annotate.find import find_boxes, find_masks, find_objects
 from windvane.annotate.group import Group
 from windvane.annotate.interpolation import interpolate, sample_path, slerp
+from windvane.annotate.lazy import RegionConditions
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.annotate.regions_storage import load_regions, save_regions
 from windvane.annotate.report import agreement, balance, stability
@@ -59,6 +60,7 @@ __all__ = [
     "Module",
     "Origin",
     "Pixels",
+    "RegionConditions",
     "SelfSup",
     "agreement",
     "annotate",

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 
 def build_denoiser(
-    model: ModelSection, process: ProcessSection, *, shape: Sequence[int], vector: int | None, seed: int
+    model: ModelSection,
+    process: ProcessSection,
+    *,
+    shape: Sequence[int],
+    vector: int | None,
+    layout: int | None = None,
+    seed: int,
 ) -> "NetworkDenoiser":
     """A denoiser with fresh weights drawn from `seed`; the global random numbers are left as they were."""
     from windvane.denoiser import NetworkDenoiser
@@ -22,11 +28,11 @@ def build_denoiser(
 
     noise = process_from_config({"type": process.type, **process.parameters()})
     with scoped_seed(seed):
-        network = _network(model, shape=shape, vector=vector)
+        network = _network(model, shape=shape, vector=vector, layout=layout)
     return NetworkDenoiser(network, noise, parametrisation=model.prediction, shape=shape)
 
 
-def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None) -> Any:
+def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None, layout: int | None) -> Any:
     from windvane.networks import ConditionedDiT, ConditionedUNet, ResidualMLP
 
     make: Any = {"unet": ConditionedUNet.build, "dit": ConditionedDiT.build, "mlp": ResidualMLP.build}[
@@ -34,7 +40,11 @@ def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None) -
     ]
     renamed = {("unet", "layers"): "layers_per_block", ("mlp", "depth"): "blocks"}
     arguments = {renamed.get((model.type, name), name): value for name, value in model.given().items()}
-    return make(shape=shape, vector=vector, **arguments)
+    if layout is None:
+        return make(shape=shape, vector=vector, **arguments)
+    if model.type == "mlp":
+        raise ValueError("boxes and masks need a network with positions: --set model.type=unet or dit")
+    return make(shape=shape, vector=vector, layout=layout, **arguments)
 
 
 def build_objective(train: TrainSection) -> "Objective | None":

@@ -9,19 +9,25 @@ from windvane.cli.sections import SampleSection
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["clusters", "labels"]
+Kind = Literal["clusters", "labels", "boxes", "masks"]
 #: The key under which a model folder's `extra` keeps this.
 KEY = "condition"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The ids of a model: `count` of them, with training images per id and names where they are known."""
+    """The ids of a model: `count` of them, with training images per id and names where they are known.
+
+    A model of boxes or masks also has `layout`, the channels of its maps, and `size`, (height, width) of its
+    pictures; `count` is then the number of ids beside the boxes, or 0.
+    """
 
     count: int
     kind: Kind = "clusters"
     sizes: Sequence[int] | None = None
     names: Sequence[str] | None = None
+    layout: int | None = None
+    size: tuple[int, int] | None = None
 
     def to_extra(self) -> dict[str, Any]:
         """As JSON values, for the model folder."""
@@ -31,10 +37,15 @@ class Asked:
 
 def asked_of(description: Mapping[str, Any]) -> Asked | None:
     """What the description of a model folder says, or None for an unconditional model."""
-    count = description["network"]["config"].get("vector")
+    config = description["network"]["config"]
+    count, layout = config.get("vector"), config.get("layout")
+    known = description.get("extra", {}).get(KEY) or {}
+    if layout is not None:
+        height, width = description["shape"][-2:]
+        kind = known.get("kind", "boxes" if layout == 1 else "masks")
+        return Asked(count or 0, kind, known.get("sizes"), None, layout, (height, width))
     if count is None:
         return None
-    known = description.get("extra", {}).get(KEY) or {}
     return Asked(count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"))
 
 
@@ -43,11 +54,13 @@ def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) 
 
     Without a condition there is nothing to contrast: the weight is then 0, the unconditional model.
     """
-    if asked is None and section.cluster is not None:
-        raise ValueError("--cluster: this model was trained without a condition, it has no clusters")
+    if section.cluster is not None and (asked is None or asked.kind == "masks" or not asked.count):
+        trained = "without a condition" if asked is None else f"on {asked.kind} alone"
+        raise ValueError(f"--cluster: this model was trained {trained}, it has no clusters")
     if section.cluster is not None and asked is not None and section.cluster >= asked.count:
         raise ValueError(f"--cluster {section.cluster}: the model has {asked.count}, 0 to {asked.count - 1}")
-    if asked is not None and (section.cluster is not None or section.condition != "none"):
+    drawn = section.boxes is not None or section.mask is not None
+    if asked is not None and (section.cluster is not None or section.condition != "none" or drawn):
         return section
     if weight_given and section.weight != 0:
         why = "the model was trained without a condition" if asked is None else "--condition none was given"

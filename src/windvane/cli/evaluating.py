@@ -135,8 +135,8 @@ def _reference(
     return parts.train
 
 
-def _ids(conditions: Sequence[int | None]) -> "Tensor | None":
-    if any(condition is None for condition in conditions):
+def _ids(conditions: Sequence[Any]) -> "Tensor | None":
+    if not all(isinstance(condition, int) for condition in conditions):
         return None
     import torch
 

@@ -39,7 +39,7 @@ class Recipe:
             **sampler_settings(self.section),
         }
 
-    def of(self, seed: int, condition: int | None) -> dict[str, Any]:
+    def of(self, seed: int, condition: Any) -> dict[str, Any]:
         """The settings of one picture."""
         return {**self.settings(), "seed": seed, "condition": condition}
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.build import build_guided, build_sampler
-from windvane.cli.conditions import draw, settled
+from windvane.cli.conditions import settled
 from windvane.cli.errors import Interrupted
 from windvane.cli.models import clip_of, open_model, pictures_of
 from windvane.cli.processes import Processes
 from windvane.cli.recipe import CIRCUMSTANCES, Recipe, differences
 from windvane.cli.sections import SampleSection
+from windvane.cli.wanted import Wanted, wanted
 from windvane.files import atomic_write_json
 from windvane.pictures import image_grid, read_pixels, read_settings, save_png, to_picture, to_uint8
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
     from windvane.denoiser import Denoiser
 
@@ -51,11 +51,18 @@ def sample_run(
     section = settled(section, model.asked, weight_given=weight_given)
     recipe = Recipe(model.folder, model.sha256, model.step, section)
     seeds = list(range(section.seed, section.seed + section.n))
-    ids = draw(section, model.asked, seeds)
+    asked = wanted(section, model.asked, seeds, model=model.folder)
     if out is None:
         out = run / "samples" / _name(recipe)
     write_samples(
-        model.denoiser, recipe, out=out, seeds=seeds, ids=ids, group=group, array=array, progress=group.first
+        model.denoiser,
+        recipe,
+        out=out,
+        seeds=seeds,
+        asked=asked,
+        group=group,
+        array=array,
+        progress=group.first,
     )
     return out
 
@@ -64,12 +71,13 @@ def _name(recipe: Recipe) -> str:
     """A folder name that differs wherever pictures would."""
     section = recipe.section
     told = {**recipe.settings(), "condition": section.condition, "cluster": section.cluster}
+    told |= {name: value for name, value in (("boxes", section.boxes), ("mask", section.mask)) if value}
     told = {name: value for name, value in told.items() if name not in CIRCUMSTANCES}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     return f"w{section.weight:g}-{section.sampler.replace('+', 'p')}-{section.steps}-{key}"
 
 
-def missing_seeds(out: Path, recipe: Recipe, seeds: Sequence[int], ids: "Tensor | None") -> list[int]:
+def missing_seeds(out: Path, recipe: Recipe, seeds: Sequence[int], asked: Wanted | None) -> list[int]:
     """Positions of the seeds whose pictures are not in `out` yet.
 
     Raises:
@@ -81,7 +89,7 @@ def missing_seeds(out: Path, recipe: Recipe, seeds: Sequence[int], ids: "Tensor 
         if not path.exists():
             todo.append(position)
             continue
-        wanted = recipe.of(seed, None if ids is None else int(ids[position]))
+        wanted = recipe.of(seed, None if asked is None else asked.value(position))
         different = differences(read_settings(path), wanted)
         if different:
             raise ValueError(
@@ -96,7 +104,7 @@ def write_samples(
     *,
     out: Path,
     seeds: Sequence[int],
-    ids: "Tensor | None",
+    asked: Wanted | None,
     group: Processes,
     array: bool = False,
     progress: bool = True,
@@ -106,7 +114,7 @@ def write_samples(
     The picture of a seed depends on the seed and its condition alone: neither on the batch nor on the number
     of processes. Each process writes its own pictures as they come.
     """
-    todo = missing_seeds(out, recipe, seeds, ids)
+    todo = missing_seeds(out, recipe, seeds, asked)
     group.wait()  # nobody writes before everybody has looked
     mine = todo[group.rank :: group.count]
     out.mkdir(parents=True, exist_ok=True)
@@ -117,7 +125,7 @@ def write_samples(
                 recipe,
                 out,
                 [seeds[i] for i in mine],
-                ids[mine] if ids is not None else None,
+                asked.take(mine) if asked is not None else None,
                 progress,
             )
     except KeyboardInterrupt:
@@ -132,7 +140,7 @@ def write_samples(
 
 
 def _write(
-    denoiser: "Denoiser", recipe: Recipe, out: Path, seeds: list[int], ids: "Tensor | None", progress: bool
+    denoiser: "Denoiser", recipe: Recipe, out: Path, seeds: list[int], asked: Wanted | None, progress: bool
 ) -> None:
     from windvane.samplers import sample_batches
 
@@ -140,7 +148,7 @@ def _write(
     batches = sample_batches(
         build_guided(denoiser, section),
         seeds=seeds,
-        cond=_condition(ids),
+        cond=None if asked is None else asked.condition(),
         sampler=build_sampler(section),
         steps=section.steps,
         grid=_grid(section.grid),
@@ -152,7 +160,7 @@ def _write(
     for batch in batches:
         levels = to_uint8(pictures_of(denoiser, batch.x))
         for row, seed in enumerate(batch.seeds.tolist()):
-            condition = None if ids is None else int(ids[done + row])
+            condition = None if asked is None else asked.value(done + row)
             settings = {
                 **recipe.of(seed, condition),
                 "batch": {"rows": len(levels), "row": row},
@@ -164,18 +172,16 @@ def _write(
 
 
 def sample_rows(
-    denoiser: "Denoiser", recipe: Recipe, *, seed: int, condition: int | None, rows: int
+    denoiser: "Denoiser", recipe: Recipe, *, seed: int, asked: Wanted | None, rows: int
 ) -> "np.ndarray":
     """The levels (rows, C, H, W) of one seed `rows` times over in one batch: any row is the picture."""
-    import torch
-
     from windvane.samplers import sample
 
     section = recipe.section
     made = sample(
         build_guided(denoiser, section),
         seeds=[seed] * rows,
-        cond=None if condition is None else _condition(torch.full((rows,), condition)),
+        cond=None if asked is None else asked.condition(),
         sampler=build_sampler(section),
         steps=section.steps,
         grid=_grid(section.grid),
@@ -216,7 +222,7 @@ def _write_array(out: Path, pictures: list[dict[str, Any]]) -> None:
         "images": _levels(out, [picture["seed"] for picture in pictures]),
         "seeds": np.array([picture["seed"] for picture in pictures], dtype=np.int64),
     }
-    if pictures[0]["condition"] is not None:
+    if isinstance(pictures[0]["condition"], int):
         columns["labels"] = np.array([picture["condition"] for picture in pictures], dtype=np.int64)
     with atomic_file(out / ARRAY) as temporary:
         np.savez_compressed(temporary, **columns)  # type: ignore[arg-type]
@@ -241,12 +247,6 @@ def machine(device: str) -> dict[str, Any]:
     import torch
 
     return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}
-
-
-def _condition(ids: "Tensor | None") -> Any:
-    from windvane.conditions import Condition
-
-    return None if ids is None else Condition.vector(ids)
 
 
 def _grid(name: str | None) -> Any:

@@ -5,34 +5,54 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.annotating import REPORT, lines, make_annotation
 from windvane.cli.build import build_denoiser, build_guided, build_objective, build_sampler, build_times
-from windvane.cli.conditions import Asked, draw, settled
+from windvane.cli.conditions import Asked, settled
 from windvane.cli.config import Config
 from windvane.cli.errors import Interrupted, say
 from windvane.cli.opening import Parts
 from windvane.cli.processes import Processes
 from windvane.cli.recipe import sampler_settings
+from windvane.cli.wanted import wanted
 from windvane.files import atomic_write_json
 
 if TYPE_CHECKING:
-    from windvane.annotate import Annotation
+    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
     from windvane.data import ImageData
     from windvane.runs import Run
     from windvane.training import Snapshot
+    from windvane.training.batches import Conditions
+
+    Layouts = BoxAnnotation | MaskAnnotation
+    Given = Annotation | Layouts
 
 _GRID_PICTURES = 36
 _GRID_STEPS = 40
 
 
-def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Annotation | None":
-    """The ids that the run is conditioned on, the same in every process and kept with the run."""
+def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Given | None":
+    """What the run is conditioned on, the same in every process and kept with the run."""
     if config.train.condition == "none":
         return None
+    if config.train.condition == "regions":
+        return _regions(config, data, run, group)
     if group.first and not (run.annotations / "annotation.json").is_file():
         _annotate(config, data, run, group)
     group.wait()
     from windvane.annotate import load_annotation
 
     return load_annotation(run.annotations, data=data)
+
+
+def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Layouts":
+    from windvane.annotate import load_regions
+
+    if group.first and not (run.annotations / "regions.json").is_file():
+        if config.train.annotation is None:
+            raise ValueError(
+                "boxes and masks come from an annotation: windvane annotate DATA --boxes --out DIR"
+            )
+        load_regions(config.train.annotation, data=data).save(run.annotations)
+    group.wait()
+    return load_regions(run.annotations, data=data)
 
 
 def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes) -> None:
@@ -62,10 +82,20 @@ def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes) -
     atomic_write_json(run.annotations / REPORT, told)
 
 
-def asked(annotation: "Annotation | None", data: "ImageData") -> Asked | None:
+def asked(annotation: "Given | None", data: "ImageData") -> Asked | None:
     """What the model may be asked for, in the form that is kept with it."""
+    import torch
+
+    from windvane.annotate import BoxAnnotation, MaskAnnotation
+
     if annotation is None:
         return None
+    if isinstance(annotation, MaskAnnotation):
+        return Asked(annotation.k, "masks", layout=annotation.k, size=annotation.size)
+    if isinstance(annotation, BoxAnnotation):
+        count, ids = annotation.k or 0, annotation.ids
+        sizes = None if ids is None else torch.bincount(ids, minlength=count).tolist()
+        return Asked(count, "boxes", sizes, layout=1, size=annotation.size)
     by_labels = annotation.source == "labels"
     return Asked(
         annotation.k,
@@ -76,7 +106,7 @@ def asked(annotation: "Annotation | None", data: "ImageData") -> Asked | None:
 
 
 def train_run(
-    config: Config, parts: Parts, run: "Run", annotation: "Annotation | None", group: Processes
+    config: Config, parts: Parts, run: "Run", annotation: "Given | None", group: Processes
 ) -> dict[str, Any]:
     """Train, and return what to tell; an interrupted training is saved and raises `Interrupted`."""
     from windvane.networks import parameter_count
@@ -89,7 +119,8 @@ def train_run(
         config.model,
         config.process,
         shape=parts.train.shape,
-        vector=known.count if known else None,
+        vector=(known.count or None) if known else None,
+        layout=known.layout if known else None,
         seed=config.train.seed,
     )
     if group.first:
@@ -105,7 +136,7 @@ def train_run(
     result = train(
         denoiser,
         parts.train,
-        conditions=annotation.condition() if annotation is not None else None,
+        conditions=_rows(annotation),
         steps=chosen.steps,
         batch_size=chosen.batch_size,
         lr=chosen.learning_rate,
@@ -140,21 +171,29 @@ def train_run(
     return {"steps": result.step, "loss": loss}
 
 
+def _rows(annotation: "Given | None") -> "Conditions | None":
+    """A condition for every training image; maps are made batch by batch."""
+    from windvane.annotate import Annotation, RegionConditions
+
+    if annotation is None or isinstance(annotation, Annotation):
+        return None if annotation is None else annotation.condition()
+    return RegionConditions(annotation)
+
+
 def _grids(config: Config, known: Asked | None, run: "Run") -> "Callable[[Snapshot], None]":
     """A callback that writes a grid of samples of the averaged weights, always of the same seeds."""
-    from windvane.conditions import Condition
     from windvane.pictures import image_grid, save_png
     from windvane.samplers import sample
 
     section = config.sample.model_copy(update={"steps": min(config.sample.steps, _GRID_STEPS)})
     seeds = list(range(section.seed, section.seed + min(section.n, _GRID_PICTURES)))
-    ids = draw(section, known, seeds)
+    asked = wanted(section, known, seeds, model=run.model)
 
     def write(snapshot: "Snapshot") -> None:
         made = sample(
             build_guided(snapshot.ema, section),
             seeds=seeds,
-            cond=None if ids is None else Condition.vector(ids),
+            cond=None if asked is None else asked.condition(),
             sampler=build_sampler(section),
             steps=section.steps,
             batch_size=section.batch_size,

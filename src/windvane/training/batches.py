@@ -29,6 +29,14 @@ class TrainingData(Protocol):
     def batch(self, indices: Tensor) -> Tensor: ...
 
 
+class Conditions(Protocol):
+    """Conditions with a length and ``index(rows (B,)) -> Condition``: a `Condition`, or made on demand."""
+
+    def __len__(self) -> int: ...
+
+    def index(self, rows: Tensor) -> Condition: ...
+
+
 class TensorData:
     """A tensor ``(n, *shape)`` as training data."""
 
@@ -99,7 +107,7 @@ class Batches:
     def __init__(
         self,
         data: TrainingData,
-        conditions: Condition | None,
+        conditions: Conditions | None,
         *,
         batch_size: int,
         seed: int,

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from windvane.conditions import Condition
 from windvane.denoiser import Denoiser
 from windvane.progress import track
 from windvane.runs import Run
-from windvane.training.batches import Batches, TensorData, TrainingData
+from windvane.training.batches import Batches, Conditions, TensorData, TrainingData
 from windvane.training.checks import check_cut, check_modes, check_numbers, check_rates
 from windvane.training.objective import Objective, default_objective
 from windvane.training.processes import make_accelerator, must_stop
@@ -37,7 +36,7 @@ def train(
     denoiser: Denoiser,
     data: TrainingData | Tensor,
     *,
-    conditions: Condition | None = None,
+    conditions: Conditions | None = None,
     steps: int,
     batch_size: int = 128,
     lr: float = 3e-4,
@@ -73,7 +72,8 @@ def train(
 
     Args:
         data: ``len`` and ``batch(indices) -> (B, *shape)``, or a float tensor ``(n, *shape)``.
-        conditions: n rows, row i belongs to sample i; ``dropout`` of the rows lose all their signals.
+        conditions: n rows, row i belongs to sample i: a `Condition`, or whatever has ``len`` and makes one by
+            ``index(rows)``; ``dropout`` of the rows lose all their signals.
         batch_size: samples per optimizer step over all processes; ``accumulate`` cuts each process's share
             into that many parts to save memory.
         warmup: steps over which the learning rate rises linearly; constant afterwards.

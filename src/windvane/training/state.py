@@ -13,7 +13,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.files import atomic_write_json
 from windvane.runs import Run
-from windvane.training.batches import Batches, TensorData
+from windvane.training.batches import Batches, Conditions, TensorData
 from windvane.training.step import Stepper
 
 _FORMAT = 1
@@ -43,9 +43,11 @@ def _data_content(batches: Batches) -> str | None:
     return getattr(batches.data, "fingerprint", None)
 
 
-def _conditions_content(conditions: Condition | None) -> dict[str, str] | None:
+def _conditions_content(conditions: Conditions | None) -> dict[str, str] | None:
     if conditions is None:
         return None
+    if not isinstance(conditions, Condition):
+        return {"rows": str(getattr(conditions, "fingerprint", None))}
     return {
         name: content(signal, conditions.present[name]) for name, signal in sorted(conditions.signals.items())
     }

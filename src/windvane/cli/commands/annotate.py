@@ -19,6 +19,27 @@ def annotate(
         typer.Option("--features", help="selfsup[:STEPS], pca[:N], pixels, denoiser:RUN, or hub:NAME."),
     ] = None,
     k: Annotated[str | None, typer.Option("--k", help="Number of clusters, or auto.")] = None,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Find one box an image too, by LOST or --method ncut.")
+    ] = False,
+    masks: Annotated[
+        int | None, typer.Option("--masks", metavar="K", help="Find masks of K ids instead of clusters.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Boxes: lost, ncut. Masks: clusters, stego.")
+    ] = None,
+    dense: Annotated[
+        str | None,
+        typer.Option(
+            "--dense", help="For boxes and masks: restoration[:STEPS], patches[:SIZE], encoder, hub:NAME."
+        ),
+    ] = None,
+    coco: Annotated[
+        Path | None, typer.Option("--coco", help="Take boxes or masks from this COCO-style JSON.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Also write boxes or masks as COCO-style JSON.")
+    ] = None,
     control: Annotated[
         str | None,
         typer.Option(
@@ -26,6 +47,9 @@ def annotate(
             help="Instead of clusters: random, noise:RATIO, split:PARTS, grey; labels, labels+split:5.",
         ),
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write a page about it: report.html, with report.json.")
+    ] = False,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     size: Size = None,
     strict: Strict = None,
@@ -33,7 +57,7 @@ def annotate(
     preset: Preset = None,
     settings: Settings = None,
 ) -> None:
-    """Give every training image a cluster id, from the images alone.
+    """Give every training image a cluster id, a box, or a mask, from the images alone.
 
     Labels, if the data has any, are only compared with the clusters afterwards.
     """
@@ -45,6 +69,11 @@ def annotate(
         raise ValueError("where to? windvane annotate DATA --out DIR")
     if out.is_file():
         raise ValueError(f"--out is a folder, {out} is a file")
+    if boxes and masks is not None:
+        raise ValueError("--boxes and --masks exclude each other: a model takes one kind of map")
+    regions = boxes or masks is not None
+    if not regions and (method or dense or coco or export):
+        raise ValueError("--method, --dense, --coco and --export belong to --boxes or --masks K")
     made = make_config(
         file=config,
         preset=preset,
@@ -55,16 +84,25 @@ def annotate(
             "annotate.features": features,
             "annotate.k": k,
             "annotate.control": control,
+            "annotate.boxes": boxes or None,
+            "annotate.masks": masks,
+            "annotate.method": method if boxes else None,
+            "annotate.segmenter": method if masks is not None else None,
+            "annotate.dense": dense,
+            "annotate.coco": None if coco is None else str(coco),
             "annotate.seed": seed,
         },
         settings=settings or (),
     )
     check_source(made.data)
     check_features(made.annotate.features)
-    _annotate(made, out)
+    if made.annotate.boxes or made.annotate.masks is not None:
+        _regions(made, out, export)
+        return
+    _annotate(made, out, report=report)
 
 
-def _annotate(config: "Config", out: Path) -> None:
+def _annotate(config: "Config", out: Path, *, report: bool) -> None:
     from windvane.annotate import Group
     from windvane.cli.annotating import REPORT, lines, make_annotation
     from windvane.cli.config import write_yaml
@@ -94,4 +132,43 @@ def _annotate(config: "Config", out: Path) -> None:
         atomic_write_json(out / "scan.json", parts.train.scan.to_dict())
     for line in lines(told):
         print(line)
+    if report:
+        from windvane.cli.annotation_reporting import write_report
+        from windvane.progress import progress_enabled
+
+        device, shown = str(group.device), progress_enabled()
+        print(write_report(out, parts, config=config, device=device, progress=shown))
+    print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
+
+
+def _regions(config: "Config", out: Path, export: Path | None) -> None:
+    from windvane.annotate import write_coco
+    from windvane.annotate.dense.spec import dense_kind
+    from windvane.cli.annotating import REPORT
+    from windvane.cli.config import write_yaml
+    from windvane.cli.opening import open_parts
+    from windvane.cli.processes import processes
+    from windvane.cli.regions import make_regions, region_lines
+    from windvane.files import atomic_write_json, atomic_write_text
+
+    dense_kind(config.annotate.dense)
+    if config.annotate.control is not None:
+        raise ValueError(
+            "--control is for clusters; shuffled_regions and moved_regions are the maps' controls"
+        )
+    group = processes()
+    if group.count > 1:
+        raise ValueError("boxes and masks are found by one process; start windvane annotate without launch")
+    parts = open_parts(config.data)
+    found, told = make_regions(
+        config.annotate, parts.train, flip=config.train.flip, device=group.device, progress=True
+    )
+    found.save(out)
+    atomic_write_json(out / REPORT, told)
+    atomic_write_text(out / "config.yaml", write_yaml(config))
+    for line in region_lines(told):
+        print(line)
+    if export is not None:
+        write_coco(found, export, names=parts.train.names)
+        print(f"COCO-style JSON in {export}")
     print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")

@@ -25,6 +25,16 @@ def sample(
     condition: Annotated[
         str | None, typer.Option("--condition", help="Draw clusters: empirical, uniform, or none.")
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            "--boxes", help="Where objects shall be: COCO-style JSON, or [[left,top,right,bottom],...]."
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", help="Which id every pixel shall have: a PNG, or a folder of them."),
+    ] = None,
     weight: Annotated[
         float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
     ] = None,
@@ -64,6 +74,8 @@ def sample(
         "seed": seed,
         "cluster": cluster,
         "condition": condition,
+        "boxes": None if boxes is None else str(boxes),
+        "mask": None if mask is None else str(mask),
         "weight": weight,
         "interval": parse_interval(interval),
         "sampler": sampler,

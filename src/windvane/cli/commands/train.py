@@ -15,7 +15,8 @@ def train(
     data: Data = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.")] = None,
     annotation: Annotated[
-        Path | None, typer.Option("--annotation", help="Self-labels made by windvane annotate.")
+        Path | None,
+        typer.Option("--annotation", help="Self-labels, boxes or masks made by windvane annotate."),
     ] = None,
     annotate: Annotated[
         str | None, typer.Option("--annotate", metavar="K", help="Make K self-labels first (or auto).")
@@ -54,11 +55,14 @@ def train(
     ]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} exclude each other: a model has one condition")
-    if annotation is not None and not (annotation / "annotation.json").is_file():
+    regions = annotation is not None and (annotation / "regions.json").is_file()
+    if annotation is not None and not regions and not (annotation / "annotation.json").is_file():
         raise ValueError(f"{annotation} is no annotation; make one with windvane annotate DATA --out DIR")
     base = check_run_folder(out, resume=resume)
     if not base and annotation is not None:
         base = annotated_with(annotation)
+    condition = "clusters" if annotation or annotate else None
+    condition = "labels" if labels else "regions" if regions else condition
     made = make_config(
         base=base,
         file=config,
@@ -69,7 +73,7 @@ def train(
             "data.strict": strict,
             "annotate.k": annotate,
             "annotate.features": features,
-            "train.condition": "labels" if labels else "clusters" if annotation or annotate else None,
+            "train.condition": condition,
             "train.annotation": str(annotation.resolve()) if annotation else None,
             "train.steps": steps,
             "train.batch_size": batch_size,

@@ -29,6 +29,15 @@ class AnnotateSection(Section):
     backend: Literal["auto", "sklearn", "faiss"] = Field(
         default="auto", description="of k-means; auto is faiss above 100,000 images, scikit-learn below"
     )
+    boxes: bool = Field(default=False, description="one box an image, beside the clusters")
+    masks: int | None = Field(default=None, ge=2, le=255, description="masks of so many ids, not clusters")
+    method: Literal["lost", "ncut"] = Field(default="lost", description="how boxes are found")
+    segmenter: Literal["clusters", "stego"] = Field(default="clusters", description="how masks are found")
+    dense: str = Field(
+        default="restoration",
+        description="for boxes and masks: restoration[:STEPS], patches[:SIZE], encoder[:STEPS], hub:NAME",
+    )
+    coco: str | None = Field(default=None, description="COCO-style JSON to take boxes or masks from")
     stability: int = Field(default=3, ge=0, description="seeds to compare, 0 for none")
 
     @field_validator("k")

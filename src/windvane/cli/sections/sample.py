@@ -28,6 +28,8 @@ class SampleSection(Section):
         default="empirical", description="ids drawn as often as in training, uniformly, or none"
     )
     cluster: int | None = Field(default=None, ge=0, description="this cluster for every picture")
+    boxes: str | None = Field(default=None, description="JSON file of boxes for the pictures")
+    mask: str | None = Field(default=None, description="mask for the pictures, or a folder of masks")
     weight: float = Field(
         default=1.0, description="guidance: 1 the conditional model, 0 the unconditional one"
     )

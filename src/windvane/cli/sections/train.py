@@ -10,10 +10,13 @@ from windvane.cli.sections.base import Section
 class TrainSection(Section):
     """Optimisation, checkpoints and what is logged."""
 
-    condition: Literal["clusters", "labels", "none"] = Field(
-        default="none", description="what the model is conditioned on; labels are the control"
+    condition: Literal["clusters", "labels", "regions", "none"] = Field(
+        default="none",
+        description="what the model is conditioned on; labels are the control, regions are boxes or masks",
     )
-    annotation: str | None = Field(default=None, description="folder of an annotation to use for clusters")
+    annotation: str | None = Field(
+        default=None, description="folder of an annotation to use for clusters or regions"
+    )
     steps: int = Field(default=20_000, ge=1, description="optimiser steps")
     batch_size: int = Field(default=64, ge=1, description="images per step, over all processes")
     accumulate: int = Field(default=1, ge=1, description="parts of a process's share of the batch")

@@ -1,0 +1,66 @@
+"""Dense features by a short text, as the command line and configurations name them."""
+
+from windvane.annotate.dense.base import DenseExtractor
+from windvane.annotate.features.base import Images
+
+KNOWN = "restoration[:STEPS], patches[:SIZE], encoder[:STEPS], hub:NAME"
+
+
+def dense_kind(text: str) -> tuple[str, str]:
+    """Kind and argument of a text.
+
+    Raises:
+        ValueError: an unknown kind, or an argument that is no number where one is needed.
+    """
+    kind, _, rest = text.partition(":")
+    known = kind in ("restoration", "patches", "encoder", "hub") and (kind != "hub" or rest)
+    if not known or (kind != "hub" and rest and not (rest.isdigit() and int(rest) > 0)):
+        raise ValueError(f"unknown dense features {text!r}; known: {KNOWN}")
+    return kind, rest
+
+
+def dense_features(
+    text: str,
+    data: Images,
+    *,
+    seed: int = 0,
+    flip: bool = False,
+    device: str = "cpu",
+    progress: bool = True,
+) -> DenseExtractor:
+    """The features a text names, learnt on ``data`` where they are learnt.
+
+    "restoration" learns one vector a pixel by restoring the images, "encoder" takes maps of the
+    self-supervised encoder, "patches" are raw pixels, "hub:NAME" are the keys of the last attention layer of
+    a vision transformer.
+
+    Args:
+        text: see above; a number after a colon is the training steps, for "patches" the side.
+        data: the images.
+        seed: of what is learnt.
+        flip: mirror images count as the same, for "encoder".
+        device: where to train and compute.
+        progress: show a bar.
+
+    Raises:
+        ValueError: an unknown text, or a model that cannot be loaded.
+    """
+    kind, rest = dense_kind(text)
+    if kind == "patches":
+        from windvane.annotate.dense.patches import Patches
+
+        return Patches(int(rest or 3), channels=data.shape[0])
+    if kind == "hub":
+        from windvane.annotate.dense.hub import HubPatches
+
+        return HubPatches(rest).to(device)
+    if kind == "encoder":
+        from windvane.annotate.dense.encoder import EncoderMaps
+        from windvane.annotate.features.selfsup import SelfSup
+
+        learnt = SelfSup(seed=seed, flip=flip, steps=int(rest)) if rest else SelfSup(seed=seed, flip=flip)
+        return EncoderMaps(learnt.fit(data, progress=progress, device=device))
+    from windvane.annotate.dense.restore import Restoration
+
+    restoration = Restoration(seed=seed, steps=int(rest)) if rest else Restoration(seed=seed)
+    return restoration.fit(data, progress=progress, device=device)

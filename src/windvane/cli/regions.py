@@ -1,0 +1,87 @@
+"""Boxes and masks of the training images by the settings of the section, and what there is to say."""
+
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.annotating import make_annotation
+from windvane.cli.sections import AnnotateSection
+
+if TYPE_CHECKING:
+    from windvane.annotate import BoxAnnotation, MaskAnnotation
+    from windvane.data import ImageData
+
+
+def make_regions(
+    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
+) -> "tuple[BoxAnnotation | MaskAnnotation, dict[str, Any]]":
+    """Boxes with image-level clusters beside them, or masks; and what there is to say about them."""
+    from windvane.annotate import boxes_from_coco, masks_from_coco
+
+    told: dict[str, Any] = {}
+    if section.masks is not None:
+        found = (
+            _masks(section, data, flip=flip, device=device, progress=progress)
+            if section.coco is None
+            else masks_from_coco(section.coco, data=data)
+        )
+        shares = found.masks.flatten().bincount(minlength=found.k).double() / found.masks.numel()
+        told |= {"kind": "masks", "n": len(found), "k": found.k, "shares": shares.tolist()}
+        return found, {**told, "made_by": found.origin.made_by, "source": found.origin.source}
+    if section.coco is None:
+        boxes = _boxes(section, data, flip=flip, device=device, progress=progress)
+    else:
+        boxes = boxes_from_coco(section.coco, data=data)
+    labels, about = make_annotation(section, data, flip=flip, device=device, progress=progress)
+    boxes = boxes.with_ids(labels.ids, labels.k)
+    sides = (boxes.boxes[:, 2:] - boxes.boxes[:, :2]).double()
+    share = sides.prod(1) / (boxes.size[0] * boxes.size[1])
+    told |= {"kind": "boxes", "n": len(boxes), "boxes": len(boxes.boxes), "clusters": about}
+    told |= {"area": {"mean": float(share.mean()), "median": float(share.median())}}
+    return boxes, {**told, "made_by": boxes.origin.made_by, "source": boxes.origin.source}
+
+
+def _boxes(
+    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
+) -> "BoxAnnotation":
+    from windvane.annotate import find_boxes
+    from windvane.annotate.dense.spec import dense_features
+
+    dense = dense_features(
+        section.dense, data, seed=section.seed, flip=flip, device=device, progress=progress
+    )
+    # The published method takes the keys of a transformer as they are; other features are centred.
+    centre = not section.dense.startswith("hub:")
+    return find_boxes(data, dense, method=section.method, centre=centre, device=device, progress=progress)
+
+
+def _masks(
+    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
+) -> "MaskAnnotation":
+    from windvane.annotate import find_masks
+    from windvane.annotate.dense.spec import dense_features
+    from windvane.annotate.masks import PatchClusters, Stego
+
+    assert section.masks is not None
+    dense = dense_features(
+        section.dense, data, seed=section.seed, flip=flip, device=device, progress=progress
+    )
+    if section.segmenter == "stego":
+        stego = Stego(dense, section.masks, flip=flip, seed=section.seed)
+        return find_masks(data, stego.fit(data, progress=progress, device=device), progress=progress)
+    # Lifted as for the learnt features' own contrast; raw patches are clustered as they are.
+    lift = 0.3 if section.dense.startswith("restoration") else None
+    clusters = PatchClusters(dense, section.masks, seed=section.seed, normalise=lift is not None, lift=lift)
+    return find_masks(data, clusters.fit(data, progress=progress), progress=progress)
+
+
+def region_lines(told: dict[str, Any]) -> list[str]:
+    """What a user wants to know about boxes or masks, in a few lines."""
+    if told["kind"] == "masks":
+        shares = ", ".join(f"{share:.0%}" for share in told["shares"])
+        return [
+            f"masks of {told['n']} images by {told['source']}: {told['k']} ids, shares of pixels {shares}"
+        ]
+    area = told["area"]
+    return [
+        f"{told['boxes']} boxes in {told['n']} images by {told['source']}, on average {area['mean']:.0%} of "
+        f"an image (median {area['median']:.0%})"
+    ]
