@@ -11,8 +11,8 @@ second network). The same again on a long-tailed training set.
     python reproductions/self_guided.py --scale full --train train.parquet --test test.parquet
 
 ``colour`` is for CIFAR-10 on two CPU cores in a quarter of an hour: a small transformer sees 10,000 images
-twice, which is far from what the data allow, and enough to tell the conditions apart. ``full`` is the same on a
-GPU, with a UNet of DDPM's size.
+twice, which is far from what the data allow, and enough to tell the conditions apart. ``full`` is the same on
+a GPU, with a UNet of DDPM's size.
 
 Every arm is trained once per seed; each training is sampled once per weight. Figures are means over the
 training seeds with their 95 % interval, against held-out images.
