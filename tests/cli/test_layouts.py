@@ -221,3 +221,18 @@ def test_a_training_is_not_resumed_on_other_boxes():
     torch.testing.assert_close(
         RegionConditions(one).index(rows).signals["layout"], one.condition().index(rows).signals["layout"]
     )
+
+
+def test_maps_of_a_model_of_ones_own_find_boxes(windvane, refused, boxed, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(((digits().batch(slice(0, 6)) + 1) * 127.5).byte().numpy()):
+        Image.fromarray(image[0]).save(folder / f"{i}.png")
+    options = {"features": "pixels", "k": 2, "set": "data.channels=1"}
+    found = windvane(
+        "annotate", folder, "--boxes", out=tmp_path / "ann", dense=f"denoiser:{boxed}", **options
+    )
+    assert found.exit_code == 0, found.output
+    assert "denoiser" in load_regions(tmp_path / "ann").origin.made_by
+    said = refused("annotate", folder, "--boxes", out=tmp_path / "no", dense="vgg", **options)
+    assert "unknown dense features 'vgg'" in said

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.annotating import make_annotation
+from windvane.cli.annotating import check_features, features_of, make_annotation
 from windvane.cli.sections import AnnotateSection
 
 if TYPE_CHECKING:
     from windvane.annotate import BoxAnnotation, MaskAnnotation
+    from windvane.annotate.dense import DenseExtractor
     from windvane.data import ImageData
 
 
@@ -39,15 +40,37 @@ def make_regions(
     return boxes, {**told, "made_by": boxes.origin.made_by, "source": boxes.origin.source}
 
 
+def check_dense(text: str) -> None:
+    """Refuse unknown dense features before anything is loaded."""
+    from windvane.annotate.dense.spec import dense_kind
+
+    if text.startswith("denoiser:") and text != "denoiser:":
+        check_features(text)
+    else:
+        dense_kind(text)
+
+
+def _dense(
+    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
+) -> "DenseExtractor":
+    """The dense features of the settings: maps of the user's own denoiser, or what the library names."""
+    from windvane.annotate import DenoiserFeatures
+    from windvane.annotate.dense import DenoiserMaps
+    from windvane.annotate.dense.spec import dense_features
+
+    if section.dense.startswith("denoiser:"):
+        features = features_of(section.dense, seed=section.seed, flip=flip, device=device)
+        assert isinstance(features, DenoiserFeatures)
+        return DenoiserMaps(features)
+    return dense_features(section.dense, data, seed=section.seed, flip=flip, device=device, progress=progress)
+
+
 def _boxes(
     section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
 ) -> "BoxAnnotation":
     from windvane.annotate import find_boxes
-    from windvane.annotate.dense.spec import dense_features
 
-    dense = dense_features(
-        section.dense, data, seed=section.seed, flip=flip, device=device, progress=progress
-    )
+    dense = _dense(section, data, flip=flip, device=device, progress=progress)
     # The published method takes the keys of a transformer as they are; other features are centred.
     centre = not section.dense.startswith("hub:")
     return find_boxes(data, dense, method=section.method, centre=centre, device=device, progress=progress)
@@ -57,13 +80,10 @@ def _masks(
     section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
 ) -> "MaskAnnotation":
     from windvane.annotate import find_masks
-    from windvane.annotate.dense.spec import dense_features
     from windvane.annotate.masks import PatchClusters, Stego
 
     assert section.masks is not None
-    dense = dense_features(
-        section.dense, data, seed=section.seed, flip=flip, device=device, progress=progress
-    )
+    dense = _dense(section, data, flip=flip, device=device, progress=progress)
     if section.segmenter == "stego":
         stego = Stego(dense, section.masks, flip=flip, seed=section.seed)
         return find_masks(data, stego.fit(data, progress=progress, device=device), progress=progress)

@@ -31,7 +31,8 @@ def annotate(
     dense: Annotated[
         str | None,
         typer.Option(
-            "--dense", help="For boxes and masks: restoration[:STEPS], patches[:SIZE], encoder, hub:NAME."
+            "--dense",
+            help="For boxes and masks: restoration, patches[:SIZE], encoder, denoiser:RUN, hub:NAME.",
         ),
     ] = None,
     coco: Annotated[
@@ -143,15 +144,14 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
 
 def _regions(config: "Config", out: Path, export: Path | None) -> None:
     from windvane.annotate import write_coco
-    from windvane.annotate.dense.spec import dense_kind
     from windvane.cli.annotating import REPORT
     from windvane.cli.config import write_yaml
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
-    from windvane.cli.regions import make_regions, region_lines
+    from windvane.cli.regions import check_dense, make_regions, region_lines
     from windvane.files import atomic_write_json, atomic_write_text
 
-    dense_kind(config.annotate.dense)
+    check_dense(config.annotate.dense)
     if config.annotate.control is not None:
         raise ValueError(
             "--control is for clusters; shuffled_regions and moved_regions are the maps' controls"

@@ -35,7 +35,8 @@ class AnnotateSection(Section):
     segmenter: Literal["clusters", "stego"] = Field(default="clusters", description="how masks are found")
     dense: str = Field(
         default="restoration",
-        description="for boxes and masks: restoration[:STEPS], patches[:SIZE], encoder[:STEPS], hub:NAME",
+        description="for boxes and masks: restoration[:STEPS], patches[:SIZE], encoder[:STEPS], "
+        "denoiser:RUN, hub:NAME",
     )
     coco: str | None = Field(default=None, description="COCO-style JSON to take boxes or masks from")
     stability: int = Field(default=3, ge=0, description="seeds to compare, 0 for none")
