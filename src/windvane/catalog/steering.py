@@ -7,8 +7,8 @@ SELF_GUIDED = System(
     slug="self-guided",
     title="Self-guided diffusion",
     kind="annotation",
-    gives="Guidance from unlabelled images: clusters of their own features serve as the labels.",
-    limits="Whole-image labels only, no boxes or masks yet; many clusters on few images lead to copies.",
+    gives="Guidance from unlabelled images: their own clusters, boxes or masks serve as the labels.",
+    limits="Many clusters on few images lead to copies; boxes need one object that stands out from the rest.",
     papers=(
         Paper(
             "Self-Guided Diffusion Models",
@@ -87,6 +87,10 @@ STEERING = (
             ),
             Paper("Manifold Preserving Guided Diffusion", ("He", "others"), 2024, "ICLR", "2311.16424"),
         ),
+        state="works",
+        callable="windvane.guidance.presets.tfg",
+        test="tests/guidance/test_presets.py",
+        reproduction="reproductions/classifier_guidance_family.py",
     ),
     System(
         slug="semantic-diffusion-guidance",
@@ -181,6 +185,10 @@ STEERING = (
                 "2310.00224",
             ),
         ),
+        state="works",
+        callable="windvane.guidance.Projected",
+        test="tests/guidance/test_projection.py",
+        reproduction="reproductions/steered_diffusion.py",
     ),
     System(
         slug="forward-models",
