@@ -215,3 +215,49 @@ def test_controls_are_annotations_that_training_takes(done, home, refused):
     out = home / "wrong"
     assert "unknown control 'rendom'" in refused("annotate", "digits", out=out, control="rendom")
     assert "in [0, 1]" in refused("annotate", "digits", *sets(), out=out, k=6, control="noise:1.5")
+
+
+def test_the_page_of_an_annotation(done, home, refused):
+    out = home / "told"
+    told = sets("annotate.stability=2")
+    done("annotate", "digits", *told, "--report", out=out, features="pca:5", k=4)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "4 clusters by pca features; 270 images of 8 × 8 × 1" in page and "Memorisation" in page
+    facts = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert (
+        facts["k"] == 4 and facts["audit"]["baseline"] == "held-out images" and facts["choice"]["candidates"]
+    )
+    assert load_annotation(out).k == 4, "the page changes nothing of the annotation"
+
+    done("train", "digits", *sets(*NETWORK), annotation=out, out=home / "of", steps=2)
+    done("sample", home / "of", "--set", "sample.steps=2", out=home / "pictures", n=5)
+    said = done("report", out, out=home / "page", audit=home / "pictures")
+    assert said.strip() == str(home / "page" / "report.html")
+    again = json.loads((home / "page" / "report.json").read_text(encoding="utf-8"))
+    assert again["audit"]["samples"]["images"] == 5 and again["choice"] == facts["choice"]
+    assert "is none" in refused("report", home / "of", data="digits")
+    assert "there is no" in refused("report", out, audit=home / "nowhere")
+
+
+def test_boxes_and_masks_have_a_page_beside_the_truth(done, home, refused):
+    from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, write_coco
+
+    data = digits().subset(slice(0, 12))
+    np.save(home / "twelve.npy", data.pixels(slice(None)))
+    folder = home / "regions"
+    known = open_parts(check({"data": {"source": str(home / "twelve.npy"), "holdout": 0}}).data).train
+    origin = Origin("lost", fingerprint=known.fingerprint)
+    boxes = BoxAnnotation(torch.tensor([[0, 0, 4, 8]]).repeat(12, 1), size=(8, 8), origin=origin)
+    boxes.save(folder / "boxes")
+    halves = (torch.arange(8) >= 4).long().expand(12, 8, 8)
+    MaskAnnotation(halves, 2, origin=origin).save(folder / "masks")
+    assert "--data" in refused("report", folder)
+    write_coco(boxes, home / "boxes.json")
+    source = home / "twelve.npy"
+    write_coco(MaskAnnotation(halves, 2, origin=origin), home / "masks.json")
+    done("report", folder, data=source, truth=home / "masks.json")
+    told = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert told["masks"]["truth"]["mean_iou"] == 1 and "truth" not in told["boxes"]
+    done("report", folder / "boxes", data=source, truth=home / "boxes.json")
+    told = json.loads((folder / "boxes" / "report.json").read_text(encoding="utf-8"))
+    assert told["boxes"]["truth"]["corloc"] == 1 and "masks" not in told

@@ -1,7 +1,8 @@
 """Reports: one self-contained HTML page, with nothing fetched from anywhere.
 
 `Report(title).section(title, html)` composes a page from small pieces of HTML (`table`, `images_row`,
-`cards`, `figure`, ...); `run_report(path)` writes the page of a run.
+`cards`, `figure`, ...); `run_report(path)` writes the page of a run and `annotation_report(data)` that of
+an annotation.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from windvane.report.plots import curves
 
 __all__ = [
     "Report",
+    "annotation_report",
     "bar",
     "cards",
     "curves",
@@ -31,4 +33,8 @@ def __getattr__(name: str) -> Any:
         from windvane.report.run import run_report
 
         return run_report
+    if name == "annotation_report":
+        from windvane.report.annotation import annotation_report
+
+        return annotation_report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

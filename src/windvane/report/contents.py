@@ -34,28 +34,30 @@ def cluster_cards(data: "ImageData", annotation: "Annotation", *, most: int = _M
     """A card per id, largest first: size, labels where there are any, members nearest to the centre."""
     order = annotation.sizes.argsort(descending=True, stable=True).tolist()
     shown = [cluster for cluster in order if int(annotation.sizes[cluster])][:most]
-    names = _label_names(data)
+    names = label_names(data)
     title = "Label" if annotation.source == "labels" else "Cluster"
     made = []
     for cluster in shown:
         rows = annotation.members(cluster, _MEMBERS)
         body = images_row(data.batch(rows), side=side_for(data.shape, 36, 56))
         if names and annotation.source != "labels":
-            body = _composition(data, annotation.ids == cluster, names) + body
+            body = composition(data, annotation.ids == cluster, names) + body
         size = int(annotation.sizes[cluster])
         made.append((f"{title} {cluster}", f"{size} images, {size / max(len(annotation), 1):.1%}", body))
     left = len(order) - len(shown)
     return cards(made) + (note(f"{left} more, smaller or empty, are not shown.") if left else "")
 
 
-def _label_names(data: "ImageData") -> list[str]:
+def label_names(data: "ImageData") -> list[str]:
+    """Names of the labels, none where there are no labels."""
     if data.labels is None:
         return []
     names = data.label_names or [str(label) for label in range(int(data.labels.max()) + 1)]
     return [f"label {name}" if name.isdecimal() else name for name in names]
 
 
-def _composition(data: "ImageData", rows: "Tensor", names: Sequence[str]) -> str:
+def composition(data: "ImageData", rows: "Tensor", names: Sequence[str]) -> str:
+    """A bar of the labels of some rows."""
     assert data.labels is not None
     labels = data.labels[rows]
     found = {names[label]: int((labels == label).sum()) for label in labels[labels >= 0].unique().tolist()}

@@ -35,6 +35,7 @@ section { margin: 34px 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 14px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
 .card .sub { color: var(--soft); font-size: 13px; margin: 0 0 8px; }
+.card .row { margin-bottom: 8px; }
 .row { display: flex; flex-wrap: wrap; gap: 4px; align-items: flex-end; }
 .row figure, .figure { margin: 0; }
 .row figcaption { font-size: 11px; color: var(--soft); text-align: center; max-width: 90px; }

@@ -9,6 +9,7 @@ from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Stric
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
+    from windvane.cli.opening import Parts
 
 
 def annotate(
@@ -98,7 +99,7 @@ def annotate(
     check_source(made.data)
     check_features(made.annotate.features)
     if made.annotate.boxes or made.annotate.masks is not None:
-        _regions(made, out, export)
+        _regions(made, out, export, report=report)
         return
     _annotate(made, out, report=report)
 
@@ -134,15 +135,18 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
     for line in lines(told):
         print(line)
     if report:
-        from windvane.cli.annotation_reporting import write_report
-        from windvane.progress import progress_enabled
-
-        device, shown = str(group.device), progress_enabled()
-        print(write_report(out, parts, config=config, device=device, progress=shown))
+        _page(config, out, parts, str(group.device))
     print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
 
 
-def _regions(config: "Config", out: Path, export: Path | None) -> None:
+def _page(config: "Config", out: Path, parts: "Parts", device: str) -> None:
+    from windvane.cli.annotation_reporting import write_report
+    from windvane.progress import progress_enabled
+
+    print(write_report(out, parts, config=config, device=device, progress=progress_enabled()))
+
+
+def _regions(config: "Config", out: Path, export: Path | None, *, report: bool) -> None:
     from windvane.annotate import write_coco
     from windvane.cli.annotating import REPORT
     from windvane.cli.config import write_yaml
@@ -171,4 +175,6 @@ def _regions(config: "Config", out: Path, export: Path | None) -> None:
     if export is not None:
         write_coco(found, export, names=parts.train.names)
         print(f"COCO-style JSON in {export}")
+    if report:
+        _page(config, out, parts, str(group.device))
     print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")

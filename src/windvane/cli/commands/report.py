@@ -1,4 +1,4 @@
-"""`windvane report`: one self-contained HTML page about a run."""
+"""`windvane report`: one self-contained HTML page about a run or an annotation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +9,9 @@ from windvane.cli.errors import say
 
 
 def report(
-    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a run.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="A run, or an annotation.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="HTML file; default report.html in the run.")
+        Path | None, typer.Option("--out", help="HTML file (a run's), or folder; default the one given.")
     ] = None,
     weights: Annotated[
         str, typer.Option("--weights", metavar="W,W,...", help="Guidance weights side by side.")
@@ -19,15 +19,33 @@ def report(
     clusters: Annotated[int, typer.Option("--clusters", min=1, help="How many clusters to sample.")] = 8,
     samples: Annotated[bool, typer.Option(help="Make samples for the page.")] = True,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="The images of an annotation that does not name them.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", metavar="FILE", help="COCO file of true boxes or masks.")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", metavar="DIR", help="Samples to search for copies, by cluster.")
+    ] = None,
 ) -> None:
     """Write a page with clusters, guided samples, curves, metrics and a search for copies.
 
-    The page is one file that loads nothing; it can be mailed, or opened without a network.
+    Of an annotation: cluster cards, boxes and masks on images, sizes, stability, agreement with labels and
+    with --truth, how many clusters are advisable; the same numbers go to report.json. The page is one file
+    that loads nothing; it can be mailed, or opened without a network.
     """
     if run is None:
         raise ValueError("which run? windvane report RUN")
     if not run.is_dir():
         raise ValueError(f"there is no run at {run}")
+    from windvane.cli.annotation_reporting import is_annotation
+
+    if is_annotation(run):
+        _annotation(run, out=out, data=data, truth=truth, audit=audit)
+        return
+    if data is not None or truth is not None or audit is not None:
+        raise ValueError(f"--data, --truth and --audit are about an annotation; {run} is none")
     if not (run / "model").is_dir() and not (run / "metrics.jsonl").is_file():
         raise ValueError(f"{run} is no run: it has neither model/ nor metrics.jsonl")
     try:
@@ -63,6 +81,30 @@ def report(
         steps=steps or config.sample.steps,
         batch_size=config.sample.batch_size,
         device=processes().device,
+        progress=progress_enabled(),
+    )
+    print(path)
+
+
+def _annotation(
+    folder: Path, *, out: Path | None, data: str | None, truth: Path | None, audit: Path | None
+) -> None:
+    from windvane.cli.annotation_reporting import report_folder
+    from windvane.cli.processes import processes
+    from windvane.progress import progress_enabled
+
+    if out is not None and out.suffix == ".html":
+        raise ValueError("the page of an annotation comes with report.json: --out is a folder for both")
+    for file in (truth, audit):
+        if file is not None and not file.exists():
+            raise ValueError(f"there is no {file}")
+    path = report_folder(
+        folder,
+        out=out,
+        data=data,
+        truth=truth,
+        samples=audit,
+        device=str(processes().device),
         progress=progress_enabled(),
     )
     print(path)

@@ -1,0 +1,167 @@
+"""The page of an annotation from folders and files: what was found, the truth, samples of a model."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.config import make_config, read_yaml
+from windvane.cli.opening import check_source, open_parts
+from windvane.pictures import from_uint8, read_pixels, read_settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from windvane.cli.config import Config
+    from windvane.cli.opening import Parts
+    from windvane.data import ImageData
+
+_IDS, _REGIONS = "annotation.json", "regions.json"
+
+
+def is_annotation(folder: Path) -> bool:
+    """Whether a folder holds ids, boxes or masks."""
+    return (folder / _IDS).is_file() or bool(_region_folders(folder))
+
+
+def _region_folders(folder: Path) -> list[Path]:
+    """Folders of boxes or masks: this one, and those directly under it."""
+    if not folder.is_dir():
+        return []
+    return [path for path in (folder, *sorted(folder.iterdir())) if (path / _REGIONS).is_file()]
+
+
+def config_of(folder: Path, data: str | None) -> "Config":
+    """The settings an annotation was made with, of its own or of the run it lies in; the data may be another.
+
+    Raises:
+        ValueError: no settings there, and no data named.
+    """
+    for place in (folder, folder.parent):
+        file = place / "config.yaml"
+        if file.is_file():
+            return make_config(base=read_yaml(file), flags={"data.source": data})
+    if data is None:
+        raise ValueError(f"{folder} does not say which images it is about; name them with --data DATA")
+    return make_config(flags={"data.source": data, "data.holdout": 0})
+
+
+def report_folder(
+    folder: Path,
+    *,
+    out: Path | None,
+    data: str | None,
+    truth: Path | None,
+    samples: Path | None,
+    device: str,
+    progress: bool,
+) -> Path:
+    """Write the page of the annotation in ``folder``, by default beside it; returns the page's path."""
+    config = config_of(folder, data)
+    check_source(config.data)
+    parts = open_parts(config.data, name_damaged=False)
+    return write_report(
+        folder, parts, config=config, out=out, truth=truth, samples=samples, device=device, progress=progress
+    )
+
+
+def write_report(
+    folder: Path,
+    parts: "Parts",
+    *,
+    config: "Config",
+    out: Path | None = None,
+    truth: Path | None = None,
+    samples: Path | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Path:
+    """The same of images that are open already."""
+    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation, load_annotation, load_regions
+    from windvane.report import annotation_report
+
+    ids = load_annotation(folder, data=parts.train) if (folder / _IDS).is_file() else None
+    boxes: BoxAnnotation | None = None
+    masks: MaskAnnotation | None = None
+    for place in _region_folders(folder):
+        found = load_regions(place, data=parts.train)
+        if isinstance(found, BoxAnnotation):
+            boxes = found
+        else:
+            masks = found
+    if ids is None and boxes is not None and boxes.ids is not None:
+        ids = Annotation.given(boxes.ids, parts.train, k=boxes.k, source="clusters beside the boxes")
+    true_boxes, true_masks = None, None
+    if truth is not None:
+        true_boxes, true_masks = _truth(truth, parts.train, boxes=boxes is not None, masks=masks is not None)
+    made = None if samples is None else read_samples(samples)
+    return annotation_report(
+        parts.train,
+        out=folder if out is None else out,
+        ids=ids,
+        boxes=boxes,
+        masks=masks,
+        true_boxes=true_boxes,
+        true_masks=true_masks,
+        held_out=parts.held_out,
+        samples=None if made is None else made[0],
+        sample_ids=None if made is None else made[1],
+        choice=_choice(folder),
+        seeds=range(config.annotate.stability),
+        title=folder.resolve().name,
+        batch_size=config.annotate.batch_size,
+        device=device,
+        progress=progress,
+    )
+
+
+def _choice(folder: Path) -> dict[str, Any] | None:
+    """What `--k auto` found out about the number of clusters, if it was asked."""
+    file = folder / "report.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8")).get("choice")
+    return found if isinstance(found, dict) else None
+
+
+def _truth(
+    file: Path, data: "ImageData", *, boxes: bool, masks: bool
+) -> "tuple[list[Tensor] | None, Tensor | None]":
+    """True boxes of every image and true masks of a COCO-style file, as far as they are asked for.
+
+    Regions marked as crowds are no boxes, as in COCO's own evaluation; pixels without a mask are one class
+    more.
+    """
+    from windvane.annotate import boxes_from_coco, masks_from_coco
+
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        single = [entry for entry in value["annotations"] if not entry.get("iscrowd")]
+        background = len(value.get("categories", []))
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is no usable COCO file: {error!r}") from error
+    true_boxes = None
+    if boxes and single:
+        found = boxes_from_coco({**value, "annotations": single}, data=data)
+        true_boxes = [found.of(i) for i in range(len(data))]
+    true_masks = masks_from_coco(value, data=data, background=background).masks if masks else None
+    return true_boxes, true_masks
+
+
+def read_samples(folder: Path) -> "tuple[Tensor, Tensor]":
+    """The pictures of `windvane sample` in a folder, ``(m, C, H, W)`` in [-1, 1], and the ids asked for.
+
+    Raises:
+        ValueError: no pictures that say which cluster they were asked for.
+    """
+    import numpy as np
+    import torch
+
+    images, ids = [], []
+    for file in sorted(folder.glob("[0-9]*.png")):
+        asked = read_settings(file).get("condition")
+        if isinstance(asked, int):
+            images.append(read_pixels(file))
+            ids.append(asked)
+    if not images:
+        raise ValueError(f"no picture in {folder} says which cluster it was asked for")
+    return torch.from_numpy(from_uint8(np.stack(images))), torch.tensor(ids)
