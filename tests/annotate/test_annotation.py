@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from tests.annotate.stand_ins import Projection, TensorImages, digit_images, noise_images
 from windvane.annotate import PCA, Annotation, SelfSup, annotate
 from windvane.annotate import annotator as annotator_module
+from windvane.annotate.features import save_extractor
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_a_loaded_annotation_gives_new_images_the_same_ids(features, data, tmp_p
     assert torch.equal(loaded.ids, made.ids) and torch.equal(loaded.sizes, made.sizes)
     assert torch.equal(loaded.draw(50, 3), made.draw(50, 3))
     assert torch.equal(loaded.members(2), made.members(2))
-    assert loaded.extractor_name == made.extractor_name
+    assert loaded.extractor_name == made.extractor_name and loaded.shape == (1, 8, 8)
 
 
 def test_new_images_get_their_ids_from_mirror_averaged_features_too(data, tmp_path):
@@ -110,6 +111,25 @@ def damage(folder, what):
     described = json.loads((folder / "annotation.json").read_text())
     if what == "truncated":
         (folder / "vector.safetensors").write_bytes((folder / "vector.safetensors").read_bytes()[:-9])
+    elif what == "half a description":
+        text = (folder / "annotation.json").read_bytes()
+        (folder / "annotation.json").write_bytes(text[: len(text) // 2])
+    elif what == "image size":
+        described["image"] = [1, 9, 8]
+        reseal(folder, tensors, described)
+    elif what == "image size, unsealed":
+        (folder / "annotation.json").write_text(json.dumps({**described, "image": [1, 9, 8]}))
+    elif what == "extractor of another version":
+        save_extractor(PCA(4).fit(noise_images(50), progress=False), folder.parent / "other")
+        for name in ("extractor.json", "extractor.safetensors"):
+            (folder / name).write_bytes((folder.parent / "other" / name).read_bytes())
+    elif what == "weights of another version":
+        save_extractor(PCA(4).fit(noise_images(50), progress=False), folder.parent / "other")
+        name = "extractor.safetensors"
+        (folder / name).write_bytes((folder.parent / "other" / name).read_bytes())
+    elif what == "extractor truncated":
+        name = "extractor.safetensors"
+        (folder / name).write_bytes((folder / name).read_bytes()[:-5])
     elif what == "not json":
         (folder / "annotation.json").write_text("{")
     elif what == "missing":
@@ -143,6 +163,12 @@ def damage(folder, what):
     ("what", "message"),
     [
         ("truncated", "damaged"),
+        ("half a description", "damaged"),
+        ("image size", r"made from images of shape \(1, 9, 8\), the data have \(1, 8, 8\)"),
+        ("image size, unsealed", "does not have the hash"),
+        ("extractor of another version", r"was made with the features pca\(.*, not with pca\("),
+        ("weights of another version", "but its weights make it"),
+        ("extractor truncated", "the feature extractor in .* is damaged"),
         ("not json", "damaged"),
         ("missing", "vector.safetensors is missing"),
         ("format", "format 99; this version reads 1"),
@@ -171,6 +197,8 @@ def test_annotations_of_other_data_or_another_extractor_are_refused(data, tmp_pa
     changed.images[7, 0, 3, 3] += 0.5
     with pytest.raises(ValueError, match="made from other images"):
         Annotation.load(tmp_path / "a", data=TensorImages(changed.images))
+    with pytest.raises(ValueError, match=r"images of shape \(1, 8, 8\), the data have \(1, 4, 16\)"):
+        Annotation.load(tmp_path / "a", data=TensorImages(data.images.reshape(300, 1, 4, 16)))
     with pytest.raises(ValueError, match="has 300 images, the data 299"):
         Annotation.load(tmp_path / "a", data=digit_images(299))
     with pytest.raises(ValueError, match="made with the features projection#"):

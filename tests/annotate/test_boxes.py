@@ -50,6 +50,41 @@ def test_lost_by_hand():
     assert found.boxes.tolist() == [[0, 0, 2, 1]]
 
 
+def lost_by_definition(similarity, height, width, patches):
+    """Seed, votes and the object on a similarity matrix alone, in loops."""
+    count = height * width
+    degree = [sum(similarity[p][q] > 0 for q in range(count) if q != p) for p in range(count)]
+    order = sorted(range(count), key=lambda p: degree[p])
+    seed = order[0]
+    voters = [q for q in order[:patches] if similarity[q][seed] > 0]
+    wanted = {p for p in range(count) if sum(similarity[q][p] for q in voters) > 0}
+    found, edge = {seed}, [seed]
+    while edge:
+        line, column = divmod(edge.pop(), width)
+        for i, j in ((line - 1, column), (line + 1, column), (line, column - 1), (line, column + 1)):
+            p = i * width + j
+            if 0 <= i < height and 0 <= j < width and p in wanted - found:
+                found.add(p)
+                edge.append(p)
+    return seed, found
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 20), st.integers(0, 10_000))
+def test_lost_on_a_planted_similarity_matrix(height, width, patches, seed):
+    """The features are the rows of a root of the matrix, so that F F^T is the matrix itself."""
+    count = height * width
+    matrix = torch.randn(count, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    matrix = matrix + matrix.T
+    # As little on the diagonal as makes it positive definite.
+    matrix += (0.1 - torch.linalg.eigvalsh(matrix)[0]).clamp(min=0) * torch.eye(count)
+    root = torch.linalg.cholesky(matrix)
+    torch.testing.assert_close(root @ root.T, matrix)
+    found = lost(root.T.reshape(1, count, height, width), patches=patches)
+    expected_seed, expected = lost_by_definition(matrix.tolist(), height, width, patches)
+    assert int(found.seeds[0]) == expected_seed
+    assert set(found.masks[0].flatten().nonzero()[:, 0].tolist()) == expected
+
+
 def test_batch_rows_do_not_see_each_other():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(5, 6, 5, 7, generator=generator)

@@ -166,6 +166,10 @@ DAMAGES = {
     "missing key": (lambda f: [p := f / "regions.json", p.write_text('{"format": 1}')], "has no 'source'"),
     "no json": (lambda f: (f / "regions.json").write_text("{"), "damaged"),
     "no file": (lambda f: (f / "regions.safetensors").unlink(), "missing"),
+    "half": (lambda f: [p := f / "regions.json", p.write_bytes(p.read_bytes()[:60])], "damaged"),
+    "end cut": (lambda f: [p := f / "regions.safetensors", p.write_bytes(p.read_bytes()[:-1])], "damaged"),
+    "data": (lambda f: damaged(f, data="0"), "was changed"),
+    "k": (lambda f: damaged(f, k=1), r"0\.\.0, got 0\.\.|0\.\.0, got"),
     "cut": (lambda f: (f / "regions.safetensors").write_bytes(b"abc"), "damaged"),
 }
 
@@ -253,5 +257,19 @@ def test_annotations_of_other_images_or_features_are_refused(tmp_path):
         load_regions(tmp_path / "a", data=noise_images(5, (1, 12, 15)))
     with pytest.raises(ValueError, match="other images"):
         load_regions(tmp_path / "a", data=noise_images(5, (1, 12, 14)))
+    segmenter = PatchClusters(Patches(1), 2).fit(data, progress=False)
+    find_masks(data, segmenter, progress=False).save(tmp_path / "m")
+    assert len(load_regions(tmp_path / "m", data=data, made_by=segmenter.name)) == 5
+    other = PatchClusters(Patches(1), 2, seed=1).fit(data, progress=False)
+    with pytest.raises(
+        ValueError, match=r"made by patch-clusters\(.*seed=0.*, not by patch-clusters\(.*seed=1"
+    ):
+        load_regions(tmp_path / "m", made_by=other.name)
+    with pytest.raises(ValueError, match="5 images, the data have 4"):
+        load_regions(tmp_path / "m", data=noise_images(4, (1, 12, 14)))
+    with pytest.raises(ValueError, match=r"12 x 14 pixels, the data have\s+14 x 12"):
+        load_regions(tmp_path / "m", data=TensorImages(data.images.transpose(2, 3)))
+    with pytest.raises(ValueError, match="other images"):
+        load_regions(tmp_path / "m", data=noise_images(5, (1, 12, 14)))
     with pytest.raises(ValueError, match="unknown method"):
         find_boxes(data, Patches(1), method="best")

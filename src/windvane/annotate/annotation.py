@@ -1,5 +1,6 @@
 """The annotation of a data set: an id for every image, and the frozen map that gives ids to new images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ class Annotation:
         extractor_name: its version; taken from ``extractor`` by default.
         flip: features are averaged with those of the mirror image.
         distances: squared distance of each image to its centre ``(n,)``.
+        shape: ``(C, H, W)`` of the images; None where it is not known.
 
     Raises:
         ValueError: ids out of range, or parts that do not fit each other.
@@ -48,6 +50,7 @@ class Annotation:
         extractor_name: str | None = None,
         flip: bool = False,
         distances: Tensor | None = None,
+        shape: Sequence[int] | None = None,
     ) -> None:
         self.ids = checked_ids(ids, k)
         if clusters is not None and clusters.k != k:
@@ -56,6 +59,7 @@ class Annotation:
             raise ValueError(f"{len(ids)} ids, but distances of shape {tuple(distances.shape)}")
         self.k, self.fingerprint, self.source = k, fingerprint, source
         self.clusters, self.flip, self.distances = clusters, flip, distances
+        self.shape = None if shape is None else tuple(int(side) for side in shape)
         self.extractor = extractor
         self.extractor_name = extractor.name if extractor_name is None and extractor else extractor_name
         self.sizes = torch.bincount(self.ids, minlength=k)
@@ -69,7 +73,8 @@ class Annotation:
         """
         if len(ids) != len(data):
             raise ValueError(f"{len(ids)} ids for {len(data)} images")
-        return cls(ids, int(ids.max()) + 1 if k is None else k, fingerprint=data.fingerprint, source=source)
+        k = int(ids.max()) + 1 if k is None else k
+        return cls(ids, k, fingerprint=data.fingerprint, source=source, shape=data.shape)
 
     @classmethod
     def load(
@@ -143,8 +148,13 @@ class Annotation:
         """Refuse data that this annotation was not made from.
 
         Raises:
-            ValueError: another number of images, or other images.
+            ValueError: images of another size, another number of them, or other images.
         """
+        if self.shape is not None and tuple(data.shape) != self.shape:
+            raise ValueError(
+                f"the annotation was made from images of shape {self.shape}, the data have "
+                f"{tuple(data.shape)}"
+            )
         if len(data) != len(self):
             raise ValueError(f"the annotation has {len(self)} images, the data {len(data)}")
         if data.fingerprint != self.fingerprint:

@@ -100,6 +100,7 @@ def annotate(
         extractor=extractor,
         flip=flip,
         distances=distances,
+        shape=data.shape,
     )
     if kept is not None and group.rank == 0:
         save_annotation(made, kept)

@@ -42,6 +42,7 @@ def save_annotation(annotation: Annotation, path: str | Path) -> None:
         "format": FORMAT,
         "n": len(annotation),
         "data": annotation.fingerprint,
+        "image": None if annotation.shape is None else list(annotation.shape),
         "signals": {"vector": vector},
     }
     with atomic_folder(path) as folder:
@@ -80,7 +81,8 @@ def load_annotation(
             is loaded again on its own when it is needed and none is given.
 
     Raises:
-        ValueError: files missing or damaged, ids out of range, another data set, another extractor version.
+        ValueError: files missing or damaged, ids out of range, another data set or images of another size,
+            another extractor version.
     """
     folder = recover_folder(path)
     described, tensors = _read(folder)
@@ -98,6 +100,7 @@ def load_annotation(
             extractor_name=vector.get("extractor", {}).get("name"),
             flip=vector.get("flip", False),
             distances=tensors.get("distances"),
+            shape=described.get("image"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the annotation in {folder} is damaged: {error}") from error

@@ -253,7 +253,7 @@ def _check(made: Tensor, rows: slice, extractor: Any, feature: tuple[int, ...]) 
             f"expected ({count}, {', '.join(map(str, feature))})"
         )
     flat = made.flatten(1)
-    # A sum is fast, and finite only where all its terms are; it may overflow, and then every term is looked at.
+    # A sum is fast, and finite only where all its terms are; where it is not, every term is looked at.
     if bool(torch.isfinite(flat.sum(dim=1)).all()):
         return
     bad = (~torch.isfinite(flat).all(dim=1)).nonzero()
