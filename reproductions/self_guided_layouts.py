@@ -13,9 +13,11 @@ was chosen on scenes of seed 1 with their true boxes; these are scenes of seed 2
 """
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from results import markdown, record
@@ -187,6 +189,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--samples", type=int, default=600)
     parser.add_argument("--clusters", type=int, default=30)
+    parser.add_argument(
+        "--state", type=Path, help="JSON file of what is measured; what it holds is not redone"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     started = time.process_time()
@@ -208,11 +213,19 @@ def main() -> None:
         "scenes of held-out digits. Mean and 95 % interval over training seeds."
     )
     found: dict[tuple[str, float], list[dict[str, float]]] = {}
+    kept = json.loads(args.state.read_text()) if args.state and args.state.exists() else {}
     for seed in args.seeds:
         for name in chosen:
-            denoiser = fit(arms[name], made, steps=args.steps, seed=seed)
-            measured = measure(arms[name], denoiser, (boxes, objects), yardstick, n=args.samples, seed=seed)
-            for weight, values in measured.items():
+            measured = kept.get(f"{seed} {name}")
+            if measured is None:
+                denoiser = fit(arms[name], made, steps=args.steps, seed=seed)
+                measured = measure(
+                    arms[name], denoiser, (boxes, objects), yardstick, n=args.samples, seed=seed
+                )
+                kept[f"{seed} {name}"] = measured
+                if args.state:
+                    args.state.write_text(json.dumps(kept))
+            for weight, values in ((float(key), value) for key, value in measured.items()):
                 found.setdefault((name, weight), []).append(values)
                 told = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
                 print(

@@ -49,6 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "warmup": 500,
             "ema": 0.9999,
             "precision": "bf16",
+            "compile": True,
             "flip": True,
             "sample_every": 5_000,
             "checkpoint_every": 2_000,

@@ -7,7 +7,7 @@ from windvane.cli.config import Config, check, read_yaml
 from windvane.cli.suggest import listed
 
 #: Settings that may change when a run continues: they do not shape what was done so far.
-_FREE = {"steps", "log_every", "sample_every", "checkpoint_every", "trackers", "annotation"}
+_FREE = {"steps", "compile", "log_every", "sample_every", "checkpoint_every", "trackers", "annotation"}
 
 
 def check_run_folder(out: Path, *, resume: bool) -> dict[str, Any]:

@@ -109,6 +109,8 @@ def train_run(
     config: Config, parts: Parts, run: "Run", annotation: "Given | None", group: Processes
 ) -> dict[str, Any]:
     """Train, and return what to tell; an interrupted training is saved and raises `Interrupted`."""
+    import torch
+
     from windvane.networks import parameter_count
     from windvane.training import train
 
@@ -123,6 +125,9 @@ def train_run(
         layout=known.layout if known else None,
         seed=config.train.seed,
     )
+    if str(group.device).startswith("cuda") and config.model.type == "unet":
+        # Convolutions in half precision are quicker in this order of memory; nothing else changes.
+        denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if group.first:
         if parts.train.scan is not None:
             atomic_write_json(run.path / "scan.json", parts.train.scan.to_dict())
@@ -150,6 +155,7 @@ def train_run(
         times=build_times(chosen, denoiser),
         flip=chosen.flip,
         mixed_precision=chosen.precision,
+        compile=chosen.compile,
         seed=chosen.seed,
         run=run,
         checkpoint_every=chosen.checkpoint_every,

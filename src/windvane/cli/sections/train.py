@@ -33,6 +33,7 @@ class TrainSection(Section):
         default="auto", description="law of the training times; auto: the process's usual one"
     )
     precision: Literal["no", "bf16"] = Field(default="no", description="bf16 runs the network in bfloat16")
+    compile: bool = Field(default=False, description="torch.compile the network: slow start, quick steps")
     flip: bool = Field(default=False, description="random horizontal flips")
     seed: int = Field(default=0, ge=0, description="seed of weights, order, noise and times")
     log_every: int = Field(default=50, ge=1, description="steps between lines of metrics.jsonl")
