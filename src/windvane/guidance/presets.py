@@ -213,8 +213,8 @@ def elucd(
 
     x_s = mu + scale (Sigma_t + sine max Sigma sin(pi t)) grad_D l(D) + sqrt(Sigma_t) z: the gradient at D
     is used as if it were taken at x_t. For the energy see :class:`~windvane.energies.ClassLogProb`
-    (tau_marginal=0.5) and :func:`~windvane.energies.smooth`. Not included: the released EDM sampler, a
-    normalised kick before the step.
+    (tau_marginal=0.5) and :func:`~windvane.energies.smooth`. The released EDM sampler, a normalised kick
+    before the step, is :class:`~windvane.guidance.KickedSampler`.
     """
     guide = Guide(energy, VarianceAndSine(scale, sine), through=False, push="state", window=window)
     return GradientGuidance((guide,))
