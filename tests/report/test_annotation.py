@@ -64,7 +64,7 @@ def test_the_page_and_its_json(parts, found, tmp_path):
         "typical",
         "at random",
         "50.0% of 240 images",
-        "100% samples nearer than real images",
+        "samples nearer than real images",
         "images mirrored",
         "100% of the samples are nearer to a training image",
     ):
