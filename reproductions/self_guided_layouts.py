@@ -162,9 +162,12 @@ def report(
     for (name, weight), values in found.items():
         cells = [name, f"{weight:g}"]
         for quantity in ("frechet", "precision", "recall", "nearest", "inside", "overlap"):
-            mean = over_seeds([value[quantity] for value in values])
-            cells.append(f"{mean.value:.2f} ± {mean.high - mean.value:.2f}" if len(values) > 1
-                         else f"{mean.value:.2f}")  # fmt: skip
+            numbers = [value[quantity] for value in values]
+            if len(numbers) == 1:
+                cells.append(f"{numbers[0]:.2f}")
+                continue
+            mean = over_seeds(numbers)
+            cells.append(f"{mean.value:.2f} ± {mean.high - mean.value:.2f}")
         rows.append(cells)
     rows.append(["real training scenes", "", *(f"{real[q]:.2f}" for q in real)])
     heads = ["condition", "w", "Fréchet", "precision", "recall", "nearest", "ink in the box", "IoU with mask"]
