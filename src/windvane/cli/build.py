@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from windvane.training.objective import Objective
     from windvane.training.times import TimeSampler
 
+#: Width of the tokens of Self-Guided Diffusion Models.
+_TOKEN_WIDTH = 32
+
 
 def build_denoiser(
     model: ModelSection,
@@ -44,7 +47,9 @@ def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None, l
         return make(shape=shape, vector=vector, **arguments)
     if model.type == "mlp":
         raise ValueError("boxes and masks need a network with positions: --set model.type=unet or dit")
-    return make(shape=shape, vector=vector, layout=layout, **arguments)
+    # As published: beside a map the vector also makes tokens that the attention sees.
+    tokens = _TOKEN_WIDTH if vector is not None else None
+    return make(shape=shape, vector=vector, layout=layout, tokens=tokens, **arguments)
 
 
 def build_objective(train: TrainSection) -> "Objective | None":
