@@ -1,7 +1,9 @@
 """Search: more quality from a frozen model, by spending evaluations on what a reward likes."""
 
 from windvane.search.budget import Budget, Spent
+from windvane.search.builtin import BUILTIN
 from windvane.search.chain import Chain
+from windvane.search.found_files import load_found, save_found
 from windvane.search.noises import BestOf, RandomNoise, ZeroOrder, neighbours
 from windvane.search.particles import FeynmanKac, effective_size, resampled, systematic
 from windvane.search.paths import Paths
@@ -10,6 +12,7 @@ from windvane.search.run import Found, Job, Method, Moment, run
 from windvane.search.tree import DiffusionTree
 
 __all__ = [
+    "BUILTIN",
     "BestOf",
     "Budget",
     "Chain",
@@ -28,9 +31,11 @@ __all__ = [
     "ZeroOrder",
     "as_verifier",
     "effective_size",
+    "load_found",
     "neighbours",
     "ranks",
     "resampled",
     "run",
+    "save_found",
     "systematic",
 ]

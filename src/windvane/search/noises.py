@@ -143,7 +143,9 @@ class ZeroOrder:
             return None
         each, n, seeds = self.neighbours, job.n, torch.arange(job.seed, job.seed + job.n)
         again = n * (self.final is not None)
-        if not job.pays(n * each * job.chain.cost() + final_cost(job, self.final), n * each + again):
+        # A round that may end in a restart is paid for as a whole, so that a budget cuts none of them.
+        most = n * (each + (self.on_stall == "restart"))
+        if not job.pays(most * job.chain.cost() + final_cost(job, self.final), most + again):
             return None
         pivot, rows = found.memory["pivot"], job.searches(each)
         keys = job.keys(_STREAM_DIRECTION, found.rounds, each=each)
@@ -175,9 +177,6 @@ class ZeroOrder:
     def _restarted(self, job: Job, found: Found, stalled: Tensor) -> Found:
         """A fresh pivot, sampled and scored, for the searches that stalled."""
         rows = stalled.nonzero().flatten()
-        rest, again = final_cost(job, self.final), job.n * (self.final is not None)
-        if not job.pays(len(rows) * job.chain.cost() + rest, len(rows) + again):
-            return found
         if found.seeds is None or found.noise is None:
             raise ValueError("this search was not begun by the same method")
         keys = job.keys(_STREAM_RESTART, found.rounds)

@@ -115,9 +115,10 @@ def as_verifier(reward: Reward | Verifier) -> Verifier:
 
 def ranks(values: Tensor) -> Tensor:
     """Ranks along the last dimension, float64, 1 for the smallest; equal values share their mean rank."""
-    ordered = values.sort(dim=-1).values
-    below = torch.searchsorted(ordered, values.contiguous(), side="left")
-    upto = torch.searchsorted(ordered, values.contiguous(), side="right")
+    values = values.contiguous()
+    ordered = values.sort(dim=-1).values.contiguous()
+    below = torch.searchsorted(ordered, values, side="left")
+    upto = torch.searchsorted(ordered, values, side="right")
     return (below + upto + 1).double() / 2
 
 

@@ -1,0 +1,65 @@
+"""What a search has found so far, in one file: to look at, and to go on from."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from windvane.files import atomic_file
+from windvane.search.budget import Spent
+from windvane.search.run import Found, Moment
+
+FORMAT = 1
+_MEMORY = "memory."
+_FIELDS = ("x", "scores", "noise", "seeds")
+
+
+def save_found(found: Found, path: str | Path) -> Path:
+    """Write it at once; a process killed meanwhile leaves the previous file."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = {name: getattr(found, name) for name in _FIELDS if getattr(found, name) is not None}
+    tensors |= {_MEMORY + name: value for name, value in found.memory.items()}
+    about = {
+        "format": FORMAT,
+        "spent": asdict(found.spent),
+        "history": [asdict(moment) for moment in found.history],
+        "rounds": found.rounds,
+        "done": found.done,
+    }
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with atomic_file(path) as temporary:
+        save_file(plain, temporary, metadata={"about": json.dumps(about)})
+    return path
+
+
+def load_found(path: str | Path) -> Found:
+    """The state that :func:`save_found` wrote, for ``run(..., resume=...)``.
+
+    A search that had used up its budget is taken up again where it was: with a larger one it goes on.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no search at {path}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about = json.loads(file.metadata()["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if about["format"] > FORMAT:
+        raise ValueError(f"{path} has format {about['format']}, this windvane reads up to {FORMAT}")
+    history = tuple(Moment(m["rows"], m["verified"], tuple(m["scores"])) for m in about["history"])
+    found = Found(tensors["x"], tensors["scores"].to(torch.float64), Spent(**about["spent"]), history)
+    return replace(
+        found,
+        noise=tensors.get("noise"),
+        seeds=tensors.get("seeds"),
+        rounds=about["rounds"],
+        memory={name.removeprefix(_MEMORY): v for name, v in tensors.items() if name.startswith(_MEMORY)},
+        done=about["done"],
+    )

@@ -1,0 +1,138 @@
+"""Feynman-Kac steering: unbiased normalising constants, resampling, budgets."""
+
+import math
+
+import pytest
+import torch
+
+from tests.search.cases import affine_law, ancestral, drawn, gaussian, mixture, right
+from windvane.samplers import DPMSolverSDE
+from windvane.search import (
+    Budget,
+    Chain,
+    FeynmanKac,
+    MeanRank,
+    RewardError,
+    effective_size,
+    resampled,
+    run,
+    systematic,
+)
+
+
+def steer(chain, reward=right, **settings):
+    n, seed, budget = settings.pop("n", 1), settings.pop("seed", 0), settings.pop("budget", None)
+    return run(FeynmanKac(**settings), chain, reward, n=n, seed=seed, budget=budget, progress=False)
+
+
+def log_z(chain, lam, dimension=0):
+    """log E exp(lam x_d) of an affine chain from its prior, in closed form."""
+    a, b, var = affine_law(chain, 0)
+    prior = float(chain.process.sigma(chain.times[0]))
+    variance = var + (a * prior) ** 2
+    return float(lam * b[dimension] + lam**2 * variance[dimension] / 2)
+
+
+@pytest.mark.parametrize("ess", [0.0, 0.5, 1.0])
+def test_the_normalising_constant_is_unbiased(ess):
+    """The mean of Z over 400 systems of 8 particles is Z in closed form, within four standard errors."""
+    chain = Chain(gaussian(), sampler=ancestral().sampler, steps=8, batch_size=4096)
+    truth = log_z(chain, 1.5)
+    estimates = steer(chain, particles=8, lam=1.5, ess=ess, n=400, seed=1).memory["log_z"][:, 0].exp()
+    error = float(estimates.std()) / math.sqrt(400)
+    assert abs(float(estimates.mean()) - math.exp(truth)) < 4 * error
+    assert error < 0.1 * math.exp(truth)
+
+
+def test_particles_follow_the_tilted_law():
+    """x0 is Gaussian, so p exp(lam x) is the same Gaussian moved by lam times its variance."""
+    chain = Chain(gaussian(), sampler=ancestral().sampler, steps=12, batch_size=4096)
+    a, b, var = affine_law(chain, 0)
+    variance = var + (a * float(chain.process.sigma(chain.times[0]))) ** 2
+    found = steer(chain, particles=4000, lam=2.0, ess=0.5)
+    weights, x = found.memory["log_weights"][0].exp(), found.memory["particles"][0].double()
+    mean = (weights[:, None] * x).sum(0)
+    assert torch.allclose(mean, b + 2.0 * variance * torch.tensor([1.0, 0.0]), atol=0.1)
+    assert torch.allclose((weights[:, None] * (x - mean) ** 2).sum(0), variance, atol=0.12)
+    assert torch.allclose(resampled(found, 4000)[0].double().mean(0), mean, atol=0.05)
+
+
+def test_without_resampling_it_is_importance_sampling():
+    chain = ancestral(batch_size=512)
+    found = steer(chain, particles=50, ess=0.0, seed=3)
+    x = found.memory["particles"][0]
+    assert torch.allclose(found.memory["log_weights"][0], right(x).double().log_softmax(0), atol=1e-6)
+    assert float(found.memory["log_z"]) == pytest.approx(
+        float(right(x).double().logsumexp(0)) - math.log(50), abs=1e-6
+    )
+
+
+def test_resampling_helps_where_the_reward_is_rare():
+    """A component of weight 0.05, and a reward that wants it: the error of its share, over 60 systems."""
+    chain = ancestral(steps=10, batch_size=4096)
+
+    def rare(x):
+        return 4.0 * (x[:, 1] < -0.75)
+
+    plain = rare(drawn(chain, 20000, seed=10**6)).double()
+    share = float(plain.exp()[plain > 0].sum() / plain.exp().sum())
+    errors = {}
+    for ess in (0.0, 0.5):
+        found = steer(
+            chain, lambda x: 4.0 * torch.sigmoid(20 * (-0.75 - x[:, 1])), particles=32, ess=ess, n=60
+        )
+        weights = found.memory["log_weights"].exp()
+        inside = (found.memory["particles"][..., 1] < -0.75).double()
+        errors[ess] = float((((weights * inside).sum(1) - share) ** 2).mean().sqrt())
+    assert errors[0.5] < errors[0.0]
+
+
+def test_systematic_resampling_takes_the_floor_or_the_ceiling():
+    weights = torch.tensor([0.5, 0.3, 0.15, 0.05]).double().repeat(5) / 5
+    counts = torch.stack(
+        [
+            torch.bincount(systematic(weights.log(), u), minlength=20)
+            for u in torch.arange(0, 1, 0.01).tolist()
+        ]
+    )
+    wanted = 20 * weights
+    assert ((counts >= wanted.floor() - 1e-9) & (counts <= wanted.ceil() + 1e-9)).all()
+    assert torch.allclose(counts.double().mean(0), wanted, atol=0.011)
+    assert float(effective_size(torch.zeros(8).double())) == pytest.approx(8)
+    assert float(effective_size(torch.tensor([0.0, -1e9]).double())) == pytest.approx(1)
+
+
+def test_a_sweep_costs_what_sampling_costs_and_counts_the_rewards():
+    found = steer(ancestral(steps=10), particles=30, n=2, every=3)
+    assert found.spent.rows == 2 * 30 * 10
+    # Judged before the steps 3, 6 and 9, and at the end.
+    assert found.spent.verified == 2 * 30 * 4
+    several = steer(ancestral(steps=10), particles=30, sweeps=None, budget=Budget(network=1000))
+    assert several.spent.rows == 900 and several.memory["log_z"].shape == (1, 3)
+    with pytest.raises(ValueError, match="does not pay for one sweep of 30 particles: 300 network rows"):
+        steer(ancestral(steps=10), particles=30, budget=Budget(network=299))
+
+
+def test_batches_and_neighbouring_systems_change_nothing():
+    small = steer(ancestral(batch_size=7), particles=16, n=3, seed=5)
+    large = steer(ancestral(batch_size=512), particles=16, n=3, seed=5)
+    alone = steer(ancestral(batch_size=512), particles=16, n=1, seed=6)
+    assert torch.allclose(small.memory["particles"], large.memory["particles"], atol=1e-4)
+    assert torch.allclose(alone.memory["log_z"][0], large.memory["log_z"][1], atol=1e-5)
+
+
+def test_a_sampler_with_history_keeps_it_through_resampling():
+    chain = Chain(gaussian(), sampler=DPMSolverSDE(), steps=10, batch_size=4096)
+    plain = right(drawn(chain, 20000, seed=10**6)).double()
+    estimates = steer(chain, particles=64, ess=0.9, n=100).memory["log_z"][:, 0].exp()
+    error = float(estimates.std()) / 10 + float(plain.exp().std()) / math.sqrt(20000)
+    assert abs(float(estimates.mean() - plain.exp().mean())) < 4 * error
+
+
+def test_what_it_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="branches by the noise that a step adds, and DDIM"):
+        steer(Chain(mixture(), steps=5))
+    with pytest.raises(ValueError, match="ranks exist among candidates only"):
+        steer(ancestral(), MeanRank([right, right]))
+    with pytest.raises(RewardError, match="must give a tensor with one value per sample"):
+        steer(ancestral(), lambda x: x)

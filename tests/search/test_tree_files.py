@@ -1,0 +1,175 @@
+"""Trees that are stopped, killed, refused a reward, and go on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tests.search.cases import ancestral, right
+from windvane.samplers import DDPM
+from windvane.search import Chain, DiffusionTree, RewardError
+
+PROGRAM = """
+import sys, time
+from tests.search.cases import ancestral, right
+from windvane.search import DiffusionTree
+
+def step(tree):
+    tree.save(sys.argv[1])
+    print(tree.grown, flush=True)
+    time.sleep(0.02)
+
+DiffusionTree(ancestral(), right, seed=3).grow(rollouts=4000, batch=8, watch=step, progress=False)
+"""
+
+
+def same(one, other):
+    arrays = zip(one.nodes.arrays().items(), other.nodes.arrays().values())
+    assert all(np.array_equal(a, b, equal_nan=True) for (_, a), b in arrays)
+    assert len(one.states) == len(other.states)
+    assert torch.equal(one.states.get(range(len(one.states))), other.states.get(range(len(one.states))))
+    assert (one.grown, one.spent) == (other.grown, other.spent)
+
+
+def planted(**settings):
+    return DiffusionTree(ancestral(), right, seed=3, **settings)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_saved_and_grown_on_equals_never_stopped(tmp_path, on_disk):
+    whole = planted().grow(rollouts=129, batch=8, progress=False)
+    part = planted().grow(rollouts=65, batch=8, progress=False)
+    part.save(tmp_path / "tree")
+    loaded = DiffusionTree.load(tmp_path / "tree", ancestral(), right, on_disk=on_disk)
+    same(part, loaded)
+    same(loaded.grow(rollouts=64, batch=8, progress=False), whole)
+    loaded.save(tmp_path / "tree")
+    same(DiffusionTree.load(tmp_path / "tree", ancestral(), right), whole)
+    assert len(list((tmp_path / "tree").iterdir())) == 2
+
+
+def test_a_killed_process_leaves_a_tree_that_grows_on_exactly(tmp_path):
+    """kill -9 in mid-growth, whatever it was doing; the tree that was saved last goes on to the same end."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "tree")],
+        stdout=subprocess.PIPE, text=True, cwd=os.getcwd(),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])},
+    )  # fmt: skip
+    for _ in range(12):
+        assert child.stdout.readline()
+    time.sleep(0.013)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    resumed = DiffusionTree.load(tmp_path / "tree", ancestral(), right)
+    assert 80 <= resumed.grown < 4000
+    target = resumed.grown + 200
+    resumed.grow(rollouts=200, batch=8, progress=False)
+    same(resumed, planted().grow(rollouts=target, batch=8, progress=False))
+
+
+def test_rows_beyond_the_saved_ones_are_ignored(tmp_path):
+    """A process killed between its states and its numbers leaves a longer file of states."""
+    tree = planted().grow(rollouts=20, progress=False)
+    tree.save(tmp_path)
+    (states,) = tmp_path.glob("states-*.bin")
+    with states.open("ab") as file:
+        file.write(b"\xff" * 1000)
+    loaded = DiffusionTree.load(tmp_path, ancestral(), right, on_disk=True)
+    same(loaded, tree)
+    same(loaded.grow(rollouts=32, progress=False), tree.grow(rollouts=32, progress=False))
+    os.truncate(states, 3)
+    with pytest.raises(ValueError, match="shorter than the"):
+        DiffusionTree.load(tmp_path, ancestral(), right)
+
+
+def test_two_trees_in_turn_in_one_folder_do_not_mix(tmp_path):
+    planted().grow(rollouts=20, progress=False).save(tmp_path)
+    one, other = (DiffusionTree.load(tmp_path, ancestral(), right) for _ in range(2))
+    one.grow(rollouts=10, batch=1, progress=False).save(tmp_path)
+    other.grow(rollouts=30, batch=16, progress=False).save(tmp_path)
+    one.save(tmp_path)
+    same(DiffusionTree.load(tmp_path, ancestral(), right), one)
+
+
+def test_states_in_a_file_are_those_in_memory(tmp_path):
+    memory = planted().grow(rollouts=60, progress=False)
+    disk = planted(folder=tmp_path / "states").grow(rollouts=60, progress=False)
+    same(memory, disk)
+    disk.save(tmp_path / "states")
+    same(DiffusionTree.load(tmp_path / "states", ancestral(), right), memory)
+    disk.save(tmp_path / "elsewhere")
+    disk.grow(rollouts=10, progress=False).save(tmp_path / "states")
+    same(DiffusionTree.load(tmp_path / "states", ancestral(), right), disk)
+
+
+@pytest.mark.parametrize(
+    ("broken", "match"),
+    [
+        (lambda x: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda x: torch.full((len(x),), float("nan")), "is nan in"),
+        (lambda x: x, "must give a tensor with one value per sample"),
+        (lambda x: 3.0, "got float"),
+        (lambda x: torch.full((len(x),), -float("inf")), "is -inf in"),
+    ],
+    ids=["raises", "nan", "shape", "number", "infinity"],
+)
+def test_a_reward_that_fails_leaves_the_tree_as_it_was(tmp_path, broken, match):
+    """The failed batch leaves no trace but its cost; the tree is saved, and grows on with a sound reward."""
+    calls = []
+
+    def moody(x):
+        calls.append(len(x))
+        return broken(x) if len(calls) == 5 else right(x)
+
+    tree, sound = DiffusionTree(ancestral(), moody, seed=3), planted()
+    sound.grow(rollouts=49, progress=False)
+    with pytest.raises(RewardError, match=match):
+        tree.grow(rollouts=200, progress=False)
+    tree.save(tmp_path)
+    for name, values in tree.nodes.arrays().items():
+        assert np.array_equal(values, sound.nodes.arrays()[name], equal_nan=True), name
+    assert tree.grown == 49 and tree.spent.rows > sound.spent.rows
+    sound.grow(rollouts=32, progress=False)
+    tree.grow(rollouts=32, progress=False)
+    assert np.array_equal(tree.nodes.arrays()["reward"], sound.nodes.arrays()["reward"], equal_nan=True)
+    assert np.array_equal(tree.nodes.arrays()["visits"], sound.nodes.arrays()["visits"])
+
+
+def test_leaves_alone_can_be_sampled_but_not_grown(tmp_path):
+    tree = planted().grow(rollouts=60, progress=False)
+    tree.save(tmp_path / "whole")
+    tree.save(tmp_path / "leaves", leaves_only=True)
+    sizes = [next((tmp_path / name).glob("states-*")).stat().st_size for name in ("whole", "leaves")]
+    assert sizes[1] == len(tree.nodes.leaves()) * 4 < sizes[0]
+    leaves = DiffusionTree.load(tmp_path / "leaves", ancestral(), right)
+    assert torch.equal(leaves.sample(20), tree.sample(20))
+    assert torch.equal(leaves.best(3)[0], tree.best(3)[0])
+    with pytest.raises(ValueError, match="sampled but not grown"):
+        leaves.grow(rollouts=1)
+
+
+def test_another_chain_or_reward_is_refused_by_name(tmp_path):
+    planted().grow(rollouts=20, progress=False).save(tmp_path)
+    with pytest.raises(ValueError, match=r"another times .*|another sampler"):
+        DiffusionTree.load(tmp_path, ancestral(steps=20), right)
+    with pytest.raises(ValueError, match="another reward 'right', now 'left'"):
+
+        def left(x):
+            return -x[:, 0]
+
+        DiffusionTree.load(tmp_path, ancestral(), left)
+    with pytest.raises(ValueError, match="there is no tree"):
+        DiffusionTree.load(tmp_path / "nowhere", ancestral(), right)
+    other = Chain(ancestral().denoiser, sampler=DDPM(variance="large"), steps=10)
+    with pytest.raises(ValueError, match="another sampler"):
+        DiffusionTree.load(tmp_path, other, right)
+
+
+def test_a_watch_may_stop(tmp_path):
+    tree = planted().grow(rollouts=1000, watch=lambda tree: tree.grown > 40, progress=False)
+    assert 40 < tree.grown < 64
