@@ -8,7 +8,7 @@ from windvane.search.noises import BestOf, RandomNoise, ZeroOrder, neighbours
 from windvane.search.particles import FeynmanKac, effective_size, resampled, systematic
 from windvane.search.paths import Paths
 from windvane.search.rewards import MeanRank, RewardError, Verifier, as_verifier, ranks
-from windvane.search.run import Found, Job, Method, Moment, run
+from windvane.search.rounds import Found, Job, Method, Moment, run
 from windvane.search.tree import DiffusionTree
 
 __all__ = [

@@ -8,7 +8,7 @@ import torch
 
 from windvane.files import atomic_file
 from windvane.search.budget import Spent
-from windvane.search.run import Found, Moment
+from windvane.search.rounds import Found, Moment
 
 FORMAT = 1
 _MEMORY = "memory."

@@ -8,7 +8,7 @@ from torch import Tensor
 from windvane.randomness import noise_for
 from windvane.search.chain import Chain
 from windvane.search.rewards import Verifier
-from windvane.search.run import Found, Job
+from windvane.search.rounds import Found, Job
 
 _STREAM_DIRECTION = 1 << 44
 _STREAM_RESTART = (1 << 44) + 1

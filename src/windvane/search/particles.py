@@ -10,7 +10,7 @@ from windvane.randomness import derive_seed
 from windvane.samplers import index_state
 from windvane.search.chain import Chain, Replay, quiet
 from windvane.search.rewards import Verifier
-from windvane.search.run import Found, Job
+from windvane.search.rounds import Found, Job
 from windvane.stepping import at_step
 
 _STREAM_PARTICLE = 1 << 46

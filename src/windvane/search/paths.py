@@ -9,7 +9,7 @@ from windvane.process import require_gaussian
 from windvane.randomness import noise_for
 from windvane.search.chain import Chain
 from windvane.search.rewards import Verifier
-from windvane.search.run import Found, Job
+from windvane.search.rounds import Found, Job
 
 _STREAM_START = 1 << 45
 _STREAM_RENOISE = (1 << 45) + 1
