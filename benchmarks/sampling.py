@@ -7,6 +7,9 @@ One network, one set of weights, the same steps for everybody, in one process an
 - ``diffusers``: a loop round ``DDIMScheduler``, batched guidance as in its pipelines;
 - ``azula``: ``DDIMSampler`` round ``CFGDenoiser`` (skipped where azula is not installed).
 
+Then every solver, without guidance: the time of one network call in it, beside the bare network's and beside
+the same solver of diffusers and of azula.
+
 Run ``python benchmarks/sampling.py``; each figure is a ratio to ``bare`` in the same round.
 """
 
@@ -16,16 +19,21 @@ import json
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import solver_runs
 import torch
 from torch import Tensor
 
 from windvane import DDIM, ClassifierFree, Condition, NetworkDenoiser, VPTable, sample, sample_batches
 from windvane.networks import preset
 from windvane.networks.base import Network
+
+sys.path.append(str(Path(__file__).parent.parent / "reproductions"))
+from results import markdown, record  # noqa: E402
 
 CLASSES, WEIGHT = 10, 2.0
 
@@ -144,6 +152,37 @@ def compare(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str,
     return out
 
 
+def solver_table(network: Network, denoiser: NetworkDenoiser, batch: int, calls: int, rounds: int) -> str:
+    """Markdown: time of a network call in each solver over the bare call's, median of the rounds."""
+    houses = {
+        "windvane": solver_runs.ours(denoiser, batch, calls),
+        "diffusers": solver_runs.with_diffusers(network, batch, calls),
+        "azula": solver_runs.with_azula(network, batch, calls),
+    }
+    x, times = torch.randn(batch, 1, 8, 8), torch.full((batch,), 500.0)
+
+    def bare_calls() -> None:
+        with torch.no_grad():
+            for _ in range(calls):
+                network(x, times, None)
+
+    runs: dict[str, Callable[[], None]] = {"bare": bare_calls}
+    runs |= {f"{house} {name}": run for house, of in houses.items() for name, run in of.items()}
+    made = {name: solver_runs.calls_of(network, run) for name, run in runs.items()}
+    found = compare(runs, rounds)
+    rows = []
+    for name in houses["windvane"]:
+        cells = [name, str(made[f"windvane {name}"])]
+        for house in houses:
+            key = f"{house} {name}"
+            cells.append(f"{found[key]['ratio'] * calls / made[key]:.3f}" if key in found else "-")
+        rows.append(cells)
+    each = 1000 * found["bare"]["median_seconds"] / calls
+    return f"Batch {batch}; the bare call takes {each:.2f} ms.\n\n" + markdown(
+        ["solver", "calls", *houses], rows
+    )
+
+
 def memory(denoiser: NetworkDenoiser, count: int, batch: int) -> tuple[float, float]:
     """Peak resident memory in MiB after the first tenth of ``count`` samples and after all of them."""
 
@@ -167,12 +206,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--samples", type=int, default=10_000, help="for the memory figure")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
+    parser.add_argument("--calls", type=int, default=20, help="network calls of every solver")
+    parser.add_argument("--part", choices=("all", "loop", "solvers"), default="all")
+    parser.add_argument("--record", action="store_true", help="put the table of solvers into RESULTS.md")
     args = parser.parse_args()
 
     network, denoiser = build()
     parameters = sum(p.numel() for p in network.parameters())
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"UNet2DModel of {parameters / 1e6:.2f} M parameters, 1x8x8, guidance {WEIGHT}, {args.steps} steps")
+    if args.part != "loop":
+        tables = [solver_table(network, denoiser, b, args.calls, args.rounds) for b in (1, 64)]
+        about = (
+            f"UNet2DModel of {parameters / 1e6:.2f} M parameters, 1x8x8, {torch.get_num_threads()} threads. "
+            f"Time of a network call in each solver over the bare call, median of {args.rounds} rounds in "
+            "turn. Peers' solvers of the same name (azula's xEAB for the multistep "
+            "ones); their number of calls may differ by one."
+        )
+        body = "\n\n".join([about, *tables])
+        print(body)
+        if args.record:
+            record("sampling: time per call of each solver", body)
+    if args.part == "solvers":
+        return
     figures: dict[str, object] = {"parameters": parameters, "steps": args.steps, "rounds": args.rounds}
     for batch in (1, 64):
         contenders = {

@@ -4,23 +4,29 @@ One network and one training budget on the 8x8 digits, with Student-t noise of s
 with Gaussian noise (EDM). Sampled by Heun in 18 steps, with noise alpha sigma eps added before every step,
 and in 6 steps. Measured: Fréchet distance to held-out digits in the features of a classifier.
 
-    python reproductions/pfgmpp.py                    # two CPU cores, some minutes
-    python reproductions/pfgmpp.py --dofs 8 128 inf --steps 1500
+    python reproductions/pfgmpp.py                    # three seeds, a CPU core, some minutes each
+    python reproductions/pfgmpp.py --seeds 0 --keep runs/pfgmpp.json     # in parts: then --seeds 0 1, ...
 """
 
 import argparse
 import math
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
+from digit_models import bar, labels_of, mean, over
+from kept import Kept
 from results import markdown, record
 from torch import Tensor
+from torch.nn import functional
 
 from windvane.conditions import Condition
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser, NetworkDenoiser
 from windvane.metrics import Judge, extract_features, frechet, train_judge
 from windvane.networks import ResidualMLP
+from windvane.networks.time_embedding import time_embedding
 from windvane.process import EDM, PFGMPP, Process
 from windvane.randomness import noise_for, scoped_seed
 from windvane.samplers import Heun, StepInfo, sample
@@ -30,17 +36,44 @@ RANGE = {"sigma_max": 20.0, "sigma_min": 0.01}
 ALPHAS = (0.0, 0.1, 0.2, 0.3)
 
 
-def labels_of(data: ImageData) -> Tensor:
-    if data.labels is None:
-        raise SystemExit("the digits come with labels")
-    return data.labels
+class PlainMLP(torch.nn.Module):
+    """A residual MLP modulated by time and class, with no normalisation anywhere: it sees how large x is."""
+
+    def __init__(self, width: int = 128, blocks: int = 2) -> None:
+        super().__init__()
+        self.labels = torch.nn.Embedding(11, width)
+        self.time = torch.nn.Sequential(
+            torch.nn.Linear(64, width), torch.nn.SiLU(), torch.nn.Linear(width, width), torch.nn.SiLU()
+        )
+        self.first, self.last = torch.nn.Linear(64, width), torch.nn.Linear(width, 64)
+        self.films = torch.nn.ModuleList([torch.nn.Linear(width, 2 * width) for _ in range(blocks)])
+        self.inner = torch.nn.ModuleList([torch.nn.Linear(width, width) for _ in range(blocks)])
+        self.outer = torch.nn.ModuleList([torch.nn.Linear(width, width) for _ in range(blocks)])
+        torch.nn.init.zeros_(self.last.weight)
+        torch.nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, time: Tensor, cond: Condition | None) -> Tensor:
+        ids = torch.full((len(x),), 10)
+        if cond is not None:
+            ids = torch.where(cond.present["vector"], cond.signals["vector"], ids)
+        e = self.time(time_embedding(time, 64)) + self.labels(ids)
+        h = self.first(x.flatten(1))
+        for film, inner, outer in zip(self.films, self.inner, self.outer):
+            scale, shift = film(e).chunk(2, dim=1)
+            h = h + outer(functional.silu(inner(h * (1 + scale) + shift)))
+        return self.last(functional.silu(h)).reshape(x.shape)
 
 
-def fit(process: Process, data: ImageData, steps: int, seed: int) -> Denoiser:
-    """A class-conditional denoiser with EDM's preconditioning; the law of the noise is the process's."""
+def build(kind: str, seed: int) -> torch.nn.Module:
     with scoped_seed(seed):
-        network = ResidualMLP.build(shape=(1, 8, 8), vector=10, width=128, blocks=2)
-    denoiser = NetworkDenoiser(network, process, parametrisation="edm", shape=(1, 8, 8))
+        if kind == "plain":
+            return PlainMLP()
+        return ResidualMLP.build(shape=(1, 8, 8), vector=10, width=128, blocks=2)
+
+
+def fit(kind: str, process: Process, data: ImageData, steps: int, seed: int) -> Denoiser:
+    """A class-conditional denoiser with EDM's preconditioning; the law of the noise is the process's."""
+    denoiser = NetworkDenoiser(build(kind, seed), process, parametrisation="edm", shape=(1, 8, 8))
     found = train(
         denoiser, data, conditions=Condition.vector(labels_of(data)), steps=steps, batch_size=128, lr=2e-3,
         warmup=100, ema_decay=0.998, seed=seed, progress=False, log_every=steps,
@@ -54,12 +87,13 @@ def with_noise(process: Process, alpha: float, info: StepInfo) -> Tensor:
     return info.x + alpha * float(process.sigma(info.t)) * eps
 
 
-def draw(denoiser: Denoiser, n: int, steps: int, alpha: float) -> Tensor:
+def draw(denoiser: Denoiser, n: int, steps: int, alpha: float, seed: int) -> Tensor:
     before = partial(with_noise, denoiser.process, alpha) if alpha else None
     cond = Condition.vector(torch.arange(n) % 10)
     return sample(
-        denoiser, seeds=1, n=n, cond=cond, sampler=Heun(), steps=steps, before_step=before, progress=False
-    ).x
+        denoiser, seeds=100_000 * seed + 1, n=n, cond=cond, sampler=Heun(), steps=steps, before_step=before,
+        progress=False,
+    ).x  # fmt: skip
 
 
 def quality(images: Tensor, judge: Judge, reference: Tensor) -> float:
@@ -67,21 +101,64 @@ def quality(images: Tensor, judge: Judge, reference: Tensor) -> float:
     return frechet(features, reference, resamples=0, bias=False).value
 
 
-def verdict(found: dict[float, list[float]]) -> str:
-    """The sheet's bars: Student-t against Gaussian noise."""
-    gauss, small = found[math.inf], found[min(found)]
-    ratio = small[3] / gauss[3]
+@dataclass(frozen=True)
+class Setting:
+    """What all models of a run share."""
+
+    data: ImageData
+    judge: Judge
+    reference: Tensor
+    steps: int
+    samples: int
+
+
+def one_model(setting: Setting, kind: str, dof: float, seed: int) -> list[float]:
+    """Distances of one trained model: at each alpha, and in 6 steps."""
+    process: Process = EDM(**RANGE) if math.isinf(dof) else PFGMPP(dof=dof, **RANGE)
+    denoiser = fit(kind, process, setting.data, setting.steps, seed)
+    runs = [(18, alpha) for alpha in ALPHAS] + [(6, 0.0)]
+    drawn = [draw(denoiser, setting.samples, steps, alpha, seed) for steps, alpha in runs]
+    return [quality(x, setting.judge, setting.reference) for x in drawn]
+
+
+Figures = dict[float, list[list[float]]]
+
+
+def table(found: Figures) -> str:
+    """A row for each dof: means over the trainings with their intervals."""
+    heads = ["dof", *(f"alpha = {alpha:g}" for alpha in ALPHAS), "6 steps"]
+    rows = [[f"{dof:g}", *(over(list(column)) for column in zip(*seeds))] for dof, seeds in found.items()]
+    return markdown(heads, rows)
+
+
+def verdict(found: Figures) -> str:
+    """The sheet's bars: Student-t against Gaussian noise, seed by seed."""
+
+    def ratios(dof: float, column: int) -> list[float]:
+        return [a[column] / b[column] for a, b in zip(found[dof], found[math.inf])]
+
+    def told(values: list[float]) -> str:
+        return f"{mean(values):.2f} (by seed {', '.join(f'{v:.2f}' for v in values)})"
+
+    small, finite = min(found), sorted(d for d in found if math.isfinite(d))
+    worst = ratios(small, 3)
     lines = [
-        f"- at alpha = 0.3, dof {min(found):g} at most half of Gaussian noise: {ratio:.2f}, "
-        + ("holds" if ratio <= 0.5 else "does not hold")
+        f"- at alpha = 0.3, dof {small:g} at most half of Gaussian noise: {told(worst)}: "
+        f"{bar(mean(worst) <= 0.5)}"
     ]
-    for dof in sorted(d for d in found if 8 <= d <= 128):
-        plain = found[dof][0] / gauss[0]
+    loud = [mean([seed[3] for seed in found[dof]]) for dof in (*finite, math.inf)]
+    lines.append(
+        "- at alpha = 0.3 less robust as dof grows, up to noise of 10 %: "
+        f"{', '.join(f'{value:.2f}' for value in loud)}: "
+        f"{bar(all(b >= 0.9 * a for a, b in zip(loud, loud[1:])))}"
+    )
+    for dof in (d for d in finite if 8 <= d <= 128):
+        plain = ratios(dof, 0)
         lines.append(
-            f"- at alpha = 0, dof {dof:g} at most 10 % worse than Gaussian noise: {plain:.2f}, "
-            + ("holds" if plain <= 1.1 else "does not hold")
+            f"- at alpha = 0, dof {dof:g} at most 10 % worse than Gaussian noise: {told(plain)}: "
+            f"{bar(mean(plain) <= 1.1)}"
         )
-    lines.append(f"- in 6 steps (no bar): {small[-1] / gauss[-1]:.2f} of Gaussian noise's distance")
+    lines.append(f"- in 6 steps (no bar): {told(ratios(small, -1))} of Gaussian noise's distance")
     return "\n".join(lines)
 
 
@@ -92,25 +169,33 @@ def main() -> None:
     parser.add_argument("--dofs", type=float, nargs="+", default=[8, 32, 128, 2048, math.inf])
     parser.add_argument("--steps", type=int, default=2500, help="training steps of every model")
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of training and sampling")
+    parser.add_argument("--keep", type=Path, help="JSON file of figures; what is in it is not run again")
     args = parser.parse_args()
     if math.inf not in args.dofs:
         parser.error("--dofs needs inf, the Gaussian noise to compare with")
     data, held_out = train_and_held_out(digits(), seed=0)
     judge = train_judge(data, test=(held_out, labels_of(held_out)), seed=0)
     reference = extract_features(held_out.batch(slice(None)), judge, progress=False)
-    found: dict[float, list[float]] = {}
-    for dof in args.dofs:
-        process: Process = EDM(**RANGE) if math.isinf(dof) else PFGMPP(dof=dof, **RANGE)
-        denoiser = fit(process, data, args.steps, args.seed)
-        settings = [(18, alpha) for alpha in ALPHAS] + [(6, 0.0)]
-        found[dof] = [quality(draw(denoiser, args.samples, *s), judge, reference) for s in settings]
-        print(f"dof {dof:g}: " + " ".join(f"{value:.2f}" for value in found[dof]), flush=True)
-    rows = [[f"{dof:g}", *(f"{value:.2f}" for value in values)] for dof, values in found.items()]
-    heads = ["dof", *(f"alpha = {alpha:g}" for alpha in ALPHAS), "6 steps"]
+    setting, kept = Setting(data, judge, reference, args.steps, args.samples), Kept(args.keep)
+    dofs = {"plain": args.dofs, "normed": [min(args.dofs), math.inf]}
+    found: dict[str, Figures] = {kind: {dof: [] for dof in of} for kind, of in dofs.items()}
+    for seed in args.seeds:
+        for kind, of in dofs.items():
+            for dof in of:
+                key = f"{kind}, dof {dof:g}, seed {seed}, {args.steps} steps, {args.samples} samples"
+                found[kind][dof].append(kept(key, partial(one_model, setting, kind, dof, seed)))
+                print(key, *(f"{value:.2f}" for value in found[kind][dof][-1]), flush=True)
+    floor = frechet(
+        extract_features(data.batch(slice(None)), judge, progress=False), reference, resamples=0, bias=False
+    ).value
     body = (
-        f"{markdown(heads, rows)}\n\nFréchet distance in the features of a classifier, {args.samples} "
-        f"samples, {args.steps} training steps of 128, one seed.\n\n{verdict(found)}"
+        f"{table(found['plain'])}\n\nFréchet distance in the features of a classifier to held-out digits "
+        f"({floor:.2f} for the training digits themselves), {args.samples} samples, {args.steps} training "
+        f"steps of 128, mean and 95 % interval over {len(args.seeds)} trainings.\n\n"
+        f"{verdict(found['plain'])}\n\nThe same with layer normalisation in the "
+        "network, which hides the size of its input, the one thing "
+        f"that tells a noisier state from a less noisy one:\n\n{table(found['normed'])}"
     )
     print(body)
     record("pfgmpp: noise injected while sampling, digits", body)

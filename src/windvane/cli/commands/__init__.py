@@ -1,6 +1,7 @@
 """The commands, one file each, in the order in which a user needs them."""
 
 from windvane.cli.commands.annotate import annotate
+from windvane.cli.commands.compare_solvers import compare_solvers
 from windvane.cli.commands.demo import demo
 from windvane.cli.commands.doctor import doctor
 from windvane.cli.commands.evaluate import evaluate
@@ -11,4 +12,4 @@ from windvane.cli.commands.settings import settings
 from windvane.cli.commands.steer import steer
 from windvane.cli.commands.train import train
 
-COMMANDS = (demo, annotate, train, sample, steer, evaluate, report, settings, papers, doctor)
+COMMANDS = (demo, annotate, train, sample, steer, compare_solvers, evaluate, report, settings, papers, doctor)

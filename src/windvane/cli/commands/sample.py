@@ -43,7 +43,9 @@ def sample(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option("--sampler", help="ddim, dpm++2m, unipc3, ...; windvane settings lists them."),
+        typer.Option(
+            "--sampler", "--solver", help="ddim, dpm++2m, unipc3, ...; windvane settings lists them."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
     grid: Annotated[

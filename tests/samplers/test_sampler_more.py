@@ -1,0 +1,116 @@
+"""Every solver on every grid is right in the limit; and the rules at both ends of a grid, for each."""
+
+import pytest
+import torch
+
+from tests.samplers.cases import DETERMINISTIC, PROCESSES, gaussian, mixture, name, normal
+from windvane.grids import GRIDS, log_snr
+from windvane.process import EDM, RectifiedFlow, VPLinear
+from windvane.samplers import (
+    DDIM,
+    DPMSolverPP,
+    DPMSolverSinglestep,
+    Euler,
+    EVODiff,
+    Heun,
+    UniPC,
+    sample,
+)
+
+QUIET = {"progress": False, "dtype": torch.float64}
+
+
+def error(sampler, process, grid, steps):
+    """Distance to the flow's own end from the same noise, in units of the data's spread."""
+    model = gaussian(process)
+    drawn = sample(model, seeds=0, n=6, sampler=sampler, steps=steps, grid=grid, record=True, **QUIET)
+    end = model.flow(drawn.trajectory.x[0], drawn.times[0], torch.tensor(0.0, dtype=torch.float64))
+    return float((drawn.x - end).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=name)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_solver_converges_on_every_grid(grid, process):
+    """What log-SNR and EDM grids leave out below t_min, all solvers leave out alike."""
+    for sampler in DETERMINISTIC:
+        coarse, fine = (error(sampler, process, GRIDS[grid], steps) for steps in (20, 160))
+        assert fine < max(0.5 * coarse, 5e-3), sampler
+        assert fine < 0.2, sampler
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=name)
+def test_evodiff_converges_on_its_own_grid(process):
+    coarse, fine = (error(EVODiff(), process, log_snr, steps) for steps in (20, 160))
+    assert fine < coarse and fine < 0.1
+
+
+@pytest.mark.parametrize("process", [VPLinear(), EDM()], ids=name)
+@pytest.mark.parametrize(
+    "sampler", [DPMSolverPP(order=3), UniPC(order=3), UniPC(order=3, corrector=False)], ids=name
+)
+def test_the_first_steps_of_a_high_order_are_those_of_lower_orders(sampler, process):
+    """Warm-up 1, 2, 3: after k steps a solver of order 3 is where one of order k is, until k = 3."""
+    model, times = mixture(process), log_snr(process, 12)
+
+    def after(steps, **changed):
+        changed = {"lower_order_final": False, **changed}
+        solver = type(sampler)(**{**vars(sampler), **changed})
+        given = {"seeds": 0, "n": 4, "sampler": solver, "grid": times, "record": True, **QUIET}
+        return sample(model, **given).trajectory.x[steps]
+
+    for steps in (1, 2):
+        torch.testing.assert_close(after(steps), after(steps, order=steps), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(after(3), after(3, order=2), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5])
+@pytest.mark.parametrize("solver", [DPMSolverPP, UniPC])
+def test_the_last_steps_of_a_high_order_are_those_of_lower_orders(solver, steps):
+    """With lower_order_final the last step above zero is first order, the one before it at most second."""
+    process = EDM(20.0, 0.02)
+    model = mixture(process)
+    times = log_snr(process, steps + 1)[:-1]
+    x = normal(4, 2) * 20
+
+    def ends(**settings):
+        start = (x, float(times[0]))
+        given = {"seeds": 0, "grid": times, "start": start, "record": True, **QUIET}
+        if solver is UniPC:
+            settings["corrector"] = False
+        return sample(model, sampler=solver(**settings), **given)
+
+    low = ends(order=3, lower_order_final=True)
+    free = ends(order=3, lower_order_final=False)
+    before, last = low.trajectory.x[-2], low.trajectory.x[-1]
+    one = sample(model, seeds=0, sampler=DDIM(), grid=times[-2:], start=(before, float(times[-2])), **QUIET).x
+    torch.testing.assert_close(last, one, rtol=1e-10, atol=1e-11)
+    assert not torch.allclose(free.x, low.x)
+
+
+@pytest.mark.parametrize("sampler", [*DETERMINISTIC, EVODiff()], ids=name)
+@pytest.mark.parametrize("process", [VPLinear(), EDM(), RectifiedFlow()], ids=name)
+def test_denoise_to_zero_is_one_more_call_at_the_last_noise(sampler, process):
+    """N steps to zero are N - 1 steps to the smallest noise and the prediction there."""
+    steps = 7
+    times = log_snr(process, steps)
+    model = mixture(process)
+    whole = sample(model, seeds=0, n=4, sampler=sampler, grid=times, record=True, **QUIET)
+    last = whole.trajectory.x[-2]
+    if isinstance(sampler, UniPC) and sampler.corrector:
+        # Its prediction at the last time was made before the corrector moved x, and is not made again.
+        torch.testing.assert_close(whole.x, whole.trajectory.x0[-1], rtol=0, atol=1e-10)
+    else:
+        torch.testing.assert_close(whole.x, model(last, times[-2]), rtol=0, atol=1e-9)
+    per_step = {Heun: 2, DPMSolverSinglestep: getattr(sampler, "order", 1)}.get(type(sampler), 1)
+    assert whole.calls == per_step * (steps - 1) + 1
+
+
+def test_the_lists_hold_every_deterministic_solver():
+    from windvane import samplers
+
+    kinds = {type(s) for s in DETERMINISTIC} | {EVODiff}
+    for made in (getattr(samplers, key) for key in samplers.__all__):
+        if isinstance(made, type) and hasattr(made, "step") and made is not samplers.Sampler:
+            if getattr(made, "stochastic", True) is not True:
+                assert made in kinds, made
+    assert {Euler, Heun, DDIM} <= kinds
