@@ -72,15 +72,14 @@ def test_resampling_helps_where_the_reward_is_rare():
     chain = ancestral(steps=10, batch_size=4096)
 
     def rare(x):
-        return 4.0 * (x[:, 1] < -0.75)
+        return 4.0 * torch.sigmoid(20 * (-0.75 - x[:, 1]))
 
-    plain = rare(drawn(chain, 20000, seed=10**6)).double()
-    share = float(plain.exp()[plain > 0].sum() / plain.exp().sum())
+    plain = drawn(chain, 20000, seed=10**6)
+    tilt = rare(plain).double().softmax(0)
+    share = float(tilt[plain[:, 1] < -0.75].sum())
     errors = {}
     for ess in (0.0, 0.5):
-        found = steer(
-            chain, lambda x: 4.0 * torch.sigmoid(20 * (-0.75 - x[:, 1])), particles=32, ess=ess, n=60
-        )
+        found = steer(chain, rare, particles=32, ess=ess, n=60)
         weights = found.memory["log_weights"].exp()
         inside = (found.memory["particles"][..., 1] < -0.75).double()
         errors[ess] = float((((weights * inside).sum(1) - share) ** 2).mean().sqrt())

@@ -123,7 +123,7 @@ def load(
     different = [name for name, value in about["settings"]["chain"].items() if own[name] != value]
     if different:
         told = "; ".join(
-            f"{name} {about['settings']['chain'][name]!r}, now {own[name]!r}" for name in different
+            f"{name} {about['settings']['chain'][name]!r:.80}, now {own[name]!r:.80}" for name in different
         )
         raise ValueError(f"the tree in {folder} was grown with another {told}")
     with np.load(folder / NAME) as saved:
