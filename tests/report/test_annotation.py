@@ -131,6 +131,18 @@ def test_distances_are_to_the_nearest_training_image_of_any_cluster(parts, found
     assert others["real"]["median"] == pytest.approx(float(gaps.median()), rel=1e-6)
 
 
+def test_large_images_are_compared_at_32_pixels():
+    levels = np.random.default_rng(0).integers(0, 256, (12, 3, 48, 48), dtype=np.uint8)
+    data = ImageData(levels)
+    told = audit(Annotation.given(torch.arange(12) % 2, data), data)
+    small = torch.nn.functional.interpolate(
+        data.batch(slice(None)), size=(32, 32), mode="bilinear", antialias=True, align_corners=False
+    )
+    gaps = torch.cdist(small.flatten(1), small.flatten(1)).fill_diagonal_(math.inf).min(dim=1).values
+    assert told["real"]["median"] == pytest.approx(float(gaps.median()), rel=1e-4)
+    assert "size=32" in told["space"]
+
+
 def test_many_clusters_make_no_huge_table(found):
     rows = [{"cluster": i, "size": 30 + i, "real": 1, "real_median": 1.0} for i in range(400)]
     told = {"samples": None, "baseline": "b", "real": {"images": 1, "median": 1.0}, "clusters": rows}

@@ -1,8 +1,11 @@
 """Real vectors as the condition of an arm, from annotation through training to samples."""
 
+import pytest
 import torch
 
 from windvane.annotate import Clusters, centroid_vectors, label_and_cluster, neighbour_vectors
+from windvane.cli.conditions import Asked, settled
+from windvane.cli.sections import SampleSection
 from windvane.data import digits, train_and_held_out
 from windvane.tasks.self_guided import Budget, Variant, fit, generate
 
@@ -50,3 +53,11 @@ def test_one_hot_vectors_are_ids():
         for arm in arms
     )
     torch.testing.assert_close(first, second)
+
+
+def test_the_command_line_has_no_vectors_and_says_so():
+    asked = Asked(5, "vectors")
+    with pytest.raises(ValueError, match="vectors of 5 numbers"):
+        settled(SampleSection(), asked, weight_given=False)
+    plain = settled(SampleSection(condition="none"), asked, weight_given=False)
+    assert plain.weight == 0 and plain.condition == "none"

@@ -9,7 +9,7 @@ from windvane.cli.sections import SampleSection
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["clusters", "labels", "boxes", "masks"]
+Kind = Literal["clusters", "labels", "boxes", "masks", "vectors"]
 #: The key under which a model folder's `extra` keeps this.
 KEY = "condition"
 
@@ -54,6 +54,11 @@ def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) 
 
     Without a condition there is nothing to contrast: the weight is then 0, the unconditional model.
     """
+    if asked is not None and asked.kind == "vectors" and section.condition != "none":
+        raise ValueError(
+            f"this model is conditioned on vectors of {asked.count} numbers, which the command line has none "
+            "of: --condition none, or in Python cond=Condition.vector(vectors)"
+        )
     if section.cluster is not None and (asked is None or asked.kind == "masks" or not asked.count):
         trained = "without a condition" if asked is None else f"on {asked.kind} alone"
         raise ValueError(f"--cluster: this model was trained {trained}, it has no clusters")

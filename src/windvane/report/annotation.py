@@ -226,7 +226,9 @@ def _warnings(told: Mapping[str, Any]) -> list[str]:
 
 
 def _audit_intro(found: Mapping[str, Any]) -> str:
-    intro = f"Distance to the nearest training image, in {found['space']}, of {found['baseline']}"
+    intro = (
+        f"Distance to the nearest training image, in {found['space'].split('(')[0]}, of {found['baseline']}"
+    )
     if found["samples"] is None:
         return f"{intro}: what samples of each cluster should be compared with. Smallest clusters first."
     return (

@@ -1,5 +1,6 @@
 """Who is close to the training images, cluster by cluster: real held-out images, and samples beside them."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 QUANTILE = 0.05
 #: With fewer real images than this, a cluster is judged by the threshold of all of them.
 _OWN_THRESHOLD = 40
+#: Values of an image up to which all of them are compared.
+_MOST_PIXELS = 32 * 32 * 3
 
 
 def audit(
@@ -40,7 +43,8 @@ def audit(
         annotation, data: the ids of the training images, and these.
         held_out: images that were not trained on.
         samples: ``(m, C, H, W)`` in [-1, 1], with the ids ``(m,)`` that were asked for.
-        extractor: the space of the distances; None takes pixels.
+        extractor: the space of the distances; None takes pixels, of images above 32 x 32 x 3 those of the
+            image reduced to 32.
         most: real images and samples looked at, chosen by ``seed``.
 
     Returns:
@@ -50,6 +54,7 @@ def audit(
     Raises:
         ValueError: samples without ids, or another number of them.
     """
+    from windvane.annotate.features.pixels import Pixels as SmallPixels
     from windvane.metrics import Pixels, extract_features, nearest
     from windvane.metrics.features import extractor_name
 
@@ -57,7 +62,9 @@ def audit(
         samples is not None and sample_ids is not None and len(samples) != len(sample_ids)
     ):
         raise ValueError("samples need the id that was asked for of each: give samples and sample_ids")
-    space = Pixels() if extractor is None else extractor
+    large = math.prod(data.shape) > _MOST_PIXELS
+    pixels: Extractor = SmallPixels(size=32) if large else Pixels()
+    space = pixels if extractor is None else extractor
     train = extract_features(data, space, progress=False)
     ids = None if held_out is None else held_out_ids(annotation, held_out)
     kind = "held-out images"
