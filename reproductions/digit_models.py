@@ -1,19 +1,23 @@
 """What the reproductions about steering share: an unconditional digit denoiser, and small table helpers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from windvane.conditions import Condition
 from windvane.data import ImageData
 from windvane.denoiser import Denoiser, NetworkDenoiser
 from windvane.metrics import Judge, extract_features, frechet, manifold, over_seeds
 from windvane.networks import ResidualMLP
 from windvane.process import Process, VPLinear
 from windvane.randomness import scoped_seed
+from windvane.samplers import Sampler, sample
 from windvane.training import train
 
 PROCESS = VPLinear()
+STEPS = 40
 SHAPE = (1, 8, 8)
 
 
@@ -77,3 +81,43 @@ def over(values: Sequence[float], digits: int = 2) -> str:
 def bar(holds: bool) -> str:
     """How a bar came out."""
     return "holds" if holds else "does not hold"
+
+
+def wanted(n: int) -> Condition:
+    """Every digit as often as any other."""
+    return Condition({"target": torch.arange(n) % 10})
+
+
+@dataclass
+class Figures:
+    """One entry per training."""
+
+    distance: list[float] = field(default_factory=list)
+    agreement: list[float] = field(default_factory=list)
+    precision: list[float] = field(default_factory=list)
+    recall: list[float] = field(default_factory=list)
+
+    def row(self) -> list[str]:
+        return [over(v) for v in (self.distance, self.agreement, self.precision, self.recall)]
+
+
+@dataclass(frozen=True)
+class Court:
+    """Draws samples and judges them."""
+
+    judge: Judge
+    reference: Tensor
+    samples: int
+
+    def draw(self, denoiser: Denoiser, sampler: Sampler, seed: int) -> Tensor:
+        return sample(
+            denoiser, seeds=100_000 * (seed + 1), n=self.samples, cond=wanted(self.samples),
+            sampler=sampler, steps=STEPS, progress=False,
+        ).x  # fmt: skip
+
+    def measure(self, images: Tensor, found: Figures) -> None:
+        found.distance.append(distance(images, self.judge, self.reference))
+        found.agreement.append(agreement(images, self.judge, wanted(len(images)).signals["target"]))
+        precision, recall = coverage(images, self.judge, self.reference)
+        found.precision.append(precision)
+        found.recall.append(recall)

@@ -24,6 +24,14 @@ LEVEL = f"{float(PROCESS.noise_level(T)):.4g}"
 GOOD = Reward(lambda x: -x.square().sum(1), name="good")
 
 
+SETTINGS = [
+    {},
+    {"through": False, "push": "x0"},
+    {"where": "x_t"},
+    {"where": "noised", "radius": 0.1, "draws": 2},
+]
+
+
 def evaluate(energy, **settings):
     with torch.no_grad():
         return Guided(MODEL, Guide(energy, **settings))(X, T.expand(4))
@@ -48,7 +56,7 @@ def draw(sampler, model=MODEL):
     ],
 )
 @pytest.mark.parametrize("mixed", [False, True], ids=["alone", "in a sum"])
-@pytest.mark.parametrize("settings", [{}, {"through": False, "push": "x0"}, {"where": "x_t"}], ids=str)
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_wrong_energy_is_named_with_its_noise_level(function, error, message, mixed, settings):
     energy = Reward(function, name="culprit")
     with pytest.raises(error, match=message) as caught:

@@ -7,12 +7,13 @@ import torch
 
 from windvane.conditions import Condition
 from windvane.energies import Reward
+from windvane.exact import GaussianDenoiser
 from windvane.guidance import Projected, presets
 from windvane.guidance.pushed import derived_noise
 from windvane.operators import FunctionOperator, Inpainting, Matrix, Stacked
 from windvane.samplers import DDIM, sample
 
-from .guided_cases import A_S, A_T, MODEL, S_S, S_T, T, X, Z, ddim, eps_of, normal, step
+from .guided_cases import A_S, A_T, MODEL, PROCESS, S_S, S_T, T, X, Z, ddim, eps_of, normal, step
 
 OPERATOR = Matrix(normal(2, 3, seed=5))
 Y = OPERATOR(normal(1, 3, seed=6))
@@ -48,6 +49,25 @@ def test_inpainting_is_written_out():
     mean, std = ddim(X, steered, eps_of(X, steered), eta=1.0)
     out = step(presets.repeated(1), DDIM(eta=1.0), model=Projected(MODEL, Inpainting(known), y))
     assert torch.allclose(out, mean + std * Z, atol=1e-12)
+
+
+@pytest.mark.parametrize("link", [0.0, 0.2], ids=["independent", "correlated"])
+def test_gaussian_data_are_restored_exactly_or_with_the_documented_bias(link):
+    """x0 ~ N(m, C), the first value known as y: the others are then N(m_u + C_uk (y - m_k) / C_kk,
+    C_uu - C_uk C_ku / C_kk). The projection is their denoiser where known and unknown are independent;
+    else it leaves the unknown ones to what x_t says of them, without y."""
+    m = torch.tensor([0.2, -0.4, 0.1], dtype=torch.float64)
+    c = torch.diag(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64))
+    c[0, 1:] = c[1:, 0] = link
+    y = torch.tensor([[0.9, 0.0, 0.0]], dtype=torch.float64)
+    prior = GaussianDenoiser(m, c, PROCESS)
+    shifted = m[1:] + c[1:, 0] * (y[0, 0] - m[0]) / c[0, 0]
+    rest = GaussianDenoiser(shifted, c[1:, 1:] - torch.outer(c[1:, 0], c[0, 1:]) / c[0, 0], PROCESS)
+    times = T.expand(4)
+    out = Projected(prior, Inpainting(torch.tensor([1, 0, 0])), y)(X, times)
+    assert torch.allclose(out[:, 0], y[:, 0].expand(4))
+    assert torch.allclose(out[:, 1:], prior(X, times)[:, 1:])
+    assert torch.allclose(out[:, 1:], rest(X[:, 1:], times), atol=1e-9) == (link == 0)
 
 
 def test_repeated_steps_are_renoised_in_between():

@@ -24,6 +24,8 @@ SELF_GUIDED = System(
     reproduction="reproductions/self_guided.py",
 )
 
+_NOISES = Paper("Inference-Time Scaling for Diffusion Models beyond Scaling Denoising Steps", ("Ma", "others"), 2025, "CVPR", "2501.09732")  # fmt: skip
+
 STEERING = (
     SELF_GUIDED,
     System(
@@ -175,22 +177,18 @@ STEERING = (
         kind="search",
         gives="Better samples for more computing: search over the starting noises or paths with any scorer.",
         limits="The scorer can be hacked; judge with another one, and count its cost too.",
-        papers=(
-            Paper(
-                "Inference-Time Scaling for Diffusion Models beyond Scaling Denoising Steps",
-                ("Ma", "others"),
-                2025,
-                "CVPR",
-                "2501.09732",
-            ),
-        ),
+        papers=(_NOISES,),
+        state="works",
+        callable="windvane.search.ZeroOrder",
+        test="tests/search/test_noises.py",
+        reproduction="reproductions/inference_time_scaling.py",
     ),
     System(
         slug="diffusion-tree-sampling",
         title="Diffusion tree sampling",
         kind="search",
         gives="Samples tilted by any reward, or one of high reward, from a tree that improves as it grows.",
-        limits="Needs a stochastic sampler and a bounded reward; small budgets hardly branch.",
+        limits="Needs a stochastic sampler and a bounded reward; values lie low until the tree is large.",
         papers=(
             Paper(
                 "Diffusion Tree Sampling: Scalable inference-time alignment of diffusion models",
@@ -200,6 +198,10 @@ STEERING = (
                 "2506.20701",
             ),
         ),
+        state="works",
+        callable="windvane.search.DiffusionTree",
+        test="tests/search/test_tree.py",
+        reproduction="reproductions/diffusion_tree_sampling.py",
     ),
     System(
         slug="overview-survey",

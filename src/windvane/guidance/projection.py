@@ -16,7 +16,8 @@ class Projected(Denoiser):
     """D' = D + w A^+ (y - A D): the measured part of the prediction is replaced by the measurement.
 
     Steered Diffusion for linear conditions (Nair et al. 2023, arXiv 2310.00224); eps is recomputed from
-    D'. One evaluation, no backward pass. Several measurements at once are one
+    D'. One evaluation, no backward pass. Bias: the unmeasured part hears of y through x_t alone, over the
+    steps; it is exact where the two parts are independent. Several measurements at once are one
     :class:`~windvane.operators.Stacked` operator. To make every step N times over, as the paper does, sample
     with :func:`presets.repeated(N) <windvane.guidance.presets.repeated>`.
 
