@@ -10,7 +10,8 @@ from tests.search.cases import EDM_PROCESS, affine_law, ancestral, drawn, gaussi
 from windvane.conditions import Condition
 from windvane.energies import Reward
 from windvane.exact import GaussianMixtureDenoiser
-from windvane.guidance import ClassifierFree, dps
+from windvane.guidance import ClassifierFree
+from windvane.guidance.presets import dps
 from windvane.guidance.routed import BySteps, Routed
 from windvane.points import PointsDenoiser
 from windvane.process import PFGMPP
