@@ -15,7 +15,7 @@ _NAMES = {
     "exact": ["GaussianDenoiser", "GaussianMixtureDenoiser"],
     "evaluations": ["count_evaluations"],
     "checkpoint": ["load", "save_model"],
-    "adapters": ["from_pipeline"],
+    "adapters": ["from_pipeline", "to_pipeline"],
     "samplers": [
         "DDIM",
         "DDPM",

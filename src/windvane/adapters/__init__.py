@@ -7,8 +7,13 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "pipeline": ["PipelineDenoiser", "from_pipeline"],
+    "classifiers": ["Classifier", "load_classifier"],
+    "export": ["to_pipeline"],
+    "guider": ["GuidedByDiffusers"],
     "latent": ["Latent"],
+    "pipeline": ["PipelineDenoiser", "from_pipeline"],
+    "scheduler": ["DiffusersScheduler"],
+    "text_image": ["TextImage", "load_text_image"],
 }
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 

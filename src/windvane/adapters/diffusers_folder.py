@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 INDEX = "model_index.json"
+#: What a pipeline written by Windvane says beyond diffusers' own files.
+EXTRA = "windvane_pipeline.json"
 #: Networks of unconditional and class-conditional pipelines, by the name that the index gives them.
 NETWORKS = {
     "unet": ("UNet2DModel",),
@@ -37,6 +39,7 @@ class Parts:
         autoencoder: of a latent pipeline, else None.
         names: of the classes by id, where the pipeline tells them.
         folder: where it was read from; None for an object.
+        null_class: the class that stands for none, where the folder tells.
     """
 
     network: Any
@@ -44,6 +47,7 @@ class Parts:
     autoencoder: Any | None
     names: Mapping[int, str]
     folder: Path | None
+    null_class: int | None = None
 
 
 def is_hub_name(name: str | Path) -> bool:
@@ -95,7 +99,22 @@ def parts_of_folder(folder: Path, dtype: "torch.dtype | None") -> Parts:
         None if autoencoder is None else loaded[autoencoder],
         names,
         folder,
+        _null_class(folder / EXTRA),
     )
+
+
+def write_extra(path: Path, *, null_class: int) -> None:
+    """Say which class stands for none."""
+    path.write_text(json.dumps({"null_class": null_class}) + "\n", encoding="utf-8")
+
+
+def _null_class(path: Path) -> int | None:
+    if not path.is_file():
+        return None
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["null_class"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error
 
 
 def read_index(path: Path) -> tuple[dict[str, str], dict[int, str]]:

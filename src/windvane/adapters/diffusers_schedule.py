@@ -77,12 +77,23 @@ def schedule_of(scheduler: Any) -> Schedule:
     if table is None or name.startswith(("EDM", "CM", "CosineDPM")):
         raise ValueError(f"the process of a {name} cannot be expressed. {_UNKNOWN}")
     clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample") else None
-    made = _table(table, name, bool(config.get("rescale_betas_zero_snr")))
+    made = _table(_precise(table, config), name, bool(config.get("rescale_betas_zero_snr")))
     return Schedule(made, PREDICTIONS[kind], len(table), clip, _table_notes(config, clip))
 
 
+def _precise(table: Tensor, config: Any) -> Tensor:
+    """The table in float64 where the settings list its betas: diffusers multiplies them in float32."""
+    betas = config.get("trained_betas")
+    if betas is None:
+        return table.double()
+    exact = torch.cumprod(1 - torch.tensor(list(betas), dtype=torch.float64), dim=0)
+    # A scheduler may have changed its table after its betas.
+    same = exact.shape == table.shape and torch.allclose(exact, table.double(), rtol=1e-3, atol=1e-6)
+    return exact if same else table.double()
+
+
 def _table(table: Tensor, name: str, rescaled: bool) -> VPTable:
-    values = table.double()
+    values = table
     if rescaled:
         # Zero terminal SNR: 0, or where diffusers wants to divide by it 2**-24, which may be out of order.
         values = torch.cat([values[:-1], values[-2:-1] / 4])

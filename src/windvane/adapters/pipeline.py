@@ -168,7 +168,7 @@ def from_pipeline(
         parts.network,
         schedule_of(parts.scheduler),
         latent=None if autoencoder is None else Latent(autoencoder),
-        null_class=null_class,
+        null_class=parts.null_class if null_class is None else null_class,
         names=parts.names,
         folder=parts.folder,
     )

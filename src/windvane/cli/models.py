@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from windvane.cli.sections import SampleSection
     from windvane.denoiser import Denoiser
 
+#: Pictures are much larger than their latents, so a batch is decoded in parts.
+_DECODED_AT_ONCE = 16
+
 
 @dataclass(frozen=True)
 class Model:
@@ -46,10 +49,10 @@ def pictures_of(denoiser: "Denoiser", x: "Tensor") -> "Tensor":
     import torch
 
     decode = getattr(denoiser, "decode", None)
-    if decode is None:
+    if decode is None or getattr(denoiser, "latent", None) is None:
         return x
     with torch.no_grad():
-        return decode(x)
+        return torch.cat([decode(part) for part in x.split(_DECODED_AT_ONCE)])
 
 
 def clip_of(denoiser: "Denoiser", section: "SampleSection") -> float | None:

@@ -2,6 +2,7 @@
 
 from windvane.energies.base import Energy, Sum
 from windvane.energies.classes import ClassLogProb, smooth
+from windvane.energies.decoded import Decoded
 from windvane.energies.features import FeatureMatch, GramStyle, gram
 from windvane.energies.measurement import Measurement, MeasurementNorm
 from windvane.energies.reward import Reward
@@ -10,6 +11,7 @@ from windvane.energies.targets import Reference
 
 __all__ = [
     "ClassLogProb",
+    "Decoded",
     "Energy",
     "FeatureMatch",
     "GramStyle",

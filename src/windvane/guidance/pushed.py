@@ -15,6 +15,7 @@ from windvane.guidance.steps import Step
 from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for
 from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, State, is_zero, moved, require_noise
+from windvane.samplers.plan import Grid
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ class GuidedSampler:
     @property
     def needs_log_snr(self) -> bool:
         return getattr(self.sampler, "needs_log_snr", False)
+
+    @property
+    def own_grid(self) -> Grid | None:
+        return getattr(self.sampler, "own_grid", None)
 
     def init(self, x: Tensor, times: Tensor) -> GuidedState:
         return GuidedState(self.sampler.init(x, times), tuple(times.tolist()))

@@ -1,8 +1,8 @@
 """The sampling loop: the one place for progress, callbacks, recording, counting and micro-batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,16 @@ class Samples:
     calls: int
     rows_per_sample: float
     trajectory: Trajectory | None = None
+
+    def decoded(self, decode: Callable[[Tensor], Tensor], *, batch_size: int | None = None) -> "Samples":
+        """The same samples with x as pictures, ``batch_size`` at a time; the trajectory stays as it is.
+
+        Args:
+            decode: ``(B, *)`` to pictures, such as the ``decode`` of a latent pipeline's denoiser.
+        """
+        with torch.set_grad_enabled(self.x.requires_grad):
+            parts = [decode(part) for part in self.x.split(batch_size or len(self.x))]
+        return replace(self, x=torch.cat(parts))
 
 
 def sample(

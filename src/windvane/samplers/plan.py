@@ -28,8 +28,12 @@ def default_grid(process: Process, sampler: Sampler) -> Grid:
     ================================  ============  ========  ==============
 
     (* and PFGM++.) DPM-Solver++ and UniPC are built in log-SNR and want even steps there; on the rectified
-    flow, whose log-SNR is infinite at both ends, a log-SNR grid would spend most steps near the ends.
+    flow, whose log-SNR is infinite at both ends, a log-SNR grid would spend most steps near the ends. A
+    sampler with ``own_grid(process, steps)`` brings its own.
     """
+    own = getattr(sampler, "own_grid", None)
+    if own is not None:
+        return own
     if getattr(sampler, "needs_log_snr", False):
         return log_snr
     if isinstance(process, RectifiedFlow):

@@ -1,0 +1,154 @@
+"""Image classifiers of other makers as class energies: transformers, TorchScript and exported programs."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from windvane.adapters.hub import load_from_hub
+from windvane.adapters.preprocess import Preprocess
+from windvane.energies import ClassLogProb
+
+#: File suffixes of TorchScript and of torch.export.
+SCRIPTS, PROGRAMS = (".pt", ".pth", ".ts"), (".pt2",)
+
+
+class Classifier(nn.Module):
+    """A frozen image classifier: pictures ``(B, C, H, W)`` in [-1, 1] to logits ``(B, K)``, with gradients.
+
+    Made by :func:`load_classifier`. Any function or module with these shapes can be given to
+    :class:`~windvane.energies.ClassLogProb` as it is; this one also knows its preprocessing and its names.
+
+    Args:
+        model: ``model(pixels)`` gives logits, or an output with ``.logits``, or a tuple beginning with them.
+        preprocess: applied to the pictures first; None: the model sees them as they are.
+        names: of the classes by id.
+        source: what errors call it.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Tensor], Any],
+        *,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        names: Mapping[int, str] | None = None,
+        source: str = "classifier",
+    ) -> None:
+        super().__init__()
+        self.model, self.preprocess, self.source = model, preprocess, source
+        self.names = dict(names or {})
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = x if self.preprocess is None else self.preprocess(x)
+        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else iter(())
+        parameter = next(parameters, None)
+        output = self.model(seen if parameter is None else seen.to(parameter.dtype))
+        logits = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"{self.source} must give logits ({len(x)}, K), got {found}")
+        return logits.to(x.dtype)
+
+    def class_id(self, target: int | str) -> int:
+        """The id of a class given by id or by name (upper and lower case alike, and one of several names).
+
+        Raises:
+            ValueError: no such name; close ones are listed.
+        """
+        if isinstance(target, int):
+            return target
+        wanted = target.strip().lower()
+        for number, name in self.names.items():
+            if wanted in (name.lower(), *(part.strip().lower() for part in name.split(","))):
+                return number
+        near = [name for name in self.names.values() if wanted in name.lower()][:5]
+        known = near or list(self.names.values())[:5]
+        hint = f"; it knows {', '.join(known)}, ..." if known else "; it tells no names, give an id"
+        raise ValueError(f"{self.source} has no class {target!r}{hint}")
+
+    def log_prob(
+        self, target: int | str, *, tau_joint: float = 1.0, tau_marginal: float = 1.0
+    ) -> ClassLogProb:
+        """log p(target | x) as an energy, for a class by id or by name."""
+        return ClassLogProb(
+            self, self.class_id(target), tau_joint=tau_joint, tau_marginal=tau_marginal,
+            name=f"class {target}",
+        )  # fmt: skip
+
+
+def load_classifier(
+    name: str | Path,
+    *,
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+    names: Mapping[int, str] | None = None,
+    revision: str | None = None,
+    offline: bool | None = None,
+) -> Classifier:
+    """Open an image classifier from a file, a folder or the hub.
+
+    - a file ``.pt``, ``.pth`` or ``.ts``: TorchScript, as ``torch.jit.save`` writes it;
+    - a file ``.pt2``: an exported program, as ``torch.export.save`` writes it; export it with a dynamic batch
+      dimension, in evaluation mode;
+    - a folder or hub name: ``AutoModelForImageClassification`` of transformers, with the model's own
+      preprocessing and names.
+
+    Args:
+        preprocess: of pictures in [-1, 1], for files (see :class:`~windvane.adapters.preprocess.Preprocess`);
+            for folders and hub names it replaces the model's own.
+        names: of the classes, for files.
+
+    Raises:
+        ValueError: not there, or not readable; a plain pickle of weights, which is no program.
+    """
+    path = Path(name)
+    if path.suffix in PROGRAMS + SCRIPTS and not path.is_dir():
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        model = _program(path) if path.suffix in PROGRAMS else _script(path)
+        return Classifier(model, preprocess=preprocess, names=names, source=str(path))
+    return _transformers(name, preprocess, revision, offline)
+
+
+def _script(path: Path) -> nn.Module:
+    try:
+        return torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} is no TorchScript: {str(error).splitlines()[0]}. Weights alone are no program; load "
+            "them into their module and give that to ClassLogProb"
+        ) from error
+
+
+def _program(path: Path) -> nn.Module:
+    from zipfile import BadZipFile
+
+    try:
+        model = torch.export.load(str(path)).module()
+    except (RuntimeError, ValueError, KeyError, BadZipFile, AssertionError) as error:
+        raise ValueError(f"{path} is no program of torch.export: {error}") from error
+    # An exported program has no training mode to leave; it is what it was at its export.
+    return model.requires_grad_(False)
+
+
+def _transformers(
+    name: str | Path,
+    preprocess: Callable[[Tensor], Tensor] | None,
+    revision: str | None,
+    offline: bool | None,
+) -> Classifier:
+    def load(only_local: bool, folder: Path) -> Classifier:
+        from transformers import AutoModelForImageClassification
+
+        model: Any = AutoModelForImageClassification.from_pretrained(
+            str(name), revision=revision, local_files_only=only_local
+        )
+        model.eval().requires_grad_(False)
+        side = getattr(model.config, "image_size", 224)
+        side = side if isinstance(side, int) else side[0]
+        own = Preprocess.from_folder(folder, model.config.model_type, side)
+        labels = {int(number): str(label) for number, label in (model.config.id2label or {}).items()}
+        return Classifier(model, preprocess=preprocess or own, names=labels, source=str(name))
+
+    return load_from_hub(name, load, what="image classifier", revision=revision, offline=offline)

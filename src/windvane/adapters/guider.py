@@ -1,0 +1,84 @@
+"""A guider of diffusers as a guided denoiser."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from windvane.conditions import Condition
+from windvane.convert import prediction_from_x0, x0_from_prediction
+from windvane.denoiser import Denoiser, as_times
+from windvane.process import shared_time
+from windvane.stepping import current_step
+
+#: Guiders that combine a conditional and an unconditional prediction, and do nothing else.
+KNOWN = (
+    "ClassifierFreeGuidance",
+    "ClassifierFreeZeroStarGuidance",
+    "AdaptiveProjectedGuidance",
+    "TangentialClassifierFreeGuidance",
+)
+
+
+class GuidedByDiffusers(Denoiser):
+    """A guider of ``diffusers.guiders`` around a denoiser: any sampler works with it unchanged.
+
+    The guider is given the conditional and the unconditional prediction, by default as eps, and its result is
+    turned into D. Where it wants both, their rows share one call. Its ``start`` and ``stop`` count steps, as
+    in diffusers, and so need the sampling loop. Its scale is diffusers' (1 is the plain conditional model,
+    unless ``use_original_formulation``). Without a condition the denoiser is unguided.
+
+    Args:
+        guider: copied, never changed.
+        prediction: what the guider is given, ``"eps"``, ``"v"``, ``"flow"`` or ``"x0"``.
+
+    Raises:
+        ValueError: a guider that reaches into a network's layers or remembers earlier predictions; a step
+            that the guider asks for outside of the sampling loop.
+    """
+
+    def __init__(self, denoiser: Denoiser, guider: Any, *, prediction: str = "eps") -> None:
+        super().__init__(denoiser.process, denoiser.shape)
+        name = type(guider).__name__
+        if name not in KNOWN:
+            raise ValueError(
+                f"{name} does more than combine two predictions (it reaches into layers, or needs other "
+                f"parts); known: {', '.join(KNOWN)}. windvane.guidance has Autoguidance and others of its own"
+            )
+        if guider.config.get("adaptive_projected_guidance_momentum") is not None:
+            raise ValueError(f"{name} with a momentum remembers earlier predictions; set it to None")
+        self.denoiser, self.prediction = denoiser, prediction
+        self.guider = copy.deepcopy(guider)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+        if cond is None:
+            return self.denoiser(x_t, t, None)
+        times = as_times(t, len(x_t))
+        self._enter(times)
+        if self.guider.num_conditions == 1:
+            main = self._predicted(x_t, self.denoiser(x_t, times, cond), times)
+            pred = self.guider.forward(main, None).pred
+        else:
+            twice = times[:1].expand(2 * len(times)) if shared_time(times) else times.repeat(2)
+            both = self.denoiser(torch.cat([x_t, x_t]), twice, Condition.cat([cond, cond.null()]))
+            main, reference = (self._predicted(x_t, part, times) for part in both.chunk(2))
+            pred = self.guider.forward(main, reference).pred
+        return x0_from_prediction(self.process, self.prediction, x_t, pred.to(x_t.dtype), times)
+
+    def _predicted(self, x_t: Tensor, x0: Tensor, times: Tensor) -> Tensor:
+        return prediction_from_x0(self.process, self.prediction, x_t, x0, times)
+
+    def _enter(self, times: Tensor) -> None:
+        """Tell the guider which step this is; outside of the loop the only one, if that does not matter."""
+        step = current_step()
+        if step is None:
+            config = self.guider.config
+            counts = (config.get("start"), config.get("stop")) != (0.0, 1.0) or "zero_init_steps" in config
+            if counts:
+                raise ValueError(
+                    f"{type(self.guider).__name__} counts steps (start, stop or zero_init_steps): call it "
+                    "within windvane.sample, or within windvane.stepping.at_step"
+                )
+            step = (0, 1)
+        self.guider.set_state(step[0], step[1], 1000 * times[:1])
