@@ -192,10 +192,11 @@ def test_from_a_folder_to_pictures(windvane, tmp_path, kind):
     for i, image in enumerate(((made.images.batch(slice(None)) + 1) * 127.5).byte().numpy()):
         Image.fromarray(image[0]).save(folder / f"{i:03d}.png")
     words = ["--boxes", "--method", "ncut"] if kind == "boxes" else ["--masks", "2"]
-    words += ["--set", "data.channels=1", "--export", tmp_path / "coco.json"]
+    words += ["--report", "--set", "data.channels=1", "--export", tmp_path / "coco.json"]
     found = windvane("annotate", folder, *words, out=ann, dense="patches:3", k=3, features="pixels")
     assert found.exit_code == 0, found.output
     regions = load_regions(ann)
+    assert f"{regions.kind}" in (ann / "report.html").read_text().lower()
     assert len(regions) == len(json.loads((tmp_path / "coco.json").read_text())["images"])
     tiny = ["model.channels=[8,8]", "model.layers=1", "train.sample_every=2", "train.flip=true"]
     flags = [part for text in tiny for part in ("--set", text)]
