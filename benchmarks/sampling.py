@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--samples", type=int, default=10_000, help="for the memory figure")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    parser.add_argument("--calls", type=int, default=20, help="network calls of every solver")
+    parser.add_argument("--calls", type=int, default=12, help="network calls of every solver")
     parser.add_argument("--part", choices=("all", "loop", "solvers"), default="all")
     parser.add_argument("--record", action="store_true", help="put the table of solvers into RESULTS.md")
     args = parser.parse_args()
