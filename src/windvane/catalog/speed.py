@@ -45,7 +45,7 @@ SPEED = (
         title="PFGM++",
         kind="process",
         gives="A dial between Poisson flow and diffusion: heavier-tailed noise forgives errors while sampling.",
-        limits="Not Gaussian: no ancestral steps, scores, renoising. On digits the gain in robustness is small.",
+        limits="Not Gaussian: no ancestral steps, scores, renoising. The gain needs a network that sees |x|.",
         papers=(
             Paper(
                 "PFGM++: Unlocking the Potential of Physics-Inspired Generative Models",
