@@ -172,6 +172,10 @@ def test_experts_learn_from_the_models_own_samples_and_guide_better_than_the_cle
                           adapter=LowRank(rank=8), progress=False)  # fmt: skip
     assert all(torch.equal(state[k], v) for k, v in guide.state_dict().items())
     x, labels = clusters(seed=5)
+    times = torch.linspace(0, 1, len(x), dtype=torch.float64)
+    plain = experts.merged()
+    torch.testing.assert_close(plain(x, times), experts(x, times), rtol=1e-4, atol=1e-4)
+    assert plain.experts[0].state_dict().keys() == guide.state_dict().keys() and plain.share == experts.share
 
     def surprise(classify):
         noisy = PROCESS.perturb(x, torch.tensor(0.6, dtype=torch.float64), normal(*x.shape, seed=8))
