@@ -186,8 +186,8 @@ def main() -> None:
         f"{markdown(heads, table)}\n\n{STEPS} DDIM steps, {args.samples} samples, {args.training} training "
         f"steps of {args.batch}, weak model after {args.weak}. Seeds {args.seeds}: each has its own models, "
         "guide, judge and samples. The prototype's features are another judge's; its small distances suggest "
-        "that they were taken to the digits the model was trained on, so both are given. The first row is the "
-        "floor: real digits have that distance to the held-out ones, and that share the judge gets wrong.\n\n"
+        "that they were taken to the digits the model was trained on, so both are given. The first row is "
+        "the floor: real digits have that distance to the held-out ones, and that share the judge gets wrong.\n\n"
         f"{verdict(mean, same)}"
     )
     print(body)
