@@ -1,6 +1,8 @@
 """What `windvane steer` steers, and what is wished for."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from windvane.tasks.steering import Eyes, Wish
 
 _PIPELINE = "model_index.json"
+_FILES = (".safetensors", ".pt", ".pth", ".ts", ".pt2")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Asked:
     measure: Sequence[str] = ()
     weights: dict[str, float] = field(default_factory=dict)
     encoder: str | None = None
-    classifier: Path | None = None
+    classifier: str | None = None
 
     @property
     def looks(self) -> bool:
@@ -66,6 +69,40 @@ class Asked:
     def weight(self, kind: str) -> float:
         """The weight of a kind, 1 unless it was given."""
         return self.weights.get(kind, self.weights.get("", 1.0))
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Warnings of the library as lines on standard error, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+        say(message)
+
+
+def check_wishes(asked: Asked, evaluate: str | None) -> None:
+    """Refuse what cannot be wished for, before torch is imported."""
+    if evaluate is not None:
+        if evaluate not in ("text", "like", "content", "style"):
+            raise ValueError(f"--evaluate is for text, like, content or style, got {evaluate!r}")
+        if asked.looks or asked.classes or asked.measure:
+            raise ValueError("--evaluate chooses its own texts or pictures; leave out the wishes")
+    elif not (asked.looks or asked.classes or asked.measure):
+        raise ValueError("nothing to steer by: give --text, --like, --content, --style, --class or --measure")
+    if asked.encoder is not None and not asked.encoder.startswith(("clip:", "siglip:")):
+        raise ValueError(
+            f"--encoder takes clip:NAME_OR_FOLDER or siglip:NAME_OR_FOLDER, got {asked.encoder!r}"
+        )
+    if (
+        asked.classifier is not None
+        and asked.classifier.endswith(_FILES)
+        and not Path(asked.classifier).is_file()
+    ):
+        raise ValueError(f"there is no classifier {asked.classifier}")
+    for path in (*asked.like, *asked.content, *asked.style):
+        if not path.is_file():
+            raise ValueError(f"there is no picture {path}")
 
 
 def parse_weights(text: str | None, kinds: Sequence[str]) -> dict[str, float]:
@@ -152,7 +189,10 @@ def make_wishes(asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[]
             picture = read_picture(path, target.shape)[None]
             made.append(image_wish(eyes, kind, picture, process, asked.weight(kind), what=path.name))
     for name in asked.classes:
-        label, told = class_of(name, None if asked.classifier else images().guide)
+        if eyes.class_id is not None:
+            label, told = eyes.class_id(name), name
+        else:
+            label, told = class_of(name, None if asked.classifier else images().guide)
         made.append(class_wish(eyes, label, asked.weight("class"), what=told))
     for text in asked.measure:
         found = open_measure(text, target.shape)

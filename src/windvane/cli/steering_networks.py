@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.errors import say
@@ -11,8 +10,6 @@ from windvane.cli.sections import DataSection
 from windvane.cli.steering import Asked, Target, of_pictures
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from windvane.data import ImageData
     from windvane.tasks.steering import Eyes, Judges
 
@@ -51,80 +48,112 @@ def known_images(section: DataSection, shape: Sequence[int], *, told: bool) -> K
     return Known(guide, judge, parts.held_out if parts.held_out is not None else judge)
 
 
-def text_encoder(data: "ImageData", *, seed: int, what: str) -> Any:
+def text_encoder(data: "ImageData", *, seed: int, unseen: "ImageData | None" = None) -> Any:
     """The offline encoder of texts and images, from the cache where it is known already."""
     from windvane.text import chance, text_retrieval, train_text_encoder
 
     labelled = data.labels is not None and bool((data.labels >= 0).all())
     captions = None if labelled else [f"picture{number}" for number in range(len(data))]
     made = train_text_encoder(data, captions, seed=seed, cache=usable_cache("text"))
-    if labelled and what == "guide":
-        found, guess = text_retrieval(made, data, (1,))[1], chance(data, (1,))[1]
-        say(f"text encoder: {found:.0%} of its images find a true sentence first ({guess:.0%} by guessing)")
+    if labelled and unseen is not None:
+        found, guess = text_retrieval(made, unseen, (1,))[1], chance(unseen, (1,))[1]
+        say(f"text encoder: {found:.0%} of unseen images find a true sentence first, {guess:.0%} by guessing")
     return made
 
 
-def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed: int) -> "Eyes":
-    """The networks that guide, made or opened as the wishes need them."""
-    from windvane.tasks.steering import Eyes, own_eyes
+def opened_classifier(name: str, target: Target) -> "Eyes":
+    """A classifier of clean images: a judge's file, TorchScript, a .pt2 program, or one of transformers."""
+    from windvane.metrics import Judge
+    from windvane.tasks.steering import Eyes
 
-    process = target.denoiser.process
-    encoder = classifier = None
-    logits = opened_classifier(asked.classifier, target) if asked.classifier else None
-    if asked.looks and asked.encoder is None:
-        known = images()
-        if asked.text and known.guide.labels is None:
+    if name.endswith(".safetensors"):
+        return Eyes(logits=of_pictures(Judge.load(name).classify, target), logits_timed=False)
+    if name.endswith((".pt", ".pth", ".ts")):
+        return Eyes(logits=of_pictures(_script(name), target), logits_timed=False)
+    from windvane.adapters import load_classifier
+
+    opened = load_classifier(name)
+    return Eyes(
+        logits=of_pictures(opened, target),
+        logits_timed=False,
+        class_id=lambda wanted: opened.class_id(int(wanted) if wanted.isdecimal() else wanted),
+    )
+
+
+def _script(name: str) -> Any:
+    import torch
+
+    try:
+        return torch.jit.load(name, map_location="cpu").eval()
+    except RuntimeError:
+        raise ValueError(f"{name} is no TorchScript, as torch.jit.save writes it") from None
+
+
+def foreign_encoder(name: str, target: Target) -> "Eyes":
+    """The towers of a CLIP or SigLIP model, `clip:NAME_OR_FOLDER`."""
+    from windvane.adapters import load_text_image
+    from windvane.tasks.steering import Eyes
+
+    opened = load_text_image(name.partition(":")[2])
+    return Eyes(
+        image=of_pictures(opened.image, target),
+        maps=of_pictures(opened.maps, target),
+        text=opened.text,
+        timed=False,
+    )
+
+
+def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes":
+    """The offline encoder, trained on the guides' half of the images."""
+    from windvane.tasks.steering import Eyes, own_eyes
+    from windvane.text import describe, vocabulary_of
+
+    if asked.text:
+        if known.guide.labels is None:
             raise ValueError(
                 "--text needs images with labels to learn sentences from, and these have none; "
                 "give --encoder clip:NAME_OR_FOLDER"
             )
-        encoder = text_encoder(known.guide, seed=seed, what="guide")
-    if asked.classes and logits is None:
-        from windvane.text import train_noisy_classifier
+        # Before half a minute is spent on training.
+        vocabulary_of(describe(known.guide)).bag([text for text in asked.text if text], warn=False)
+    encoder = text_encoder(known.guide, seed=seed, unseen=known.judge)
+    if target.decode is None:
+        return own_eyes(encoder, target.denoiser.process)
+    return Eyes(
+        image=of_pictures(encoder.image, target),
+        maps=of_pictures(encoder.maps, target),
+        text=encoder.text,
+        timed=False,
+    )
 
-        classifier = train_noisy_classifier(images().guide, seed=seed)
+
+def own_classifier(target: Target, known: Known, seed: int) -> "Eyes":
+    """A classifier of the labels, trained on the guides' half of the images."""
+    from windvane.tasks.steering import Eyes, own_eyes
+    from windvane.text import train_noisy_classifier
+
+    classifier = train_noisy_classifier(known.guide, seed=seed)
+    if target.decode is None:
+        return own_eyes(None, target.denoiser.process, classifier)
+    return Eyes(logits=of_pictures(classifier, target), logits_timed=False)
+
+
+def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed: int) -> "Eyes":
+    """The networks that guide, made or opened as the wishes need them."""
+    from dataclasses import replace
+
+    from windvane.tasks.steering import Eyes
+
+    seeing = naming = Eyes()
+    if asked.classifier is not None:
+        naming = opened_classifier(asked.classifier, target)
+    elif asked.classes:
+        naming = own_classifier(target, images(), seed)
     if asked.encoder is not None:
-        return foreign_eyes(asked.encoder, target, logits)
-    if target.decode is not None:
-        decode = target.decode
-        return Eyes(
-            image=None if encoder is None else lambda x: encoder.image(decode(x)),
-            maps=None if encoder is None else lambda x: encoder.maps(decode(x)),
-            text=None if encoder is None else encoder.text,
-            logits=logits
-            or (None if classifier is None else lambda x: classifier(decode(x), x.new_full((len(x),), 10.0))),
-            timed=False,
-            logits_timed=False,
-        )
-    eyes = own_eyes(encoder, process, classifier)
-    if logits is None:
-        return eyes
-    return Eyes(eyes.image, eyes.maps, eyes.text, logits, eyes.timed, logits_timed=False)
-
-
-def opened_classifier(path: Path, target: Target) -> "Callable[[Tensor], Tensor]":
-    """A classifier of clean images in [-1, 1]: a judge's file, or TorchScript that gives logits."""
-    import torch
-
-    from windvane.metrics import Judge
-
-    if not path.exists():
-        raise ValueError(f"there is no classifier {path}")
-    if path.suffix == ".safetensors":
-        judge = Judge.load(path)
-        return of_pictures(judge.classify, target)
-    try:
-        script = torch.jit.load(str(path), map_location="cpu").eval()
-    except RuntimeError:
-        raise ValueError(
-            f"{path} is neither a judge (.safetensors) nor TorchScript (torch.jit.save of a module)"
-        ) from None
-    return of_pictures(script, target)
-
-
-def foreign_eyes(name: str, target: Target, logits: Any) -> "Eyes":
-    """The towers of a CLIP or SigLIP model, `clip:NAME_OR_FOLDER`."""
-    raise ValueError(f"--encoder {name}: CLIP and SigLIP adapters are not part of this installation")
+        seeing = foreign_encoder(asked.encoder, target)
+    elif asked.looks:
+        seeing = own_encoder(asked, target, images(), seed)
+    return replace(seeing, logits=naming.logits, logits_timed=naming.logits_timed, class_id=naming.class_id)
 
 
 def make_judges(images: "Callable[[], Known]", *, encoder: bool, seed: int) -> "Judges":
@@ -136,5 +165,5 @@ def make_judges(images: "Callable[[], Known]", *, encoder: bool, seed: int) -> "
     labels = known.judge.labels
     labelled = labels is not None and len(labels[labels >= 0].unique()) > 1
     classifier = train_judge(known.judge, seed=seed + _JUDGE_SEED) if labelled else None
-    made = text_encoder(known.judge, seed=seed + _JUDGE_SEED, what="judge") if encoder else None
+    made = text_encoder(known.judge, seed=seed + _JUDGE_SEED) if encoder else None
     return Judges(made, classifier, known.reference)

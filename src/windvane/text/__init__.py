@@ -8,6 +8,7 @@ from windvane.text.training import (
     contrastive_loss,
     train_noisy_classifier,
     train_text_encoder,
+    vocabulary_of,
 )
 from windvane.text.views import noisy_views, posterior_mean
 from windvane.text.words import UnknownWords, Vocabulary
@@ -29,4 +30,5 @@ __all__ = [
     "top_k",
     "train_noisy_classifier",
     "train_text_encoder",
+    "vocabulary_of",
 ]

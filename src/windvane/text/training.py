@@ -15,6 +15,7 @@ from windvane.progress import track
 from windvane.randomness import derive_seed, generator, scoped_seed
 from windvane.text.encoder import FORMAT, TextImageEncoder
 from windvane.text.sentences import Described, describe, from_captions, words_of
+from windvane.text.towers import CLEAN, ImageTower
 from windvane.text.views import noisy_views
 from windvane.text.words import Vocabulary
 
@@ -147,17 +148,15 @@ def vocabulary_of(told: Described) -> Vocabulary:
 
 
 class NoisyClassifier(nn.Module):
-    """A classifier of images at any noise level: ``classify(x, log_snr) -> (B, classes)`` logits."""
+    """A classifier at any noise level: ``(x, log_snr) -> (B, classes)`` logits; clean by default."""
 
     def __init__(self, shape: Sequence[int], classes: int, width: int = 32) -> None:
         super().__init__()
-        from windvane.text.towers import ImageTower
-
         self.tower, self.classes = ImageTower(shape, classes, width), classes
 
-    def image(self, x: Tensor, log_snr: Tensor) -> Tensor:
+    def image(self, x: Tensor, log_snr: Tensor | None = None) -> Tensor:
         """The logits, under the name by which :class:`~windvane.text.Look` asks."""
-        return self.tower(x, log_snr)
+        return self.tower(x, x.new_full((len(x),), CLEAN) if log_snr is None else log_snr)
 
     forward = image
 

@@ -66,14 +66,16 @@ def steer(
         str | None, typer.Option("--encoder", metavar="clip:NAME", help="Instead of the own offline encoder.")
     ] = None,
     classifier: Annotated[
-        Path | None, typer.Option("--classifier", help="A judge or TorchScript, instead of one trained now.")
+        str | None,
+        typer.Option("--classifier", help="A judge, TorchScript, .pt2, or transformers model."),
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Images that guides and judges learn from.")
     ] = None,
     evaluate: Annotated[
-        bool, typer.Option("--evaluate", help="SDG's protocol: many guidances, retrieval, distance.")
-    ] = False,
+        str | None,
+        typer.Option("--evaluate", metavar="KIND", help="SDG's protocol for text, like, content or style."),
+    ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="ddim, ddpm, dpm++2m, unipc3, ...")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="How many pictures; 100 by default.")] = None,
@@ -90,22 +92,16 @@ def steer(
     """
     from windvane.cli.config import make_config
     from windvane.cli.models import check_model_path, run_config
-    from windvane.cli.steering import Asked, parse_sweep, parse_weights
+    from windvane.cli.steering import Asked, check_wishes, parse_sweep, parse_weights
 
     asked = Asked(
         text or (), like or (), content or (), style or (), classes or (), measure or (),
         parse_weights(weights, KINDS), encoder, classifier,
     )  # fmt: skip
-    if not (asked.looks or asked.classes or asked.measure) and not evaluate:
-        raise ValueError(
-            "nothing is wished for: give --text, --like, --content, --style, --class or --measure"
-        )
     strengths = parse_sweep(sweep)
+    check_wishes(asked, evaluate)
     if out.is_file():
         raise ValueError(f"--out is a folder, {out} is a file")
-    for path in (*asked.like, *asked.content, *asked.style):
-        if not path.is_file():
-            raise ValueError(f"there is no picture {path}")
     check_model_path(run)
     base = run_config(run)
     flags = {
@@ -117,6 +113,13 @@ def steer(
         "data.source": data,
     }
     made = make_config(base=base, file=config, flags=flags, settings=settings or ())
+    if evaluate is not None:
+        from windvane.cli.steering_evaluate import evaluate_steering
+
+        evaluate_steering(
+            run, out, made, asked, evaluate, preset=preset, paper_scale=paper_scale, factors=strengths
+        )
+        return
     _steer(run, out, made, asked, preset=preset, paper_scale=paper_scale, strengths=strengths)
 
 
@@ -134,10 +137,10 @@ def _steer(
 
     from windvane.cli.console import print_table
     from windvane.cli.processes import processes
-    from windvane.cli.steering import make_wishes, open_target
+    from windvane.cli.steering import make_wishes, open_target, warnings_said
     from windvane.cli.steering_networks import known_images, make_eyes, make_judges
     from windvane.cli.steering_outputs import BEFORE_AFTER, PAGE, settings_of, write_outputs
-    from windvane.tasks.steering import DEFAULT, combined, measured
+    from windvane.tasks.steering import DEFAULT, combined, measured, method
     from windvane.tasks.steering.page import score_rows
 
     section, preset = config.sample, preset or DEFAULT
@@ -147,8 +150,10 @@ def _steer(
     def images() -> "Known":
         return known_images(config.data, target.shape, told=bool(config.data.source))
 
+    method(preset)
     eyes = make_eyes(asked, target, images, section.seed)
-    wishes = make_wishes(asked, eyes, target, images)
+    with warnings_said():
+        wishes = make_wishes(asked, eyes, target, images)
     combined(wishes, preset=preset)  # refuses what does not go together, before anything is sampled
     factors = list(dict.fromkeys([0.0, *(strengths or [1.0])]))
     arms = _arms(target, wishes, section, factors, preset=preset, paper_scale=paper_scale)
@@ -177,8 +182,8 @@ def _arms(
     from windvane.cli.build import build_sampler
     from windvane.tasks.steering import steer as run_steer
 
-    return [
-        run_steer(
+    made = {
+        factor: run_steer(
             target.denoiser,
             wishes,
             seeds=section.seed,
@@ -191,5 +196,7 @@ def _arms(
             batch_size=section.batch_size,
             clip=target.clip if section.clip else None,
         )
-        for factor in factors
-    ]
+        # Guided ones first: what is wrong with a guide is then told with its noise level.
+        for factor in sorted(factors, key=lambda factor: factor == 0)
+    }
+    return [made[factor] for factor in factors]

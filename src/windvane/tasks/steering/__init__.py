@@ -12,8 +12,15 @@ from windvane.tasks.steering.measurements import (
     read_picture,
     split_measure,
 )
-from windvane.tasks.steering.methods import DEFAULT, METHODS, Method, guidance
+from windvane.tasks.steering.methods import DEFAULT, METHODS, Method, guidance, method
 from windvane.tasks.steering.page import before_and_after, sweep_grid, write_page
+from windvane.tasks.steering.protocol import (
+    Candidates,
+    Found,
+    picture_candidates,
+    protocol,
+    text_candidates,
+)
 from windvane.tasks.steering.wishes import (
     KINDS,
     Eyes,
@@ -32,7 +39,9 @@ __all__ = [
     "METHODS",
     "OPERATIONS",
     "Arm",
+    "Candidates",
     "Eyes",
+    "Found",
     "Judges",
     "Measured",
     "Method",
@@ -45,12 +54,16 @@ __all__ = [
     "image_wish",
     "measured",
     "measurement_wish",
+    "method",
     "open_measure",
     "own_eyes",
+    "picture_candidates",
+    "protocol",
     "read_picture",
     "split_measure",
     "steer",
     "sweep_grid",
+    "text_candidates",
     "text_wish",
     "write_page",
 ]

@@ -47,6 +47,7 @@ def steer(
     batch_size: int | None = None,
     clip: float | None = 1.0,
     progress: bool = True,
+    score: bool = True,
 ) -> Arm:
     """Samples of ``denoiser`` steered by the wishes; with ``factor`` 0 plain samples, bit for bit.
 
@@ -54,6 +55,7 @@ def steer(
         factor: multiplies every weight.
         preset: a name in :data:`~windvane.tasks.steering.METHODS`.
         paper_scale: weights are the paper's own instead of fractions.
+        score: whether the guides give their own opinion of the finished samples.
 
     Raises:
         ValueError: wishes that do not fit the preset or each other; an energy of the wrong shape or without
@@ -72,7 +74,7 @@ def steer(
     for other in caught:
         if not issubclass(other.category, GuidanceWarning):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-    scores = {wish.title: float(_score(wish, made.x)) for wish in wishes}
+    scores = {wish.title: float(_score(wish, made.x)) for wish in wishes} if score else {}
     return Arm(factor, made.x, made.seeds, made.rows_per_sample, tuple(dict.fromkeys(told)), scores)
 
 

@@ -39,19 +39,32 @@ def _sdg(energy: Energy, scale: float) -> GradientGuidance:
     return presets.sdg(energy, scale, mean_shift=False)
 
 
+#: The fractions were chosen on texts for the demo's digits, with seeds that no report uses: where most
+#: samples obey and the Fréchet distance has not begun to rise.
 METHODS = {
-    "universal": Method(presets.universal, 0.3),
-    "dps": Method(presets.dps, 0.3),
-    "lgd": Method(presets.lgd, 0.3),
-    "freedom": Method(presets.freedom, 0.3),
-    "mpgd": Method(presets.mpgd, 0.3),
-    "tfg": Method(_tfg, 0.2),
-    "elucd": Method(presets.elucd, 0.3),
-    "steered": Method(presets.steered, 0.3),
-    "adm": Method(_adm, 0.3, noisy=True),
-    "sdg": Method(_sdg, 0.3, noisy=True),
+    "universal": Method(presets.universal, 0.6),
+    "dps": Method(presets.dps, 0.6),
+    "lgd": Method(presets.lgd, 0.7),
+    "freedom": Method(presets.freedom, 0.6),
+    "mpgd": Method(presets.mpgd, 0.6),
+    "tfg": Method(_tfg, 0.25),
+    "elucd": Method(presets.elucd, 0.2),
+    "steered": Method(presets.steered, 0.6),
+    "adm": Method(_adm, 0.6, noisy=True),
+    "sdg": Method(_sdg, 0.6, noisy=True),
 }
 DEFAULT = "universal"
+
+
+def method(preset: str) -> Method:
+    """The preset of a name.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    if preset not in METHODS:
+        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(METHODS)}")
+    return METHODS[preset]
 
 
 def guidance(
@@ -65,11 +78,9 @@ def guidance(
     Raises:
         ValueError: an unknown preset.
     """
-    if preset not in METHODS:
-        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(METHODS)}")
-    method = METHODS[preset]
+    chosen = method(preset)
     if paper_scale:
-        return method.make(energy, weight)
-    made = method.make(energy, 1.0)
-    relative = (replace(g, weight=weight * method.fraction, relative=True) for g in made.guides)
+        return chosen.make(energy, weight)
+    made = chosen.make(energy, 1.0)
+    relative = (replace(g, weight=weight * chosen.fraction, relative=True) for g in made.guides)
     return replace(made, guides=tuple(relative))

@@ -34,6 +34,7 @@ class Eyes:
         text: texts to embeddings in the space of ``image``.
         logits: images to logits; ``logits_timed`` says whether it is given t.
         timed: whether image and maps are noise-aware.
+        class_id: the number of a class by name, where the classifier has names of its own.
     """
 
     image: Callable[..., Tensor] | None = None
@@ -42,6 +43,7 @@ class Eyes:
     logits: Callable[..., Tensor] | None = None
     timed: bool = True
     logits_timed: bool = True
+    class_id: Callable[[str], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ class Wish:
         return f"{self.kind} {self.what}"
 
 
-def text_wish(eyes: Eyes, text: str, weight: float = 1.0) -> Wish:
-    """A text."""
+def text_wish(eyes: Eyes, text: str | list[str], weight: float = 1.0) -> Wish:
+    """A text, or one for each sample."""
     if eyes.image is None or eyes.text is None:
         raise ValueError("a text needs an encoder of texts and images")
     energy = TextSimilarity.of(eyes.image, eyes.text, text, timed=eyes.timed)
-    return Wish("text", repr(text), energy, weight, noisy=eyes.timed, extra={"text": text})
+    what = repr(text) if isinstance(text, str) else f"of {len(text)} samples"
+    return Wish("text", what, energy, weight, noisy=eyes.timed, extra={"text": text})
 
 
 def image_wish(
