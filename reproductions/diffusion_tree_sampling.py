@@ -195,7 +195,7 @@ def sampling_table(seeds: list[int], budgets: list[int]) -> str:
     ]
     return (
         f"{markdown(['evaluations', *names], rows)}\n\nMMD^2 to {TRUTH} weighed samples, Gaussian kernel of "
-        f"the median distance, mean over seeds {', '.join(map(str, seeds))} and, in brackets, the worst of them.\n\n"
+        f"the median distance, mean over seeds {', '.join(map(str, seeds))} (in brackets the worst).\n\n"
         + "\n".join(lines)
     )
 
