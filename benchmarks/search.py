@@ -3,7 +3,7 @@
 - overhead: the time of a search that its network calls do not take, as a share of theirs, at batch 64, for
   plain sampling, best of N, zero-order search, Feynman-Kac steering and a diffusion tree, which is first
   grown with a denoiser that costs nothing;
-- memory: a tree of 100,000 nodes at 32 x 32 x 3, in float16 and float32 in memory, and in a file.
+- memory: a tree of 100,000 nodes at 32 x 32 x 3, in memory and in a file.
 
 Run ``python benchmarks/search.py --part overhead`` and ``--part memory``; the bars are 5 % and 2 GiB.
 """
@@ -104,22 +104,17 @@ def resident() -> int:
 def memory(nodes: int) -> tuple[list[list[str]], bool]:
     rows, good = [], True
     with tempfile.TemporaryDirectory() as folder:
-        for name, precision, place in (
-            ("float16 in memory", torch.float16, None),
-            ("float16 in a file", torch.float16, folder),
-            ("float32 in memory", torch.float32, None),
-        ):
+        for name, place in (("float16 in memory", None), ("float16 in a file", folder)):
             before = resident()
             chain = Chain(
                 FunctionDenoiser(free, VPCosine(), shape=SHAPE), sampler=DDPM(), steps=5, batch_size=BATCH
             )
-            tree = DiffusionTree(chain, brightness, branch_at=[1, 2, 3, 4], precision=precision, folder=place)
+            tree = DiffusionTree(chain, brightness, branch_at=[1, 2, 3, 4], folder=place)
             begin = time.perf_counter()
             while len(tree) < nodes:
                 tree.grow(rollouts=BATCH, batch=BATCH, progress=False)
             seconds, grown = time.perf_counter() - begin, resident() - before
-            if precision == torch.float16:
-                good = good and grown < 2 * GIB
+            good = good and grown < 2 * GIB
             rows.append(
                 [name, f"{len(tree):,}", f"{tree.grown:,}", f"{grown / GIB:.2f}", f"{seconds:.0f}",
                  f"{seconds / tree.spent.calls * 1e3:.1f}"]
