@@ -117,7 +117,7 @@ def verdict(mean: dict[str, Row], same: bool) -> str:
     lines += [
         *(
             bar(
-                f"classifier-free 1.5 pays with more than twice the Fréchet distance in features ({reference})",
+                f"classifier-free 1.5 more than doubles the Fréchet distance in features ({reference})",
                 f"{free[at] / none[at]:.1f} times",
                 free[at] > 2 * none[at],
             )
@@ -187,10 +187,10 @@ def main() -> None:
         f"steps of {args.batch}, weak model after {args.weak}. Seeds {args.seeds}: each has its own models, "
         "guide, judge and samples. The prototype's features are another judge's; its small distances suggest "
         "that they were taken to the digits the model was trained on, so both are given. The first row is "
-        "the floor: real digits have that distance to the held-out ones, and that share the judge gets wrong. The "
-        "model is further from its floor than the prototype's was, so a little classifier-free guidance mends "
-        "more than it harms; and half of the wrong samples is more than the judge's own errors leave to "
-        "remove.\n\n"
+        "the floor: real digits have that distance to the held-out ones, and that share the judge gets "
+        "wrong. The model is further from its floor than the prototype's was, so a little classifier-free "
+        "guidance mends more than it harms; and half of the wrong samples is nearly all that the judge's own "
+        "errors leave to remove.\n\n"
         f"{verdict(mean, same)}"
     )
     print(body)
