@@ -87,7 +87,7 @@ def test_resampling_helps_where_the_reward_is_rare():
 
 
 def test_systematic_resampling_takes_the_floor_or_the_ceiling():
-    weights = torch.tensor([0.5, 0.3, 0.15, 0.05]).double().repeat(5) / 5
+    weights = torch.tensor([0.47, 0.33, 0.15, 0.05]).double().repeat(5) / 5
     counts = torch.stack(
         [
             torch.bincount(systematic(weights.log(), u), minlength=20)

@@ -29,7 +29,8 @@ def save_found(found: Found, path: str | Path) -> Path:
         "rounds": found.rounds,
         "done": found.done,
     }
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # Copies, since safetensors refuses tensors that share memory.
+    plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     with atomic_file(path) as temporary:
         save_file(plain, temporary, metadata={"about": json.dumps(about)})
     return path

@@ -8,8 +8,22 @@ from windvane.cli.commands.evaluate import evaluate
 from windvane.cli.commands.papers import papers
 from windvane.cli.commands.report import report
 from windvane.cli.commands.sample import sample
+from windvane.cli.commands.search import search
 from windvane.cli.commands.settings import settings
 from windvane.cli.commands.steer import steer
 from windvane.cli.commands.train import train
 
-COMMANDS = (demo, annotate, train, sample, steer, compare_solvers, evaluate, report, settings, papers, doctor)
+COMMANDS = (
+    demo,
+    annotate,
+    train,
+    sample,
+    steer,
+    search,
+    compare_solvers,
+    evaluate,
+    report,
+    settings,
+    papers,
+    doctor,
+)

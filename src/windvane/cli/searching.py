@@ -1,0 +1,258 @@
+"""A search in a folder: the best picture so far, what it cost, and all that is needed to go on."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.build import build_guided, build_sampler
+from windvane.cli.conditions import settled
+from windvane.cli.errors import Interrupted
+from windvane.cli.models import clip_of, open_model, pictures_of
+from windvane.cli.recipe import sampler_settings
+from windvane.cli.searching_methods import TREES, Settings, build_method, build_tree
+from windvane.cli.searching_rewards import open_rewards
+from windvane.cli.sections import SampleSection
+from windvane.cli.wanted import wanted
+from windvane.files import atomic_write_json
+from windvane.pictures import image_grid, save_png, to_picture, to_uint8
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from windvane.denoiser import Denoiser
+    from windvane.search import Budget, Chain, Found, Verifier
+
+BEST, INDEX, STATE, TREE = "best.png", "search.json", "state.safetensors", "tree"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for; all but the budget must be the same when a search goes on."""
+
+    model: Path
+    rewards: list[str]
+    method: str
+    settings: Settings
+    section: SampleSection
+
+    def about(self, sha256: str) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "weights_sha256": sha256,
+            "reward": self.rewards,
+            "method": self.method,
+            "settings": self.settings,
+            "seed": self.section.seed,
+            "n": self.section.n,
+            "cluster": self.section.cluster,
+            **sampler_settings(self.section),
+        }
+
+
+class Folder:
+    """The folder of a search: rewrites the picture when it is better, and the numbers."""
+
+    def __init__(self, out: Path, about: dict[str, Any], denoiser: "Denoiser") -> None:
+        self.out, self.about, self.denoiser = out, about, denoiser
+        self.best: list[float] | None = None
+
+    def note(self, x: "Tensor", scores: list[float], spent: Any, *, done: bool = False) -> None:
+        """The best so far ``(n, C, H, W)`` with their scores."""
+        if self.best is None or scores != self.best:
+            self.best = scores
+            levels = self.levels(x)
+            picture = to_picture(levels[0], scale=_scale(levels)) if len(levels) == 1 else image_grid(levels)
+            save_png(picture, self.out / BEST, {**self.about, "scores": scores})
+        told = {
+            "settings": self.about,
+            "scores": scores,
+            "network_calls": spent.calls,
+            "network_rows": spent.rows,
+            "verified": spent.verified,
+            "done": done,
+        }
+        atomic_write_json(self.out / INDEX, told)
+
+    def levels(self, x: "Tensor") -> Any:
+        """The pictures of samples, uint8."""
+        device = next((p.device for p in self.denoiser.parameters()), x.device)
+        return to_uint8(pictures_of(self.denoiser, x.to(device)))
+
+
+def check_out(out: Path, *, resume: bool) -> None:
+    """Refuse to mix searches."""
+    if out.is_file():
+        raise ValueError(f"--out is a folder, {out} is a file")
+    if (out / INDEX).exists() and not resume:
+        raise ValueError(f"{out} holds a search already; add --resume to go on, or choose another --out")
+    if resume and not (out / INDEX).exists():
+        raise ValueError(f"there is no search in {out} to go on with; leave out --resume")
+
+
+def search_model(
+    order: Order, *, out: Path, budget: "Budget", resume: bool, weight_given: bool, device: str
+) -> dict[str, Any]:
+    """Search, leaving everything in ``out``; returns the numbers."""
+    model = open_model(order.model, weights=order.section.weights, device=device)
+    section = settled(order.section, model.asked, weight_given=weight_given)
+    about = order.about(model.sha256)
+    if resume:
+        _same(out, about)
+    out.mkdir(parents=True, exist_ok=True)
+    one = order.method in (*TREES, "fk")
+    chain = _chain(model, section, rows=1 if one else section.n)
+    verifier = open_rewards(order.rewards, model=order.model, denoiser=model.denoiser)
+    folder = Folder(out, about, model.denoiser)
+    if order.method in TREES:
+        return _grow(order, chain, verifier, folder, budget, resume=resume)
+    return _rounds(order, model, section, chain, verifier, folder, budget, resume=resume, one=one)
+
+
+def _chain(model: Any, section: SampleSection, *, rows: int, steps: int | None = None) -> "Chain":
+    from windvane.grids import GRIDS
+    from windvane.search import Chain
+
+    asked = wanted(section, model.asked, list(range(section.seed, section.seed + rows)), model=model.folder)
+    return Chain(
+        build_guided(model.denoiser, section),
+        sampler=build_sampler(section),
+        steps=steps or section.steps,
+        grid=None if section.grid is None else GRIDS[section.grid],
+        cond=None if asked is None else asked.condition(),
+        clip=clip_of(model.denoiser, section),
+        batch_size=section.batch_size,
+    )
+
+
+def _rounds(
+    order: Order,
+    model: Any,
+    section: SampleSection,
+    chain: "Chain",
+    verifier: "Verifier",
+    folder: Folder,
+    budget: "Budget",
+    *,
+    resume: bool,
+    one: bool,
+) -> dict[str, Any]:
+    """Every method that works in rounds."""
+    from dataclasses import replace
+
+    from windvane.search import load_found, resampled, run, save_found
+    from windvane.training.stop import StopSignals
+
+    steps = int(order.settings.get("final_steps", 0))
+    final = _chain(model, section, rows=section.n, steps=steps) if steps else None
+    method, path = build_method(order.method, order.settings, final=final), folder.out / STATE
+    # A finished search goes on where it stood when its last round was written.
+    before = replace(load_found(path), done=False) if resume and path.exists() else None
+
+    def watch(found: "Found") -> bool:
+        save_found(found, path)
+        folder.note(found.x, found.score.tolist(), found.spent)
+        return stop.received is not None
+
+    with StopSignals() as stop:
+        found = run(
+            method,
+            chain,
+            verifier,
+            n=1 if one else section.n,
+            seed=section.seed,
+            budget=budget,
+            resume=before,
+            watch=watch,
+        )
+    if stop.received is not None:
+        _stopped(folder, found.spent.rows)
+    x, scores = found.x, found.score.tolist()
+    folder.note(x, scores, found.spent, done=True)
+    if order.method == "fk":
+        _draws(folder, resampled(found, section.n, seed=section.seed)[0])
+    return _read(folder.out)
+
+
+def _grow(
+    order: Order, chain: "Chain", verifier: "Verifier", folder: Folder, budget: "Budget", *, resume: bool
+) -> dict[str, Any]:
+    """A tree, grown to the budget; saved as it grows."""
+    import time
+
+    from windvane.search import DiffusionTree
+    from windvane.training.stop import StopSignals
+
+    path, section = folder.out / TREE, order.section
+    if resume and path.is_dir():
+        tree = DiffusionTree.load(path, chain, verifier)
+    else:
+        tree = build_tree(order.method, order.settings, chain, verifier, seed=section.seed)
+    saved = {"at": time.monotonic(), "took": 0.0}
+
+    def save() -> None:
+        begin = time.monotonic()
+        tree.save(path)
+        saved["at"], saved["took"] = time.monotonic(), time.monotonic() - begin
+
+    def watch(tree: "DiffusionTree") -> bool:
+        x, rewards = tree.best()
+        # A large tree takes a while to write; a twentieth of the time may go into it.
+        if time.monotonic() - saved["at"] > 20 * saved["took"] + 0.5:
+            save()
+        folder.note(x, rewards.tolist(), tree.spent)
+        return stop.received is not None
+
+    left = None if budget.network is None else budget.network - tree.spent.rows
+    verified = None if budget.verifier is None else budget.verifier - tree.spent.verified
+    try:
+        with StopSignals() as stop:
+            if (left is None or left > 0) and (verified is None or verified > 0):
+                tree.grow(left, verifications=verified, batch=min(16, section.batch_size), watch=watch)
+    finally:
+        if tree.grown:
+            save()
+    if stop.received is not None:
+        _stopped(folder, tree.spent.rows)
+    if not tree.grown:
+        raise ValueError(f"the budget does not pay for one sample, which takes {chain.cost():g} evaluations")
+    x, rewards = tree.best()
+    folder.note(x, rewards.tolist(), tree.spent, done=True)
+    _draws(folder, tree.best(section.n)[0] if tree.star else tree.sample(section.n, seed=section.seed))
+    return {**_read(folder.out), "nodes": len(tree), "log_z": tree.log_z()}
+
+
+def _draws(folder: Folder, x: "Tensor") -> None:
+    """Samples of a tilted law, or the best few, as one picture and one by one."""
+    levels = folder.levels(x)
+    save_png(image_grid(levels), folder.out / "samples.png", folder.about)
+    for number, image in enumerate(levels):
+        save_png(to_picture(image), folder.out / "samples" / f"{number:04d}.png", folder.about)
+
+
+def _stopped(folder: Folder, rows: int) -> None:
+    raise Interrupted(
+        f"after {rows} network evaluations; the best so far is {folder.out / BEST}, the same command with "
+        "--resume goes on"
+    )
+
+
+def _same(out: Path, about: dict[str, Any]) -> None:
+    known = _read(out)["settings"]
+    wanted = json.loads(json.dumps(about))
+    different = [name for name in wanted if known.get(name) != wanted[name]]
+    if different:
+        told = "; ".join(f"{name} {known.get(name)}, now {wanted[name]}" for name in different)
+        raise ValueError(f"the search in {out} has other settings ({told}); choose another --out")
+
+
+def _read(out: Path) -> dict[str, Any]:
+    try:
+        return json.loads((out / INDEX).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{out / INDEX} is damaged: {error}") from error
+
+
+def _scale(levels: Any) -> int:
+    return max(1, math.ceil(64 / min(levels.shape[2:])))

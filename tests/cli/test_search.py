@@ -1,0 +1,163 @@
+"""`windvane search`: every method, stopping and going on, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from windvane.cli.searching_methods import METHODS, settings_for
+from windvane.pictures import read_pixels, read_settings, save_png, to_picture
+
+QUICK = {"budget": 600, "steps": 5}
+
+
+def told(out):
+    return json.loads((out / "search.json").read_text())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_its_best_picture(windvane, unconditional, tmp_path, method):
+    settings = ["--with", "particles=16"] if method == "fk" else []
+    result = windvane(
+        "search", unconditional, "--reward", "brightness", *settings, method=method, out=tmp_path, **QUICK
+    )
+    assert result.exit_code == 0, result.output
+    found = told(tmp_path)
+    # Paths end by themselves.
+    assert found["done"] and (50 if method == "paths" else 500) < found["network_rows"] <= 600
+    picture = read_pixels(tmp_path / "best.png")
+    assert picture.shape == (1, 64, 64)
+    mean = picture.astype(float).mean() / 127.5 - 1
+    # The reward saw the sample itself; its picture is clipped to the range of pixels.
+    assert mean == pytest.approx(found["scores"][0], abs=0.05)
+    assert read_settings(tmp_path / "best.png")["method"] == method
+    assert (tmp_path / "samples.png").exists() == (method in ("fk", "dts", "dts-star"))
+
+
+def test_more_budget_and_resume_equal_one_search(windvane, unconditional, tmp_path):
+    for method in ("best-of", "zero-order", "dts"):
+        whole, part = tmp_path / f"{method}-whole", tmp_path / f"{method}-part"
+        common = ["search", unconditional, "--reward", "contrast", "--method", method, "--steps", 5]
+        # A whole number of batches, so that the first budget cuts none of them.
+        first = 5 * 65 if method == "dts" else 5 * 64
+        windvane(*common, "--out", whole, "--budget", 1200)
+        if method == "dts":
+            first = 5 * 17
+        assert windvane(*common, "--out", part, "--budget", first).exit_code == 0
+        again = windvane(*common, "--out", part, "--budget", 1200, "--resume")
+        assert again.exit_code == 0, again.output
+        assert told(whole)["scores"] == told(part)["scores"]
+        assert told(whole)["network_rows"] == told(part)["network_rows"]
+
+
+def test_a_search_is_not_mixed_with_another(windvane, refused, unconditional, tmp_path):
+    out = tmp_path / "out"
+    common = ["search", unconditional, "--out", out, "--budget", 50, "--steps", 5]
+    assert windvane(*common, "--reward", "brightness").exit_code == 0
+    assert "--resume to go on" in refused(*common, "--reward", "brightness")
+    assert "other settings (reward" in refused(*common, "--reward", "contrast", "--resume")
+    assert "leave out --resume" in refused(
+        "search", unconditional, "--out", tmp_path / "new", "--budget", 50, "--reward", "contrast", "--resume"
+    )
+
+
+def test_ctrl_c_stops_and_resume_goes_on(unconditional, windvane, tmp_path):
+    command = ["search", str(unconditional), "--reward", "brightness", "--method", "dts", "--steps", "5"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "windvane", *command, "--out", str(tmp_path), "--budget", "10000000"],
+        stderr=subprocess.PIPE, text=True, env=os.environ,
+    )  # fmt: skip
+    for _ in range(600):
+        if (tmp_path / "search.json").exists():
+            break
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=60)
+    assert child.returncode == 130 and "--resume goes on" in error, error
+    before = told(tmp_path)
+    result = windvane(*command, "--out", tmp_path, "--budget", before["network_rows"] + 500, "--resume")
+    assert result.exit_code == 0, result.output
+    assert before["network_rows"] < told(tmp_path)["network_rows"] <= before["network_rows"] + 500
+    assert told(tmp_path)["scores"][0] >= before["scores"][0]
+
+
+def test_own_rewards_likeness_and_ranks(windvane, unconditional, tmp_path):
+    (tmp_path / "mine.py").write_text("def left(x):\n    return x[:, :, :, :4].mean((1, 2, 3))\n")
+    save_png(to_picture(np.full((1, 8, 8), 200, np.uint8)), tmp_path / "grey.png")
+    common = ["search", unconditional, "--budget", 200, "--steps", 5]
+    for number, spec in enumerate([f"{tmp_path}/mine.py:left", f"like:{tmp_path}/grey.png"]):
+        result = windvane(*common, "--reward", spec, "--out", tmp_path / str(number))
+        assert result.exit_code == 0, result.output
+    both = windvane(
+        *common, "--reward", f"{tmp_path}/mine.py:left", "--reward", "smoothness", "--out", tmp_path / "both"
+    )
+    assert both.exit_code == 0 and told(tmp_path / "both")["verified"] == 80
+
+
+def test_searches_side_by_side_make_one_grid(windvane, model, tmp_path):
+    result = windvane(
+        "search", model, "--reward", "brightness", n=4, cluster=1, weight=2, out=tmp_path, budget=400, steps=5
+    )
+    assert result.exit_code == 0, result.output
+    assert len(told(tmp_path)["scores"]) == 4 and told(tmp_path)["network_rows"] == 400
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (["--reward", "beauty"], "unknown reward 'beauty'"),
+        ([], "which reward"),
+        (["--reward", "brightness", "--method", "magic"], "unknown method 'magic'"),
+        (["--reward", "brightness", "--with", "lam=2"], "the settings of best-of are none"),
+        (["--reward", "brightness", "--method", "dts", "--with", "lam=much"], "lam takes a float"),
+        (["--reward", "brightness", "--method", "dts", "--sampler", "ddim"], "branches by the noise"),
+        (["--reward", "nowhere.py:f"], "there is no file nowhere.py"),
+        (["--reward", "like:nowhere.png"], "there is no picture"),
+        (["--reward", "class:3"], "needs a run that tells what it was trained on"),
+        (["--reward", "brightness", "--reward", "contrast", "--method", "fk"], "ranks exist among"),
+    ],
+    ids=["reward", "none", "method", "setting", "value", "sampler", "file", "picture", "class", "ranks"],
+)
+def test_what_is_refused(refused, unconditional, tmp_path, flags, match):
+    line = refused("search", unconditional, *flags, out=tmp_path / "out", budget=100)
+    assert match in line
+    assert not (tmp_path / "out" / "best.png").exists()
+
+
+def test_a_budget_is_needed_and_must_pay(refused, unconditional, tmp_path):
+    common = ["search", unconditional, "--reward", "brightness"]
+    assert "how much?" in refused(*common, out=tmp_path / "out")
+    for method in ("best-of", "dts", "fk"):
+        assert "does not pay" in refused(*common, out=tmp_path / method, budget=3, method=method)
+
+
+def test_a_reward_that_fails_keeps_what_was_found(windvane, unconditional, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "seen = []\ndef moody(x):\n    seen.append(len(x))\n    if len(seen) > 3:\n"
+        "        raise RuntimeError('tired')\n    return x.flatten(1).mean(1)\n"
+    )
+    common = [
+        "search",
+        unconditional,
+        "--reward",
+        f"{tmp_path}/mine.py:moody",
+        "--steps",
+        5,
+        "--method",
+        "dts",
+    ]
+    result = windvane(*common, "--out", tmp_path / "out", "--budget", 2000)
+    assert result.exit_code == 2 and "the reward 'moody' raised RuntimeError: tired" in result.stderr
+    before = told(tmp_path / "out")
+    # The file is loaded afresh, and the tree goes on.
+    windvane(*common, "--out", tmp_path / "out", "--budget", before["network_rows"] + 200, "--resume")
+    assert told(tmp_path / "out")["network_rows"] > before["network_rows"]
+
+
+def test_settings_have_the_types_of_their_defaults():
+    assert settings_for("zero-order", ["neighbours=8", "cosine=0.9"])["neighbours"] == 8
