@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
     from windvane.tasks.steering import Eyes, Wish
 
-_PIPELINE = "model_index.json"
 _FILES = (".safetensors", ".pt", ".pth", ".ts", ".pt2")
 
 
@@ -35,7 +34,6 @@ class Target:
     shape: tuple[int, ...]
     about: dict[str, Any]
     decode: "Callable[[Tensor], Tensor] | None" = None
-    clip: float | None = 1.0
 
     def pictures(self, x: "Tensor") -> "Tensor":
         """The pictures of states."""
@@ -137,38 +135,24 @@ def parse_sweep(text: str | None) -> list[float]:
 
 
 def open_target(path: Path, *, weights: str, device: str) -> Target:
-    """A run or model folder of Windvane, or a folder of a diffusers pipeline."""
-    if (path / _PIPELINE).is_file():
-        return _open_pipeline(path, device)
+    """A run or model folder of Windvane, a folder of a diffusers pipeline, or its name on the hub."""
+    import torch
+
     from windvane.cli.models import open_model
 
     model = open_model(path, weights=weights, device=device)
-    if model.denoiser.shape is None or len(model.denoiser.shape) != 3:
-        raise ValueError(
-            f"{path} makes data of shape {model.denoiser.shape}; steer works on images (C, H, W)"
-        )
-    about = {
-        "model": str(model.folder.resolve()), "weights_sha256": model.sha256, "step": model.step,
-    }  # fmt: skip
-    return Target(model.denoiser, model.denoiser.shape, about)
-
-
-def _open_pipeline(path: Path, device: str) -> Target:
-    import torch
-
-    from windvane.adapters.pipeline import from_pipeline
-
-    denoiser = from_pipeline(path, device=device)
-    for note in denoiser.notes:
+    denoiser = model.denoiser
+    for note in getattr(denoiser, "notes", ()):
         say(f"{path}: {note}")
-    if denoiser.shape is None:
-        raise ValueError(f"{path} does not say how large its images are (sample_size)")
-    about = {"model": str(path.resolve()), "weights_sha256": None, "step": None}
-    if denoiser.latent is None:
-        return Target(denoiser, denoiser.shape, about, clip=denoiser.clip)
+    if denoiser.shape is None or len(denoiser.shape) != 3:
+        raise ValueError(f"{path} makes data of shape {denoiser.shape}; steer works on images (C, H, W)")
+    about = {"model": str(model.folder.resolve()), "weights_sha256": model.sha256, "step": model.step}
+    if getattr(denoiser, "latent", None) is None:
+        return Target(denoiser, denoiser.shape, about)
+    decode: Any = denoiser.decode
     with torch.no_grad():
-        picture = denoiser.decode(torch.zeros(1, *denoiser.shape, device=device))
-    return Target(denoiser, tuple(picture.shape[1:]), about, denoiser.decode, denoiser.clip)
+        picture = decode(torch.zeros(1, *denoiser.shape, device=device))
+    return Target(denoiser, tuple(picture.shape[1:]), about, decode)
 
 
 def make_wishes(asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[], Known]") -> "list[Wish]":

@@ -29,6 +29,7 @@ def evaluate_steering(
 
     from windvane.cli.build import build_sampler
     from windvane.cli.console import print_table
+    from windvane.cli.models import clip_of
     from windvane.cli.processes import processes
     from windvane.cli.steering import open_target
     from windvane.cli.steering_networks import known_images, make_eyes, make_judges
@@ -57,7 +58,7 @@ def evaluate_steering(
         paper_scale=paper_scale,
         sampler=build_sampler(section),
         steps=section.steps,
-        clip=target.clip if section.clip else None,
+        clip=clip_of(target.denoiser, section),
         decode=target.decode,
     )
     told = {"kind": kind, "preset": preset or DEFAULT, "candidates": list(candidates.names), "per": _PER}

@@ -180,6 +180,7 @@ def _arms(
     paper_scale: bool,
 ) -> "list[Arm]":
     from windvane.cli.build import build_sampler
+    from windvane.cli.models import clip_of
     from windvane.tasks.steering import steer as run_steer
 
     made = {
@@ -194,7 +195,7 @@ def _arms(
             sampler=build_sampler(section),
             steps=section.steps,
             batch_size=section.batch_size,
-            clip=target.clip if section.clip else None,
+            clip=clip_of(target.denoiser, section),
         )
         # Guided ones first: what is wrong with a guide is then told with its noise level.
         for factor in sorted(factors, key=lambda factor: factor == 0)
