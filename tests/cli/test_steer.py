@@ -170,6 +170,39 @@ def test_a_pipeline_folder_is_steered_as_by_hand(windvane, tmp_path, picture):
         assert (arrays["images"] == to_uint8(by_hand.x.clamp(-1, 1))).all()
 
 
+def test_a_pipeline_that_windvane_saved_is_steered_like_the_model_it_came_from(windvane, tmp_path, picture):
+    import windvane as wv
+    from windvane.denoiser import NetworkDenoiser
+    from windvane.networks import ConditionedUNet
+    from windvane.randomness import scoped_seed
+    from windvane.tasks.steering import measurement_wish, open_measure, steer
+
+    with scoped_seed(1):
+        network = ConditionedUNet.build(shape=(1, 8, 8), channels=(8, 8), layers_per_block=1)
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.data.normal_(0, 0.2)
+    denoiser = NetworkDenoiser(network, wv.VPLinear(), parametrisation="eps", shape=(1, 8, 8))
+    wv.to_pipeline(denoiser, tmp_path / "pipeline")
+    text = f"superres=2:{picture}"
+    result = windvane("steer", tmp_path / "pipeline", measure=text, out=tmp_path / "out", **FEW)
+    assert result.exit_code == 0, result.output
+    found = open_measure(text, (1, 8, 8))
+    reopened = wv.from_pipeline(tmp_path / "pipeline")
+    by_hand = steer(
+        reopened, [measurement_wish(found.operator, found.y)], seeds=0, n=4, steps=3, clip=1.0, progress=False
+    )
+    with np.load(tmp_path / "out" / "samples.npz") as arrays:
+        assert (arrays["images"] == to_uint8(by_hand.x.clamp(-1, 1))).all()
+    # Index k of the pipeline's 1001 noise levels is our t = k / 1000: the same network, and its gradient.
+    x = torch.randn(2, 1, 8, 8, requires_grad=True)
+    pair = denoiser(x, torch.full((2,), 0.4)), reopened(x, torch.full((2,), 401 / 1001, dtype=torch.float64))
+    torch.testing.assert_close(*pair, atol=1e-4, rtol=1e-4)
+    gradients = [torch.autograd.grad(out.square().sum(), x, retain_graph=True)[0] for out in pair]
+    assert gradients[0].abs().min() > 0
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
+
+
 def test_sdgs_protocol(windvane, unconditional, tmp_path):
     for kind in ("text", "like"):
         out = tmp_path / kind

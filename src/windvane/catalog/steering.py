@@ -109,6 +109,10 @@ STEERING = (
                 "2112.05744",
             ),
         ),
+        state="works",
+        callable="windvane.guidance.presets.sdg",
+        test="tests/cli/test_steer.py",
+        reproduction="reproductions/semantic_diffusion_guidance.py",
     ),
     *GUIDES,
     System(
