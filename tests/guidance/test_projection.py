@@ -101,6 +101,20 @@ def test_within_a_range_both_are_met():
     assert torch.allclose(OPERATOR(kept), y, atol=1e-9)
 
 
+def test_a_range_and_a_weight_are_written_out():
+    """Two rounds by hand: clamp, then measure, so that the last word is the measurement's; w of the way."""
+    with torch.no_grad():
+        d = MODEL(3 * X, T.expand(4))
+        found = d
+        for _ in range(2):
+            inside = found.clamp(-0.2, 0.3)
+            found = inside + OPERATOR.pinv(Y - OPERATOR(inside))
+        for weight in (1.0, 0.25):
+            made = Projected(MODEL, OPERATOR, Y, weight, within=(-0.2, 0.3), rounds=2)(3 * X, T.expand(4))
+            assert torch.allclose(made, d + weight * (found - d), atol=1e-12)
+        assert (found - found.clamp(-0.2, 0.3)).abs().max() > 0.01, "the range alone would be another point"
+
+
 def test_measurements_of_each_sample_travel_in_the_condition():
     y = OPERATOR(normal(5, 3, seed=8))
     whole = draw(DDIM(), Projected(MODEL, OPERATOR, y), n=5).x

@@ -8,6 +8,7 @@ from torch import nn
 
 from windvane.energies import ClassLogProb
 from windvane.guidance import presets
+from windvane.networks import time_embedding
 from windvane.process import EDM
 from windvane.training.noise_aware import NoiseAware, noise_aware
 
@@ -91,6 +92,25 @@ def test_a_variance_exploding_state_is_seen_at_unit_scale_and_by_log_snr():
     assert noise_aware(clean, PROCESS).time == "index"
     a, _ = stirred(made).pairs(t)[0]
     assert torch.isfinite(a).all()
+
+
+@pytest.mark.parametrize(
+    ("time", "coordinate"),
+    [("index", lambda t: 1000 * t), ("log_snr", lambda t: (-50 * PROCESS.log_snr(t)).clamp(-1500, 1500))],
+    ids=["index", "log_snr"],
+)
+def test_the_time_layers_see_sinusoids_of_an_index_up_to_a_thousand(time, coordinate):
+    """relu(MLP(sinusoids)) and one affine map, (a, b) norm by norm; a later time has a larger coordinate."""
+    clean, _ = encoder("normed")
+    made = stirred(noise_aware(clean, PROCESS, time=time, frequencies=16, width=8))
+    first, _, second, _ = made.embed
+    h = torch.relu(first(time_embedding(coordinate(TIMES), 16).float()))
+    flat = made.scale_shift(torch.relu(second(h)))
+    expected = [(flat[:, :32], flat[:, 32:64]), (flat[:, 64:96], flat[:, 96:])]
+    for (a, b), (scale, shift) in zip(made.pairs(TIMES), expected, strict=True):
+        torch.testing.assert_close(a, scale)
+        torch.testing.assert_close(b, shift)
+    assert (coordinate(TIMES).diff() > 0).all()
 
 
 def test_only_chosen_modules_stay_trainable():
