@@ -99,6 +99,8 @@ def test_systematic_resampling_takes_the_floor_or_the_ceiling():
     assert torch.allclose(counts.double().mean(0), wanted, atol=0.011)
     assert float(effective_size(torch.zeros(8).double())) == pytest.approx(8)
     assert float(effective_size(torch.tensor([0.0, -1e9]).double())) == pytest.approx(1)
+    uneven = torch.tensor([[0.5, 0.25, 0.25], [0.6, 0.3, 0.1]]).double().log() + 7
+    assert effective_size(uneven).tolist() == pytest.approx([1 / 0.375, 1 / 0.46])
 
 
 def test_a_sweep_costs_what_sampling_costs_and_counts_the_rewards():
