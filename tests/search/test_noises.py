@@ -70,6 +70,20 @@ def test_a_budget_that_pays_for_nothing_is_refused():
         quiet_run(BestOf(), ancestral(), right, n=3, budget=Budget(network=29))
 
 
+@pytest.mark.parametrize(
+    ("method", "used"),
+    [(BestOf(), 24), (RandomNoise(final=Chain(mixture(), steps=2)), 24), (ZeroOrder(neighbours=4), 18)],
+    ids=["best", "random", "zero"],
+)
+def test_every_reward_of_a_sample_counts_in_the_budget(method, used):
+    """Of 25 verifications two rewards make 12 samples; a round of zero-order search has 4 after the first."""
+    both = MeanRank([right, lambda x: -x[:, 1].abs()])
+    found = quiet_run(method, Chain(mixture(), steps=2), both, budget=Budget(verifier=25))
+    assert found.spent.verified == used
+    with pytest.raises(ValueError, match="network rows and 6 verifications"):
+        quiet_run(method, Chain(mixture(), steps=2), both, n=3, budget=Budget(verifier=5))
+
+
 def test_random_search_gives_the_noise_and_a_final_sample_made_from_it():
     model, final = mixture(), Chain(mixture(), sampler=Heun(), steps=12)
     found = quiet_run(RandomNoise(16, final=final), Chain(model, steps=5), right, seed=1)

@@ -18,6 +18,7 @@ from windvane.process import PFGMPP
 from windvane.samplers import DDIM, DDPM, DPMSolverSDE, Heun
 from windvane.search import BestOf, Budget, Chain, DiffusionTree, MeanRank, run
 from windvane.search.nodes import Nodes, soft_value
+from windvane.search.selection import Selection
 
 
 def grown(chain=None, reward=right, *, nfe=None, rollouts=None, batch=16, **settings):
@@ -192,6 +193,32 @@ def test_progressive_widening_by_hand():
         assert tree.nodes.family(0) == math.ceil(math.sqrt(visits - 1) - 1e-9)
     full = grown(rollouts=31, batch=1)  # 2 N^0.8 > N below 32 visits
     assert full.nodes.family(0) == 31
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_visits_are_one_and_a_rollout_each_that_came_through(batch):
+    """A rollout is counted by the leaf that it made or came back to, and by every node above that leaf."""
+    tree = grown(rollouts=120, batch=batch, widening=1.0, exponent=0.5)
+    nodes = tree.nodes
+    expected = np.ones(len(nodes), dtype=np.int64)
+    for leaf in nodes.leaves().tolist():
+        expected[nodes.path(leaf)[:-1]] += nodes.visits[leaf]
+    expected[nodes.leaves()] = nodes.visits[nodes.leaves()]
+    assert nodes.visits[: len(nodes)].tolist() == expected.tolist()
+    assert int(nodes.visits[nodes.leaves()].sum()) == tree.grown == 120
+
+
+@pytest.mark.parametrize("c_uct", [0.0, 0.3, 1.0, 3.0])
+def test_the_star_descends_by_value_and_bonus(c_uct):
+    """argmax v + c sqrt(log N / N_child), written out for three children; more c, and rarer ones win."""
+    nodes, values, visits = Nodes(), [1.0, 0.6, -1.0], [30, 6, 1]
+    for value in values:
+        nodes.add(parent=0, depth=1, log_ratio=0.0, reward=value)
+    nodes.visits[:4] = [38, *visits]
+    chosen = Selection(1, 1.0, 0.01, 0.5, True, c_uct, 0.0, 0).path(nodes, 0, {})
+    scores = [v + c_uct * math.sqrt(math.log(38) / n) for v, n in zip(values, visits)]
+    assert chosen == [0, 1 + int(np.argmax(scores))]
+    assert chosen[1] == {0.0: 1, 0.3: 1, 1.0: 2, 3.0: 3}[c_uct]
 
 
 def test_best_is_sorted_and_states_are_the_samples():
