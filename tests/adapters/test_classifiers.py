@@ -29,17 +29,24 @@ def save_script(path):
     torch.jit.script(network()).save(str(path))
 
 
+def save_trace(path):
+    torch.jit.trace(network(), tiny_text.pictures(2)).save(str(path))
+
+
 def save_program(path):
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(network(), (tiny_text.pictures(4),), dynamic_shapes=({0: batch},))
     torch.export.save(program, str(path))
 
 
-@pytest.mark.parametrize(("save", "suffix"), [(save_script, ".pt"), (save_program, ".pt2")])
+@pytest.mark.parametrize(
+    ("save", "suffix"), [(save_script, ".pt"), (save_trace, ".ts"), (save_program, ".pt2")]
+)
 def test_a_saved_program_is_the_module(save, suffix, tmp_path):
     path = tmp_path / f"classifier{suffix}"
     save(path)
     classifier = load_classifier(path, names=NAMES)
+    assert not any(p.requires_grad for p in classifier.parameters()), "it is frozen"
     x = tiny_text.pictures(3)
     wanted = gradient(ClassLogProb(network(), 1), x)
     for found, other in zip(gradient(classifier.log_prob("dog"), x), wanted, strict=True):

@@ -13,6 +13,7 @@ _NAMES = {
     "latent": ["Latent"],
     "pipeline": ["PipelineDenoiser", "from_pipeline"],
     "scheduler": ["DiffusersScheduler"],
+    "sentences": ["SentenceEncoder", "load_sentence_encoder"],
     "text_image": ["TextImage", "load_text_image"],
 }
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}

@@ -113,12 +113,16 @@ def load_classifier(
 
 def _script(path: Path) -> nn.Module:
     try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
+        model = torch.jit.load(str(path), map_location="cpu").eval()
     except RuntimeError as error:
         raise ValueError(
             f"{path} is no TorchScript: {str(error).splitlines()[0]}. Weights alone are no program; load "
             "them into their module and give that to ClassLogProb"
         ) from error
+    # One by one: a script module refuses requires_grad_ itself.
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
 
 
 def _program(path: Path) -> nn.Module:

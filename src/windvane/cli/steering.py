@@ -60,6 +60,12 @@ class Asked:
     classifier: str | None = None
 
     @property
+    def sentences(self) -> str | None:
+        """Name or folder of the text model that the own encoder reads with."""
+        kind, _, name = (self.encoder or "").partition(":")
+        return name if kind == "sentences" else None
+
+    @property
     def looks(self) -> bool:
         """Whether an encoder is needed."""
         return bool(self.text or self.like or self.content or self.style)
@@ -88,9 +94,10 @@ def check_wishes(asked: Asked, evaluate: str | None) -> None:
             raise ValueError("--evaluate chooses its own texts or pictures; leave out the wishes")
     elif not (asked.looks or asked.classes or asked.measure):
         raise ValueError("nothing to steer by: give --text, --like, --content, --style, --class or --measure")
-    if asked.encoder is not None and not asked.encoder.startswith(("clip:", "siglip:")):
+    if asked.encoder is not None and not asked.encoder.startswith(("clip:", "siglip:", "sentences:")):
         raise ValueError(
-            f"--encoder takes clip:NAME_OR_FOLDER or siglip:NAME_OR_FOLDER, got {asked.encoder!r}"
+            "--encoder takes clip:NAME_OR_FOLDER, siglip:NAME_OR_FOLDER or sentences:NAME_OR_FOLDER, got "
+            f"{asked.encoder!r}"
         )
     if (
         asked.classifier is not None

@@ -48,13 +48,15 @@ def known_images(section: DataSection, shape: Sequence[int], *, told: bool) -> K
     return Known(guide, judge, parts.held_out if parts.held_out is not None else judge)
 
 
-def text_encoder(data: "ImageData", *, seed: int, unseen: "ImageData | None" = None) -> Any:
+def text_encoder(
+    data: "ImageData", *, seed: int, unseen: "ImageData | None" = None, sentences: Any = None
+) -> Any:
     """The offline encoder of texts and images, from the cache where it is known already."""
     from windvane.text import chance, text_retrieval, train_text_encoder
 
     labelled = data.labels is not None and bool((data.labels >= 0).all())
     captions = None if labelled else [f"picture{number}" for number in range(len(data))]
-    made = train_text_encoder(data, captions, seed=seed, cache=usable_cache("text"))
+    made = train_text_encoder(data, captions, sentences=sentences, seed=seed, cache=usable_cache("text"))
     if labelled and unseen is not None:
         found, guess = text_retrieval(made, unseen, (1,))[1], chance(unseen, (1,))[1]
         say(f"text encoder: {found:.0%} of unseen images find a true sentence first, {guess:.0%} by guessing")
@@ -68,8 +70,6 @@ def opened_classifier(name: str, target: Target) -> "Eyes":
 
     if name.endswith(".safetensors"):
         return Eyes(logits=of_pictures(Judge.load(name).classify, target), logits_timed=False)
-    if name.endswith((".pt", ".pth", ".ts")):
-        return Eyes(logits=of_pictures(_script(name), target), logits_timed=False)
     from windvane.adapters import load_classifier
 
     opened = load_classifier(name)
@@ -78,15 +78,6 @@ def opened_classifier(name: str, target: Target) -> "Eyes":
         logits_timed=False,
         class_id=lambda wanted: opened.class_id(int(wanted) if wanted.isdecimal() else wanted),
     )
-
-
-def _script(name: str) -> Any:
-    import torch
-
-    try:
-        return torch.jit.load(name, map_location="cpu").eval()
-    except RuntimeError:
-        raise ValueError(f"{name} is no TorchScript, as torch.jit.save writes it") from None
 
 
 def foreign_encoder(name: str, target: Target) -> "Eyes":
@@ -104,19 +95,22 @@ def foreign_encoder(name: str, target: Target) -> "Eyes":
 
 
 def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes":
-    """The offline encoder, trained on the guides' half of the images."""
+    """The offline encoder, trained on the guides' half of the images; it may read with `sentences:NAME`."""
+    from windvane.adapters import load_sentence_encoder
     from windvane.tasks.steering import Eyes, own_eyes
     from windvane.text import describe, vocabulary_of
 
+    sentences = None if asked.sentences is None else load_sentence_encoder(asked.sentences)
     if asked.text:
         if known.guide.labels is None:
             raise ValueError(
                 "--text needs images with labels to learn sentences from, and these have none; "
                 "give --encoder clip:NAME_OR_FOLDER"
             )
-        # Before half a minute is spent on training.
-        vocabulary_of(describe(known.guide)).bag([text for text in asked.text if text], warn=False)
-    encoder = text_encoder(known.guide, seed=seed, unseen=known.judge)
+        if sentences is None:
+            # Before half a minute is spent on training.
+            vocabulary_of(describe(known.guide)).bag([text for text in asked.text if text], warn=False)
+    encoder = text_encoder(known.guide, seed=seed, unseen=known.judge, sentences=sentences)
     if target.decode is None:
         return own_eyes(encoder, target.denoiser.process)
     return Eyes(
@@ -149,7 +143,7 @@ def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed:
         naming = opened_classifier(asked.classifier, target)
     elif asked.classes:
         naming = own_classifier(target, images(), seed)
-    if asked.encoder is not None:
+    if asked.encoder is not None and asked.sentences is None:
         seeing = foreign_encoder(asked.encoder, target)
     elif asked.looks:
         seeing = own_encoder(asked, target, images(), seed)

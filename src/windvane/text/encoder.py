@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from windvane.adapters import SentenceEncoder, load_sentence_encoder
 from windvane.files import atomic_folder, recover_folder
 from windvane.process import Process, expand
-from windvane.text.towers import CLEAN, ImageTower, TextTower
+from windvane.randomness import scoped_seed
+from windvane.text.towers import CLEAN, ImageTower, SentenceTower, TextTower
 from windvane.text.words import Vocabulary
 
 if TYPE_CHECKING:
     from windvane.energies import TextSimilarity
 
 FORMAT = 1
+_WORDS, _SENTENCES = f"windvane-text-{FORMAT}", f"windvane-sentences-{FORMAT}"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -27,19 +30,20 @@ class TextImageEncoder(nn.Module):
     """A small pair of encoders with one space: ``image(x)`` and ``text(["a bold seven"])``, both ``(B, D)``.
 
     The image side is noise-aware, so that it can be asked about x_t as well as about predictions of x0; the
-    text side reads a bag of known words. Made by :func:`~windvane.text.train_text_encoder`, which leaves it
-    in evaluation mode and without gradients to its weights.
+    text side reads a bag of known words, or what a frozen sentence encoder makes of any text. Made by
+    :func:`~windvane.text.train_text_encoder`, which leaves it in evaluation mode and without gradients.
 
     Args:
         shape: (C, H, W) of the images, values in [-1, 1].
-        vocabulary: the words of the text side.
+        texts: the words of the text side, or a sentence encoder. That one is kept by name, not with the
+            weights, stays on its own device, and is ``sentences``, as words are ``vocabulary``.
         about: what else to remember: how it was trained, and how good it is.
     """
 
     def __init__(
         self,
         shape: Sequence[int],
-        vocabulary: Vocabulary,
+        texts: Vocabulary | SentenceEncoder,
         *,
         dim: int = 64,
         width: int = 32,
@@ -47,9 +51,19 @@ class TextImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.looking = ImageTower(shape, dim, width)
-        self.reading = TextTower(len(vocabulary), dim)
+        self.vocabulary = texts if isinstance(texts, Vocabulary) else None
+        # In a tuple, for a module of this one would be among its weights.
+        self._sentences: tuple[SentenceEncoder, ...] = () if isinstance(texts, Vocabulary) else (texts,)
+        self.reading = (
+            TextTower(len(texts), dim) if isinstance(texts, Vocabulary) else SentenceTower(texts.size, dim)
+        )
         self.sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
-        self.vocabulary, self.about = vocabulary, dict(about or {})
+        self.about = dict(about or {})
+
+    @property
+    def sentences(self) -> SentenceEncoder | None:
+        """The frozen encoder of sentences, where the text side has one."""
+        return self._sentences[0] if self._sentences else None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,6 +77,8 @@ class TextImageEncoder(nn.Module):
         for key, value in sorted(self.state_dict().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        if self.sentences is not None:
+            digest.update(self.sentences.fingerprint.encode())
         return f"text-image-{digest.hexdigest()[:8]}"
 
     def image(self, x: Tensor, log_snr: Tensor | None = None) -> Tensor:
@@ -77,10 +93,13 @@ class TextImageEncoder(nn.Module):
         """Embeddings ``(S, D)`` of length 1.
 
         Raises:
-            ValueError: a text of which no word says anything that is known; the known words are listed.
+            ValueError: a text of which no word says anything that is known; the known words are listed. A
+                sentence encoder refuses empty texts only.
         """
-        places, begins = self.vocabulary.bag(texts, warn=warn)
         device = self.sharpness.device
+        if self.vocabulary is None:
+            return F.normalize(self.reading(self._sentences[0](texts).to(device)), dim=1)
+        places, begins = self.vocabulary.bag(texts, warn=warn)
         return F.normalize(self.reading(places.to(device), begins.to(device)), dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,11 +126,22 @@ class TextImageEncoder(nn.Module):
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        sentences: str | Path | SentenceEncoder | None = None,
+        offline: bool | None = None,
+    ) -> Self:
         """The encoder in a folder that :meth:`save` wrote.
 
+        Args:
+            sentences: where its sentence encoder is now, if not at the name or folder it was trained with.
+            offline: never ask the network for that; None asks the environment (``HF_HUB_OFFLINE``).
+
         Raises:
-            ValueError: no such encoder there, or one of a newer format.
+            ValueError: no such encoder there, or one of a newer format; its sentence encoder cannot be
+                opened, or is not the one it was trained with.
         """
         from safetensors.torch import load_file
 
@@ -119,28 +149,32 @@ class TextImageEncoder(nn.Module):
         if not (folder / _CONFIG).is_file() or not (folder / _WEIGHTS).is_file():
             raise ValueError(f"{folder} has no text encoder: {_CONFIG} and {_WEIGHTS} are looked for")
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        if config.get("format") != f"windvane-text-{FORMAT}":
+        if config.get("format") not in (_WORDS, _SENTENCES):
             raise ValueError(
-                f"{folder} has the format {config.get('format')!r}, not windvane-text-{FORMAT}; "
+                f"{folder} has the format {config.get('format')!r}, not {_WORDS} or {_SENTENCES}; "
                 "a CLIP or SigLIP model is opened by its own adapter"
             )
-        made = cls(
-            config["shape"],
-            Vocabulary(config["words"]["telling"], config["words"]["filling"]),
-            dim=config["dim"],
-            width=config["width"],
-            about=config["about"],
+        texts = (
+            Vocabulary(config["words"]["telling"], config["words"]["filling"])
+            if config["format"] == _WORDS
+            else _reopened(config["sentences"], sentences, offline)
         )
+        with scoped_seed(0):  # weights are drawn before they are filled
+            made = cls(
+                config["shape"], texts, dim=config["dim"], width=config["width"], about=config["about"]
+            )
         made.load_state_dict(load_file(folder / _WEIGHTS))
         return made.eval().requires_grad_(False)
 
     def _config(self) -> dict[str, Any]:
+        read = self.sentences
         return {
-            "format": f"windvane-text-{FORMAT}",
+            "format": _WORDS if read is None else _SENTENCES,
             "shape": list(self.shape),
             "dim": self.looking.dim,
             "width": self.looking.width,
-            "words": self.vocabulary.to_config(),
+            **({} if self.vocabulary is None else {"words": self.vocabulary.to_config()}),
+            **({} if read is None else {"sentences": _identity(read)}),
             "about": self.about,
         }
 
@@ -165,3 +199,27 @@ class Look(nn.Module):
 
 def _levels(x: Tensor, log_snr: Tensor | None) -> Tensor:
     return x.new_full((len(x),), CLEAN) if log_snr is None else log_snr
+
+
+def _identity(sentences: SentenceEncoder) -> dict[str, Any]:
+    return {
+        "name": sentences.source,
+        "revision": sentences.revision,
+        "fingerprint": sentences.fingerprint,
+    }
+
+
+def _reopened(
+    kept: dict[str, Any], given: str | Path | SentenceEncoder | None, offline: bool | None
+) -> SentenceEncoder:
+    if isinstance(given, SentenceEncoder):
+        found = given
+    else:
+        revision = kept["revision"] if given is None else None
+        found = load_sentence_encoder(given or kept["name"], revision=revision, offline=offline)
+    if found.fingerprint != kept["fingerprint"]:
+        raise ValueError(
+            f"this text encoder was trained with the sentence encoder {kept['name']!r} of fingerprint "
+            f"{kept['fingerprint']}; {found.source!r} is another one, {found.fingerprint}"
+        )
+    return found

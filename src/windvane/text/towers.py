@@ -1,4 +1,4 @@
-"""The two networks: one looks at images at any noise level, one reads bags of words."""
+"""The networks: one looks at images at any noise level, one reads bags of words, one embedded sentences."""
 
 import math
 from collections.abc import Sequence
@@ -100,3 +100,29 @@ class TextTower(nn.Module):
 
     def forward(self, places: Tensor, begins: Tensor) -> Tensor:
         return self.layers(self.vectors(places, begins))
+
+
+class SentenceTower(nn.Module):
+    """``(S, size) -> (S, dim)``: embeddings of a sentence encoder, through two linear layers.
+
+    Embeddings of one model lie close to each other (their mean is most of each), so they are centred and
+    scaled first, as :meth:`fit` found them.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, size: int, dim: int = 64) -> None:
+        super().__init__()
+        self.size, self.dim = size, dim
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(()))
+        self.layers = nn.Sequential(nn.Linear(size, 128), nn.SiLU(), nn.Linear(128, dim))
+
+    def fit(self, embeddings: Tensor) -> None:
+        """Take the mean of ``(n, size)``, and the root of their mean variance."""
+        self.centre.copy_(embeddings.mean(0))
+        self.spread.copy_((embeddings - self.centre).square().mean().sqrt().clamp(min=1e-6))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return self.layers((embeddings - self.centre) / self.spread)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from windvane.adapters import SentenceEncoder, load_sentence_encoder
 from windvane.data import ImageData
 from windvane.progress import track
 from windvane.randomness import derive_seed, generator, scoped_seed
 from windvane.text.encoder import FORMAT, TextImageEncoder
 from windvane.text.sentences import Described, describe, from_captions, words_of
-from windvane.text.towers import CLEAN, ImageTower
+from windvane.text.towers import CLEAN, ImageTower, SentenceTower
 from windvane.text.views import noisy_views
 from windvane.text.words import Vocabulary
 
@@ -48,6 +49,7 @@ def train_text_encoder(
     data: ImageData,
     captions: Sequence[str] | None = None,
     *,
+    sentences: str | Path | SentenceEncoder | None = None,
     steps: int = _STEPS,
     batch_size: int = 256,
     learning_rate: float = 2e-3,
@@ -64,10 +66,14 @@ def train_text_encoder(
 
     Args:
         captions: a sentence for each image, instead of made ones.
+        sentences: folder or hub name of a text model of transformers, or one that
+            :func:`~windvane.adapters.load_sentence_encoder` opened. It stays as it is; a projection of its
+            embeddings is learnt, and any text is understood. None: a bag of the sentences' own words.
         cache: folder of trained encoders; the name holds the data's fingerprint and every setting.
 
     Raises:
-        ValueError: images without labels and without captions, or another number of captions.
+        ValueError: images without labels and without captions, or another number of captions; a sentence
+            encoder that cannot be opened, with the reason.
     """
     if captions is not None and len(captions) != len(data):
         raise ValueError(f"{len(data)} images need as many captions, got {len(captions)}")
@@ -77,14 +83,24 @@ def train_text_encoder(
         "labels": None if data.labels is None else data.labels.tolist(), "names": data.label_names,
         "captions": None if captions is None else list(captions),
     }  # fmt: skip
+    reads = load_sentence_encoder(sentences) if isinstance(sentences, (str, Path)) else sentences
+    if reads is not None:
+        settings["sentences"] = reads.fingerprint
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
     kept = None if cache is None else cache / f"text-{key}"
     if kept is not None and kept.is_dir():
-        return TextImageEncoder.load(kept)
+        return TextImageEncoder.load(kept, sentences=reads)
     told = from_captions(captions) if captions is not None else describe(data)
     about = {"seed": seed, "steps": steps, "images": len(data), "data": data.fingerprint}
     with scoped_seed(derive_seed(seed, 1)):
-        encoder = TextImageEncoder(data.shape, vocabulary_of(told), dim=dim, width=width, about=about)
+        encoder = TextImageEncoder(
+            data.shape, vocabulary_of(told) if reads is None else reads, dim=dim, width=width, about=about
+        )
+    if reads is not None:
+        random = generator(seed, 5)
+        some = torch.randperm(len(data), generator=random)[:_KNOWN]
+        assert isinstance(encoder.reading, SentenceTower)
+        encoder.reading.fit(reads(told.draw(some, random)[0]))
 
     def loss(seen: Tensor, log_snr: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
         sentences, mentioned = told.draw(rows, random)

@@ -63,7 +63,12 @@ def steer(
         str | None, typer.Option("--sweep", metavar="0,0.5,1,2", help="All weights times each of these.")
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", metavar="clip:NAME", help="Instead of the own offline encoder.")
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="KIND:NAME",
+            help="clip:, siglip: or sentences: with a folder or hub name, for what texts and pictures mean.",
+        ),
     ] = None,
     classifier: Annotated[
         str | None,
