@@ -14,6 +14,7 @@ from windvane.annotate import (
     BoxAnnotation,
     MaskAnnotation,
     Origin,
+    RegionConditions,
     find_boxes,
     find_masks,
     find_objects,
@@ -273,3 +274,32 @@ def test_annotations_of_other_images_or_features_are_refused(tmp_path):
         load_regions(tmp_path / "m", data=noise_images(5, (1, 12, 14)))
     with pytest.raises(ValueError, match="unknown method"):
         find_boxes(data, Patches(1), method="best")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"boxes": torch.tensor([[0, 0, 3, 2], [5, 1, 8, 6], [2, 2, 4, 6]])},
+        {"owner": torch.tensor([0, 2, 2])},
+        {"ids": torch.tensor([4, 1, 0])},
+        {"k": 6},
+        {"size": (7, 8)},
+        {"ids": None, "k": None},
+    ],
+    ids=["boxes", "owner", "ids", "k", "size", "no ids"],
+)
+def test_conditions_of_other_boxes_or_ids_have_another_fingerprint(changed):
+    plain = RegionConditions(boxes()).fingerprint
+    assert plain == RegionConditions(boxes()).fingerprint
+    assert plain != RegionConditions(boxes(**changed)).fingerprint
+
+
+def test_conditions_on_demand_are_the_rows_asked_for():
+    masks = torch.arange(24).reshape(3, 2, 4) % 5
+    for regions in (boxes(), MaskAnnotation(masks, 5, origin=DRAWN)):
+        made, whole = RegionConditions(regions).index(torch.tensor([2, 0, 2])), regions.condition()
+        assert set(made.signals) == {"layout", "vector"} and len(RegionConditions(regions)) == 3
+        for name, signal in made.signals.items():
+            assert torch.equal(signal, whole.signals[name][[2, 0, 2]])
+    other = MaskAnnotation(masks.flip(0), 5, origin=DRAWN)
+    assert RegionConditions(regions).fingerprint != RegionConditions(other).fingerprint
