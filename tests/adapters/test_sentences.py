@@ -81,3 +81,27 @@ def test_without_transformers_the_reason_is_told(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match="cannot load the sentence encoder.*transformers"):
         load_sentence_encoder(folder)
+
+
+def test_a_name_in_the_hubs_cache_is_opened_by_its_commit_and_no_network_is_asked(tmp_path, monkeypatch):
+    import socket
+
+    import huggingface_hub.constants as hub
+
+    def asked(*given, **named):
+        raise AssertionError("the network was asked")
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--some--bert"
+    tiny_bert.save(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    found = load_sentence_encoder("some/bert", offline=True)
+    assert (found.source, found.revision) == ("some/bert", commit)
+    again = load_sentence_encoder(found.source, revision=found.revision, offline=True)
+    assert again.fingerprint == found.fingerprint
+    with pytest.raises(ValueError, match=r"sentence encoder 'some/bert' \(and the network was not asked"):
+        load_sentence_encoder("some/bert", revision="f" * 40, offline=True)

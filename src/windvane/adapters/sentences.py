@@ -109,23 +109,27 @@ def load_sentence_encoder(
             of model. The message has the reason.
     """
 
+    local = Path(name).is_dir()
+
     def load(only_local: bool, folder: Path) -> SentenceEncoder:
         from transformers import AutoModel, AutoTokenizer
 
+        # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
+        where = str(folder if only_local else name)
+        asked = None if only_local else revision
         # What a checkpoint lacks is drawn, which must not move the caller's random numbers.
         with scoped_seed(0):
             model, told = AutoModel.from_pretrained(
-                str(name), revision=revision, local_files_only=only_local, dtype=torch.float32,
+                where, revision=asked, local_files_only=only_local, dtype=torch.float32,
                 output_loading_info=True,
             )  # fmt: skip
         lacking = sorted(key for key in told["missing_keys"] if not key.startswith("pooler."))
         if lacking:
             raise ValueError(f"the weights lack {len(lacking)} of the model's tensors, such as {lacking[0]}")
-        tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision, local_files_only=only_local)
-        local = Path(name).is_dir()
-        commit = None if local else getattr(model.config, "_commit_hash", None) or revision
-        return SentenceEncoder(
-            model, tokenizer, source=str(Path(name).resolve()) if local else str(name), revision=commit
-        )
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=asked, local_files_only=only_local)
+        if local:
+            return SentenceEncoder(model, tokenizer, source=str(folder.resolve()))
+        # The hub's cache names the folder of a snapshot by its commit.
+        return SentenceEncoder(model, tokenizer, source=str(name), revision=folder.name)
 
     return load_from_hub(name, load, what="sentence encoder", revision=revision, offline=offline)
