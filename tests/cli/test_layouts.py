@@ -80,6 +80,16 @@ def test_boxes_of_training_images_are_drawn_by_each_seed_alone(boxed):
     assert all(value in known for value in values) and all(value in values for value in known)
 
 
+@pytest.mark.parametrize("cluster", [0, 2])
+def test_a_chosen_cluster_stands_beside_the_boxes_that_were_drawn_anyway(boxed, cluster):
+    model, seeds = open_model(boxed), list(range(12))
+    plain = wanted(SampleSection(), model.asked, seeds, model=model.folder)
+    chosen = wanted(SampleSection(cluster=cluster), model.asked, seeds, model=model.folder)
+    for i in seeds:
+        assert chosen.value(i) == {"boxes": plain.value(i)["boxes"], "id": cluster}
+    assert chosen.condition().signals["vector"].tolist() == [cluster] * 12
+
+
 def test_a_condition_told_as_json_makes_the_same_condition_again(boxed, masked):
     for run in (boxed, masked):
         model = open_model(run)
