@@ -145,8 +145,10 @@ def _transformers(
     def load(only_local: bool, folder: Path) -> Classifier:
         from transformers import AutoModelForImageClassification
 
+        # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
+        where, asked = (folder, None) if only_local else (name, revision)
         model: Any = AutoModelForImageClassification.from_pretrained(
-            str(name), revision=revision, local_files_only=only_local
+            str(where), revision=asked, local_files_only=only_local
         )
         model.eval().requires_grad_(False)
         side = getattr(model.config, "image_size", 224)

@@ -121,10 +121,12 @@ def load_text_image(
     def load(only_local: bool, folder: Path) -> TextImage:
         from transformers import AutoModel, AutoTokenizer
 
+        # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
+        where, asked = (folder, None) if only_local else (name, revision)
         model = AutoModel.from_pretrained(
-            str(name), revision=revision, local_files_only=only_local, dtype=dtype
+            str(where), revision=asked, local_files_only=only_local, dtype=dtype
         )
-        tokenizer = AutoTokenizer.from_pretrained(str(name), revision=revision, local_files_only=only_local)
+        tokenizer = AutoTokenizer.from_pretrained(str(where), revision=asked, local_files_only=only_local)
         vision = getattr(model.config, "vision_config", model.config)
         family = model.config.model_type
         preprocess = Preprocess.from_folder(folder, family, int(getattr(vision, "image_size", 224)))

@@ -28,7 +28,6 @@ OPTIONAL = {
     "pyarrow": "parquet data",
     "datasets": "data sets of the hub",
     "faiss": "faster clustering",
-    "peft": "low-rank adapters",
     "gradio": "the studio",
     "scoringrules": "series",
     "statsmodels": "series",

@@ -43,7 +43,6 @@ EXTRAS = {
     "pyarrow": "data",
     "datasets": "data",
     "faiss": "faiss",
-    "peft": "lora",
     "scoringrules": "series",
     "statsmodels": "series",
     "gradio": "studio",
