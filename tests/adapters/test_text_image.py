@@ -43,6 +43,15 @@ def test_embeddings_are_those_of_transformers(encoder):
     assert (text[0] - text[1]).abs().max() > 1e-2
 
 
+def test_pictures_are_normalised_by_the_familys_own_statistics(encoder):
+    """(v - mean) / std of v in [0, 1], channel by channel, with the numbers of the published models."""
+    clip = encoder.model.config.model_type == "clip"
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073] if clip else [0.5] * 3)[:, None, None]
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711] if clip else [0.5] * 3)[:, None, None]
+    x = tiny_text.pictures(side=tiny_text.VISION["image_size"]).clamp(-1, 1)
+    torch.testing.assert_close(encoder.preprocess(x), ((x + 1) / 2 - mean) / std)
+
+
 def test_a_text_is_embedded_alike_in_any_company(encoder):
     together = encoder.text(["a cat", "a photo of the red dog"])
     torch.testing.assert_close(encoder.text(["a cat"]), together[:1], rtol=1e-4, atol=1e-5)

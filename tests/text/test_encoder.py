@@ -62,6 +62,20 @@ def test_clean_images_are_seen_at_time_zero(encoder):
     assert torch.equal(encoder.at(wv.EDM(), maps=True)(x, torch.zeros(2))[0], encoder.maps(x)[0])
 
 
+def test_a_row_is_seen_at_its_own_noise_level(encoder):
+    """The same pixels at other levels are seen otherwise, and each row as at its level alone."""
+    x = (torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1).expand(4, -1, -1, -1)
+    process, t = wv.VPCosine(), torch.tensor([0.1, 0.4, 0.6, 0.8], dtype=torch.float64)
+    with torch.no_grad():
+        seen, clean = encoder.at(process)(x, t), encoder.image(x)
+        for row in range(4):
+            alone = encoder.image(x[:1], process.log_snr(t[row : row + 1]))
+            assert torch.allclose(seen[row], alone[0], atol=1e-5)
+        maps = encoder.at(process, maps=True)(x, t)[-1].flatten(1)
+    assert bool((seen - clean).norm(dim=1).gt(1e-2).all()), "the level is not that of a clean picture"
+    assert bool((maps[1:] - maps[:-1]).norm(dim=1).gt(1e-2).all())
+
+
 def test_energy_is_the_cosine_and_has_a_gradient(encoder):
     x = (torch.rand(4, 1, 8, 8) * 2 - 1).requires_grad_(True)
     energy = encoder.energy("a bold seven", wv.VPCosine())
