@@ -9,6 +9,7 @@ from torch import nn
 from windvane.metrics import trajectory_calibration
 from windvane.process import VPCosine
 from windvane.training.noise_aware import align, info_nce, noise_aware, train_classifier
+from windvane.training.noise_aware.fitting import evaluating
 
 from .small import PROCESS, Normed, clusters, normal, seeded
 
@@ -185,3 +186,34 @@ def test_refusals():
         train_classifier(student, x, labels, decay="cosine", **quick)
     with pytest.raises(FloatingPointError, match="training the classifier: the loss became nan at step 0"):
         train_classifier(student, x * math.nan, labels, **quick)
+
+
+@pytest.mark.parametrize(("decay", "share"), [("linear", [1.0, 0.75, 0.5, 0.25]), ("constant", [1.0] * 4)])
+def test_the_learning_rate_falls_linearly_or_stays(decay, share, monkeypatch):
+    rates, step = [], torch.optim.AdamW.step
+
+    def noted(self, *given, **named):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *given, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    x, labels = clusters(32)
+    made = noise_aware(seeded(Normed), PROCESS, width=16)
+    train_classifier(
+        made, x, labels, process=PROCESS, steps=4, batch_size=8, lr=0.02, decay=decay, progress=False
+    )
+    assert rates == pytest.approx([0.02 * part for part in share])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_teacher_answers_in_evaluation_mode_and_has_its_modes_back(training):
+    teacher = seeded(Normed).train(training)
+    teacher.layers[2].train(not training)  # a part may differ from the whole
+    before = {name: part.training for name, part in teacher.named_modules()}
+    statistics = teacher.layers[2].running_mean.clone()
+    with pytest.raises(RuntimeError, match="stop"), evaluating(teacher):
+        assert not any(part.training for part in teacher.modules())
+        assert not teacher(normal(4, 6)).requires_grad
+        raise RuntimeError("stop")
+    assert {name: part.training for name, part in teacher.named_modules()} == before
+    assert torch.equal(teacher.layers[2].running_mean, statistics)
