@@ -5,7 +5,7 @@ import torch
 
 from tests.search.cases import EDM_PROCESS, ancestral, mixture, right
 from windvane.conditions import Condition
-from windvane.exact import GaussianMixtureDenoiser
+from windvane.exact import GaussianDenoiser, GaussianMixtureDenoiser
 from windvane.guidance import ClassifierFree
 from windvane.points import PointsDenoiser
 from windvane.process import PFGMPP, VPLinear
@@ -135,6 +135,24 @@ def test_zero_order_by_hand():
     assert found.score >= right(start).double()
 
 
+def test_the_pivot_is_the_best_so_far_and_its_neighbours_are_new_every_round():
+    chain = Chain(mixture(), steps=3)
+    found = quiet_run(ZeroOrder(rounds=8, neighbours=2), chain, right, n=6)
+    assert torch.equal(found.memory["pivot"], found.noise)
+    assert torch.equal(found.memory["pivot_scores"], found.scores)
+    seen = []
+
+    def ever_worse(x):
+        seen.append(x)
+        return torch.full((len(x),), -float(len(seen)))
+
+    # In six dimensions there are more than two directions across a noise.
+    wide = Chain(GaussianDenoiser([0.0] * 6, [0.5] * 6, VPLinear()), steps=3)
+    stalled = quiet_run(ZeroOrder(rounds=5, neighbours=3), wide, ever_worse, seed=2)
+    assert torch.equal(stalled.noise, wide.noise([2]))
+    assert len(torch.cat(seen).unique(dim=0)) == 1 + 5 * 3
+
+
 def test_a_stalled_search_restarts_and_keeps_the_best():
     chain = Chain(mixture(), steps=6)
     stay = quiet_run(ZeroOrder(rounds=25, cosine=0.99), chain, right, n=6)
@@ -171,6 +189,17 @@ def test_paths_beat_the_same_evaluations_of_random_search():
     assert paths.spent.rows <= random.spent.rows + 640
     assert paths.score.mean() > random.score.mean()
     assert torch.allclose(paths.score, right(paths.x).double())
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_what_paths_show_is_the_prediction_of_the_best_survivor_at_its_level(rounds):
+    chain, method = Chain(mixture(), steps=10), Paths(**PATHS)
+    found = quiet_run(method, chain, right, n=3, watch=lambda state: state.rounds == rounds)
+    level = torch.tensor(method.levels()[rounds], dtype=torch.float64)
+    best = found.memory["survivors"][:, 0]
+    predicted = chain.predict(best, chain.process.t_of_noise_level(level), torch.arange(3))
+    torch.testing.assert_close(found.x, predicted)
+    torch.testing.assert_close(found.score, right(predicted).double())
 
 
 def test_paths_stop_at_the_budget():

@@ -114,11 +114,19 @@ def test_a_sweep_costs_what_sampling_costs_and_counts_the_rewards():
         steer(ancestral(steps=10), particles=30, budget=Budget(network=299))
 
 
+def test_every_sweep_has_noise_of_its_own():
+    found = steer(ancestral(steps=4), particles=8, n=2, sweeps=3, ess=0.0)
+    assert found.memory["log_z"].shape == (2, 3)
+    assert len(found.memory["log_z"].flatten().unique()) == 6
+
+
 def test_batches_and_neighbouring_systems_change_nothing():
-    small = steer(ancestral(batch_size=7), particles=16, n=3, seed=5)
-    large = steer(ancestral(batch_size=512), particles=16, n=3, seed=5)
-    alone = steer(ancestral(batch_size=512), particles=16, n=1, seed=6)
+    each = {"particles": 16, "ess": 1.0}  # resampled every time
+    small = steer(ancestral(batch_size=7), n=3, seed=5, **each)
+    large = steer(ancestral(batch_size=512), n=3, seed=5, **each)
+    alone = steer(ancestral(batch_size=512), n=1, seed=6, **each)
     assert torch.allclose(small.memory["particles"], large.memory["particles"], atol=1e-4)
+    assert torch.allclose(alone.memory["particles"][0], large.memory["particles"][1], atol=1e-4)
     assert torch.allclose(alone.memory["log_z"][0], large.memory["log_z"][1], atol=1e-5)
 
 

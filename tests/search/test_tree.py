@@ -17,7 +17,7 @@ from windvane.points import PointsDenoiser
 from windvane.process import PFGMPP
 from windvane.samplers import DDIM, DDPM, DPMSolverSDE, Heun
 from windvane.search import BestOf, Budget, Chain, DiffusionTree, MeanRank, run
-from windvane.search.nodes import Nodes, soft_value
+from windvane.search.nodes import Nodes, pick, soft_value
 from windvane.search.selection import Selection
 
 
@@ -219,6 +219,12 @@ def test_the_star_descends_by_value_and_bonus(c_uct):
     scores = [v + c_uct * math.sqrt(math.log(38) / n) for v, n in zip(values, visits)]
     assert chosen == [0, 1 + int(np.argmax(scores))]
     assert chosen[1] == {0.0: 1, 0.3: 1, 1.0: 2, 3.0: 3}[c_uct]
+
+
+def test_exploring_mixes_even_shares_into_the_choice():
+    shares = np.log([0.9, 0.1])
+    for explore, edge in ((0.0, 0.9), (0.4, 0.6 * 0.9 + 0.4 / 2), (1.0, 0.5)):
+        assert [pick(shares, edge - 1e-3, explore), pick(shares, edge + 1e-3, explore)] == [0, 1]
 
 
 def test_best_is_sorted_and_states_are_the_samples():
