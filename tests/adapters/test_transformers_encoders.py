@@ -235,6 +235,16 @@ def test_an_annotation_finds_its_encoder_again_when_it_is_needed(model_folder, t
     assert described["signals"]["vector"]["extractor"]["kind"] == "encoder"
 
 
+def test_what_a_bicubic_resize_overshoots_is_clipped_before_the_statistics():
+    edge = torch.ones(1, 3, 6, 6)
+    edge[..., :3] = -1
+    settings = {"resize": 24, "mean": (0.4,) * 3, "std": (0.2,) * 3}
+    free, kept = Preprocess(**settings, clip=False)(edge), Preprocess(**settings)(edge)
+    low, high = -0.4 / 0.2, 0.6 / 0.2
+    assert free.min() < low - 0.1 and free.max() > high + 0.1
+    torch.testing.assert_close(kept, free.clamp(low, high))
+
+
 def test_unreadable_preprocessing_is_refused():
     with pytest.raises(ValueError, match="resample filter 5"):
         Preprocess.from_settings({"resample": 5}, 32)
