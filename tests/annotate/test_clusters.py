@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 
 from tests.annotate.stand_ins import Projection, noise_images
 from windvane.annotate import Clusters, annotate, choose_k, stability
+from windvane.annotate.clusters import _nearest_and_close
 from windvane.annotate.draws import draw_ids, inverse_law
 
 
@@ -209,3 +210,17 @@ def test_draws_are_independent_of_the_noise_of_the_same_seed():
     ids = draw_ids(torch.tensor([1, 1]), range(2000)).double()
     noise = noise_for(range(2000), 0, (1,))[:, 0].double()
     assert abs(torch.corrcoef(torch.stack([ids, noise]))[0, 1]) < 0.08
+
+
+def test_sizes_are_those_of_the_assignment_also_with_ties():
+    # A row half way between two centres goes to the lower id, which the order by size may change.
+    features = torch.tensor(
+        [[0.0], [0.0], [0.0], [4.0], [4.0], [2.0], [9.0], [9.0], [9.0], [9.0], [9.0], [9.0]]
+    )
+    for k in (2, 3):
+        made = Clusters(k, normalise=False, seed=0).fit(features)
+        assert torch.equal(made.sizes, torch.bincount(made.assign(features), minlength=k))
+        assert (made.sizes.diff() <= 0).all()
+    close = _nearest_and_close(torch.tensor([[2.0], [0.5]]), torch.tensor([[0.0], [4.0]]))
+    assert close[0].tolist() == [0, 0] and close[1]
+    assert not _nearest_and_close(torch.tensor([[2.1], [0.5]]), torch.tensor([[0.0], [4.0]]))[1]

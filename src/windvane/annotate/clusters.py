@@ -1,6 +1,7 @@
 """Cluster ids as labels: k-means on unit-length features, normalised in one place."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 import torch
@@ -101,10 +102,14 @@ class Clusters:
         distinct = len(torch.unique(centres, dim=0))
         if distinct < self.k:
             raise ValueError(f"k={self.k} clusters, but there are only {distinct} different features")
-        sizes = torch.bincount(_nearest(rows, centres), minlength=self.k)
+        ids, close = _nearest_and_close(rows, centres)
+        sizes = torch.bincount(ids, minlength=self.k)
         order = sizes.argsort(descending=True, stable=True)
         self._centres = centres[order].contiguous()
-        self._sizes = torch.bincount(_nearest(rows, self._centres), minlength=self.k)
+        # Ties go to the lower id, so where there are any, another order of the centres decides otherwise.
+        self._sizes = (
+            torch.bincount(_nearest(rows, self._centres), minlength=self.k) if close else sizes[order]
+        )
         return self
 
     def check_backend(self, n: int) -> None:
@@ -230,9 +235,26 @@ def checked_ids(ids: Tensor, k: int) -> Tensor:
     return ids.long()
 
 
+def _nearest_and_close(rows: Tensor, centres: Tensor) -> tuple[Tensor, bool]:
+    """The ids of :func:`_nearest`, and whether any row has two equally near centres, up to rounding."""
+    found, close = [], False
+    for distances in _distances(rows, centres):
+        best = distances.min(dim=1)
+        limit = best.values + 1e-9 * (1 + best.values.abs())
+        close = close or bool(((distances <= limit[:, None]).sum(dim=1) > 1).any())
+        found.append(best.indices)
+    return torch.cat(found), close
+
+
 def _nearest(rows: Tensor, centres: Tensor) -> Tensor:
     """Row of the nearest centre; |v - m|^2 up to |v|^2, in float64 so that the batch plays no part."""
+    found = [distances.argmin(dim=1) for distances in _distances(rows, centres)]
+    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+
+
+def _distances(rows: Tensor, centres: Tensor) -> Iterator[Tensor]:
+    """|v - m|^2 up to |v|^2 for some rows at a time, ``(b, k)``."""
     wide = centres.double()
     offset = wide.square().sum(dim=1)
-    found = [(offset - 2 * part.double() @ wide.T).argmin(dim=1) for part in rows.split(_CHUNK)]
-    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
+    for part in rows.split(_CHUNK):
+        yield offset - 2 * part.double() @ wide.T
