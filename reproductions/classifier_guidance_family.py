@@ -155,9 +155,18 @@ def where_to_look(args: argparse.Namespace, data: ImageData, held_out: ImageData
         f"trained on {len(guide_part[1])} and {len(judge_part[1])} images, none in both."
     )
     heads = ["guide", "scale", "Fréchet", "agreement", "precision", "recall"]
-    body = "\n\n".join([markdown(heads, rows), note, "\n".join(lines)])
+    body = "\n\n".join([markdown(heads, rows), note, "\n".join(lines), WHY])
     print(body)
     record(f"classifier-guidance-family: where to look and what to push, digits, {args.process}", body)
+
+
+#: Distances are to all digits, and rise once recall falls.
+WHY = (
+    "Why bars fail away from the sheet's scales: on the linear process the naive guide obeys too once it "
+    "pushes harder, so no 0.2 are left to gain, and every harder push costs recall, and with it distance. "
+    "On the cosine process 1 / alpha grows without bound near t = 1, where a plain scale pushes hardest; "
+    "weights that fall with the noise, or relative pushes, are for that."
+)
 
 
 @dataclass(frozen=True)
