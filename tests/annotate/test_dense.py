@@ -1,5 +1,7 @@
 """Dense extractors: what each vector is, where it lies, and that it depends on its image alone."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.adapters.test_transformers_encoders import model_folder  # noqa: F401
 from tests.annotate.stand_ins import TensorImages, digit_images, noise_images
-from windvane.annotate import DenoiserFeatures, SelfSup
+from windvane.annotate import DenoiserFeatures, SelfSup, find_boxes
 from windvane.annotate.boxes import PatchGrid
 from windvane.annotate.dense import (
     DenoiserMaps,
@@ -23,6 +25,7 @@ from windvane.annotate.dense import (
 )
 from windvane.annotate.dense.paste import paste
 from windvane.annotate.dense.restore import contrast
+from windvane.annotate.dense.spec import dense_features
 from windvane.annotate.features.stored import load_extractor, save_extractor
 from windvane.denoiser import NetworkDenoiser
 from windvane.networks import ConditionedUNet, ResidualMLP
@@ -323,3 +326,47 @@ def test_restoration_refuses(restoration):
         Restoration().fit(TensorImages(colours(1)))
     with pytest.raises(ValueError, match="largest"):
         Restoration(piece=(0.4, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "cell"),
+    [("vit", (32, 32), 2), ("vit", (56, 90), 4), ("vit", (9, 9), 1), ("vit", (300, 224), 8)]
+    + [("dinov2", (60, 60), 4), ("dinov2", (32, 40), 2)],
+)
+def test_transformers_see_small_images_enlarged(kind, shape, cell, model_folder):  # noqa: F811
+    """Patches of 8 or 14 cover so few pixels of the image that 14 or more lie along its short side."""
+    text = f"hub:{model_folder(kind)}"
+    found = dense_features(text, TensorImages(torch.zeros(1, 3, *shape)), progress=False)
+    assert found.grid == PatchGrid(cell, cell)
+    assert found.patch / found.enlarge == cell
+    assert min(patch_counts(found.grid, shape)) >= 14 or cell == 1
+    if max(shape) < 100:
+        assert found(torch.zeros(1, 3, *shape)).shape[-2:] == patch_counts(found.grid, shape)
+
+
+def test_the_enlargement_is_given_in_the_text(model_folder, tmp_path):  # noqa: F811
+    data = TensorImages(torch.zeros(1, 3, 32, 32))
+    folder = model_folder("dinov2")
+    for text, cell in ((f"hub:{folder}@1", 14), (f"hub:{folder}@3.5", 4), (f"hub:{folder}@14", 1)):
+        found = dense_features(text, data, progress=False)
+        assert found.grid == PatchGrid(cell, cell)
+        assert found.name == HubPatches(folder, enlarge=14 / cell).name
+    with pytest.raises(ValueError, match="divide the patch size 14 into whole pixels, got 3; possible: 1, "):
+        dense_features(f"hub:{folder}@3", data, progress=False)
+    # A folder may be called anything.
+    (tmp_path / "model@2").symlink_to(folder)
+    found = dense_features(f"hub:{tmp_path / 'model@2'}", data, progress=False)
+    assert found.grid == PatchGrid(2, 2)
+    with pytest.raises(ValueError, match="one of them"):
+        HubPatches(folder, enlarge=2, shape=(32, 32))
+
+
+def test_too_few_patches_to_find_anything_are_warned_of(model_folder):  # noqa: F811
+    data = TensorImages(colours(3, (3, 32, 32)))
+    with pytest.warns(UserWarning, match="only 4 patches of 8 pixels"):
+        found = find_boxes(data, HubPatches(model_folder("vit")), centre=False, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fine = dense_features(f"hub:{model_folder('vit')}", data, progress=False)
+        find_boxes(data, fine, centre=False, progress=False)
+    assert (found.boxes % 8 == 0).all()

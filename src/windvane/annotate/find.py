@@ -11,7 +11,7 @@ from torch import Tensor
 from windvane.annotate.annotation import Annotation
 from windvane.annotate.boxes.lost import Regions, lost
 from windvane.annotate.boxes.ncut import normalised_cut
-from windvane.annotate.dense.base import DenseExtractor, dense_batches, to_pixels
+from windvane.annotate.dense.base import DenseExtractor, dense_batches, to_pixels, warn_if_coarse
 from windvane.annotate.features.base import Images
 from windvane.annotate.masks.segmenter import Segmenter, segment
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
@@ -55,6 +55,7 @@ def find_boxes(
     if labels is not None:
         labels.check(data)
     size = (data.shape[-2], data.shape[-1])
+    warn_if_coarse(extractor.grid, size)
     batches = dense_batches(
         extractor,
         data,
@@ -93,6 +94,7 @@ def find_objects(
     The same objects as :func:`find_boxes` has boxes of, with the same arguments.
     """
     size = (data.shape[-2], data.shape[-1])
+    warn_if_coarse(extractor.grid, size)
     batches = dense_batches(
         extractor,
         data,
@@ -127,6 +129,7 @@ def find_masks(
     data: Images, segmenter: Segmenter, *, batch_size: int = 64, progress: bool = True
 ) -> MaskAnnotation:
     """An id for every pixel of a data set, by a fitted segmenter."""
+    warn_if_coarse(segmenter.extractor.grid, (data.shape[-2], data.shape[-1]))
     masks = segment(segmenter, data, batch_size=batch_size, progress=progress)
     kind = getattr(segmenter, "kind", type(segmenter).__name__)
     origin = Origin(kind, segmenter.name, {"extractor": segmenter.extractor.name}, data.fingerprint)

@@ -1,5 +1,6 @@
 """What a dense extractor is, how it runs over a data set, and how its maps are brought to pixels."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,6 +13,9 @@ from windvane.annotate.features.base import Images
 from windvane.annotate.features.extraction import cached_shards
 from windvane.progress import track
 from windvane.randomness import generator
+
+#: With fewer patches along the short side a warning is given.
+FEW = 8
 
 
 class DenseExtractor(Protocol):
@@ -47,6 +51,18 @@ def patch_counts(grid: PatchGrid, shape: tuple[int, int]) -> tuple[int, int]:
             f"images of {shape[0]} x {shape[1]} are smaller than one patch of {grid.size} pixels"
         )
     return (shape[0] - grid.size) // grid.stride + 1, (shape[1] - grid.size) // grid.stride + 1
+
+
+def warn_if_coarse(grid: PatchGrid, shape: tuple[int, int]) -> None:
+    """Say so where an image ``(height, width)`` has too few patches for anything to be found among them."""
+    found = min(patch_counts(grid, shape))
+    if found < FEW:
+        warnings.warn(
+            f"an image of {shape[0]} x {shape[1]} pixels has only {found} patches of {grid.stride} pixels "
+            "along its short side: what is found will be coarse, up to the whole image; take finer features "
+            "(for a transformer a larger enlarge=) or larger images",
+            stacklevel=3,
+        )
 
 
 def dense_batches(

@@ -15,24 +15,32 @@ Facet = Literal["key", "query", "value", "token"]
 #: What the projections of the attention are called in the models of transformers, old and new.
 _NAMES = {"key": ("k_proj", "key"), "query": ("q_proj", "query"), "value": ("v_proj", "value")}
 
+#: Along the short side of an image of 224 pixels lie so many patches of 16, as in the published setting.
+PATCHES_ALONG = 14
+
 
 class HubPatches:
     """One feature per patch of a vision transformer; the prefix (CLS token, registers) is removed.
 
     LOST (Simeoni et al. 2021, arXiv 2109.14279) uses the keys of the last attention layer of DINO, heads
     concatenated. The patches are the network's own; ``enlarge`` makes them smaller on the image by giving the
-    network a larger one, where positions are interpolated.
+    network a larger one, where positions are interpolated. An image of 32 pixels holds two patches of 16 a
+    side, in which there is nothing to find; the published method enlarges it to 224, which makes 14.
 
     Args:
         model: a hub name ("facebook/dino-vits16", "facebook/dinov2-small", ...) or a local folder.
         facet: "key", "query" or "value" of the last attention layer, or "token", the last hidden state.
-        enlarge: the image is enlarged so many times in each direction; it must divide the patch size.
+        enlarge: the image is enlarged so many times in each direction; a patch must then cover a whole number
+            of its pixels (3.5 is possible for patches of 14: they cover 4 pixels). None follows ``shape``.
+        shape: (height, width) of the images; ``enlarge`` is then as large as makes 14 patches or more along
+            the short side, or as a patch a pixel allows. Without both the image is not enlarged.
         revision: branch, tag or commit on the hub.
         offline: never ask the network; None asks the environment.
         dtype: the type of the weights.
 
     Raises:
-        ValueError: the model cannot be loaded or has no patches, or ``enlarge`` does not divide them.
+        ValueError: the model cannot be loaded or has no patches, ``enlarge`` does not divide them, or both
+            ``enlarge`` and ``shape`` are given.
     """
 
     def __init__(
@@ -40,7 +48,8 @@ class HubPatches:
         model: str | Path = "facebook/dino-vits16",
         *,
         facet: Facet = "key",
-        enlarge: int = 1,
+        enlarge: float | None = None,
+        shape: tuple[int, int] | None = None,
         revision: str | None = None,
         offline: bool | None = None,
         dtype: torch.dtype = torch.float32,
@@ -49,6 +58,8 @@ class HubPatches:
 
         if facet not in ("key", "query", "value", "token"):
             raise ValueError(f"unknown facet {facet!r}; known: key, query, value, token")
+        if enlarge is not None and shape is not None:
+            raise ValueError(f"enlarge follows from shape: give one of them, not {enlarge} and {shape}")
         self.encoder = load_encoder(model, revision=revision, offline=offline, dtype=dtype)
         # Patches must lie where they lie in the image: no resize to a fixed size, no crop.
         self.encoder.preprocess = replace(self.encoder.preprocess, resize=None, crop=None)
@@ -56,20 +67,20 @@ class HubPatches:
         patch = getattr(config, "patch_size", None)
         if not isinstance(patch, int):
             raise ValueError(f"{model} has no square patches; take a vision transformer (patch_size {patch})")
-        if enlarge < 1 or patch % enlarge:
-            raise ValueError(f"enlarge must divide the patch size {patch}, got {enlarge}")
-        self.model, self.facet, self.enlarge, self.patch = str(model), facet, enlarge, patch
+        self.model, self.facet, self.patch = str(model), facet, patch
+        self.revision, self.dtype = revision, dtype
+        self._cell = _cell(patch, enlarge, shape)
         self._tapped = None if facet == "token" else self._projection(facet)
         settings = {
             "model": Path(model).name if Path(model).is_dir() else self.model,
             "facet": facet,
-            "enlarge": enlarge,
+            "enlarge": f"{self.enlarge:g}",
             "preprocess": self.encoder.preprocess,
             "dtype": str(dtype).removeprefix("torch."),
         }
         self._name = version("hub-patches", settings, self.encoder.model.state_dict())
         with torch.no_grad():
-            self._dim = self(torch.zeros(1, 3, 2 * patch // enlarge, 2 * patch // enlarge)).shape[1]
+            self._dim = self(torch.zeros(1, 3, 2 * self._cell, 2 * self._cell)).shape[1]
 
     def _projection(self, facet: str) -> nn.Module:
         found = [
@@ -94,7 +105,12 @@ class HubPatches:
     @property
     def grid(self) -> PatchGrid:
         """The network's patches, in pixels of the image."""
-        return PatchGrid(self.patch // self.enlarge, self.patch // self.enlarge)
+        return PatchGrid(self._cell, self._cell)
+
+    @property
+    def enlarge(self) -> float:
+        """How many times the image is enlarged in each direction."""
+        return self.patch / self._cell
 
     @property
     def licence(self) -> str:
@@ -117,7 +133,7 @@ class HubPatches:
         if min(lines, columns) < 1:
             raise ValueError(f"images of shape {tuple(x.shape[1:])} hold no patch of {side} pixels")
         x = x[:, :, : lines * side, : columns * side]
-        if self.enlarge > 1:
+        if side < self.patch:
             shape = (lines * self.patch, columns * self.patch)
             x = F.interpolate(x, size=shape, mode="bicubic", antialias=True, align_corners=False)
         tokens = self._tokens(x).float()
@@ -134,3 +150,16 @@ class HubPatches:
         finally:
             handle.remove()
         return kept[-1]
+
+
+def _cell(patch: int, enlarge: float | None, shape: tuple[int, int] | None) -> int:
+    """How many pixels of the image a patch covers in each direction."""
+    if enlarge is None:
+        return patch if shape is None else max(1, min(patch, min(shape) // PATCHES_ALONG))
+    cell = round(patch / enlarge) if 1 <= enlarge <= patch else 0
+    if cell < 1 or abs(cell * enlarge - patch) > 1e-3:
+        raise ValueError(
+            f"enlarge must divide the patch size {patch} into whole pixels, got {enlarge:g}; possible: "
+            f"{', '.join(f'{patch / side:g}' for side in range(patch, 0, -1))}"
+        )
+    return cell

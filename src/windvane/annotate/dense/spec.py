@@ -1,9 +1,13 @@
 """Dense features by a short text, as the command line and configurations name them."""
 
+import re
+from pathlib import Path
+
 from windvane.annotate.dense.base import DenseExtractor
 from windvane.annotate.features.base import Images
 
-KNOWN = "restoration[:STEPS], patches[:SIZE], encoder[:STEPS], hub:NAME"
+KNOWN = "restoration[:STEPS], patches[:SIZE], encoder[:STEPS], hub:NAME[@ENLARGE]"
+_ENLARGED = re.compile(r"(?P<name>.+)@(?P<times>\d+(?:\.\d+)?)")
 
 
 def dense_kind(text: str) -> tuple[str, str]:
@@ -19,6 +23,12 @@ def dense_kind(text: str) -> tuple[str, str]:
     return kind, rest
 
 
+def hub_name(text: str) -> tuple[str, float | None]:
+    """Name and enlargement of "NAME" or "NAME@ENLARGE"; a folder may have any name."""
+    found = None if Path(text).is_dir() else _ENLARGED.fullmatch(text)
+    return (text, None) if found is None else (found["name"], float(found["times"]))
+
+
 def dense_features(
     text: str,
     data: Images,
@@ -32,7 +42,8 @@ def dense_features(
 
     "restoration" learns one vector a pixel by restoring the images, "encoder" takes maps of the
     self-supervised encoder, "patches" are raw pixels, "hub:NAME" are the keys of the last attention layer of
-    a vision transformer.
+    a vision transformer, which is given the images as large as makes 14 patches a side; "hub:NAME@4" enlarges
+    them four times instead, and "hub:NAME@1" not at all.
 
     Args:
         text: see above; a number after a colon is the training steps, for "patches" the side.
@@ -53,7 +64,9 @@ def dense_features(
     if kind == "hub":
         from windvane.annotate.dense.hub import HubPatches
 
-        return HubPatches(rest).to(device)
+        name, enlarge = hub_name(rest)
+        shape = (data.shape[-2], data.shape[-1]) if enlarge is None else None
+        return HubPatches(name, enlarge=enlarge, shape=shape).to(device)
     if kind == "encoder":
         from windvane.annotate.dense.encoder import EncoderMaps
         from windvane.annotate.features.selfsup import SelfSup

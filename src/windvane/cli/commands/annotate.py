@@ -33,7 +33,8 @@ def annotate(
         str | None,
         typer.Option(
             "--dense",
-            help="For boxes and masks: restoration, patches[:SIZE], encoder, denoiser:RUN, hub:NAME.",
+            help="For boxes and masks: restoration, patches[:SIZE], encoder, denoiser:RUN, "
+            "hub:NAME[@ENLARGE].",
         ),
     ] = None,
     coco: Annotated[

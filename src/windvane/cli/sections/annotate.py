@@ -36,7 +36,7 @@ class AnnotateSection(Section):
     dense: str = Field(
         default="restoration",
         description="for boxes and masks: restoration[:STEPS], patches[:SIZE], encoder[:STEPS], "
-        "denoiser:RUN, hub:NAME",
+        "denoiser:RUN, hub:NAME[@ENLARGE]",
     )
     coco: str | None = Field(default=None, description="COCO-style JSON to take boxes or masks from")
     stability: int = Field(default=3, ge=0, description="seeds to compare, 0 for none")
