@@ -93,7 +93,8 @@ def test_three_kinds_of_pairs_with_their_weights_and_shifts():
     expected = 0.67 * plain(f, c, 0.18)
     expected += 0.25 * plain(sample_at(near[0], there), sample_at(near[1], there), 0.12)
     for rows in others:
-        expected += 0.63 / 2 * plain(sample_at(features[rows], there), sample_at(codes[rows], there), 0.46)
+        partners = (sample_at(maps, there)[rows] for maps in (features, codes))
+        expected += 0.63 / 2 * plain(*partners, 0.46)
     found = stego_loss(features, codes, near, others, (here, there))
     assert float(found) == pytest.approx(float(expected), abs=1e-12)
 

@@ -47,10 +47,23 @@ def pair_loss(features: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], shi
         shift: b; correlations above it pull codes together, those below push them apart. None takes the mean
             of F~, with which both weigh the same.
     """
+    f, c = (tuple(F.normalize(maps, dim=1) for maps in pair) for pair in (features, codes))
+    return _unit_loss((f[0], f[1]), (c[0], c[1]), shift)
+
+
+def _unit_loss(features: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], shift: float | None) -> Tensor:
+    """:func:`pair_loss` of unit vectors, with as few passes over all pairs of positions as it takes."""
+    first, second = codes
     with torch.no_grad():
-        target = centred(correlation(*features))
-        target -= target.mean() if shift is None else shift
-    return -(target * correlation(*codes).clamp(min=0)).mean()
+        target = features[0].transpose(1, 2) @ features[1]
+        overall = target.mean()
+        target -= target.mean(dim=2, keepdim=True)
+        if shift is not None:
+            target += overall - shift
+        # Where codes correlate negatively the clamp lets nothing through, neither value nor gradient; what is
+        # left is linear in the correlations, so that they need not be kept for the backward pass.
+        target *= first.transpose(1, 2) @ second > 0
+    return -(first * (second @ target.transpose(1, 2))).sum() / target.numel()
 
 
 def sample_at(maps: Tensor, places: Tensor) -> Tensor:
@@ -79,17 +92,18 @@ def stego_loss(
         codes: of the batch, ``(B, E, h, w)``.
         near: features and codes of one near neighbour of each image.
         others: rows of the batch to pair each image with, one int64 ``(B,)`` per random partner.
-        places: positions in the image and in its partner, ``(B, P, 2)`` each; the same image uses the first
-            twice, as published.
+        places: positions in each image of the batch, ``(B, P, 2)`` each: the first where it stands alone or
+            leads a pair, as published twice in the pair with itself; the second where it is a partner, and in
+            its neighbour.
     """
     here, there = places
-    f, c = sample_at(features, here), sample_at(codes, here)
-    total = same_pair.weight * pair_loss((f, f), (c, c), same_pair.shift)
-    f_near, c_near = (sample_at(maps, there) for maps in near)
-    total = total + near_pair.weight * pair_loss((f, f_near), (c, c_near), near_pair.shift)
+    f, c = (F.normalize(sample_at(maps, here), dim=1) for maps in (features, codes))
+    f_near, c_near = (F.normalize(sample_at(maps, there), dim=1) for maps in near)
+    f_there, c_there = (F.normalize(sample_at(maps, there), dim=1) for maps in (features, codes))
+    total = same_pair.weight * _unit_loss((f, f), (c, c), same_pair.shift)
+    total = total + near_pair.weight * _unit_loss((f, f_near), (c, c_near), near_pair.shift)
     for rows in others:
-        pair = (sample_at(features[rows], there), sample_at(codes[rows], there))
-        loss = pair_loss((f, pair[0]), (c, pair[1]), random_pair.shift)
+        loss = _unit_loss((f, f_there[rows]), (c, c_there[rows]), random_pair.shift)
         total = total + random_pair.weight * loss / len(others)
     return total
 
