@@ -248,6 +248,6 @@ def test_the_report_tells_sizes_and_agreement(data):
 
 
 def test_too_many_clusters_are_refused_before_anything_is_learnt(data, monkeypatch):
-    monkeypatch.setattr(annotator_module, "_fit", lambda *a: pytest.fail("it was learnt first"))
+    monkeypatch.setattr(annotator_module, "learnt", lambda *a, **n: pytest.fail("it was learnt first"))
     with pytest.raises(ValueError, match="k=301 clusters need at least as many images, got 300"):
         annotate(data, features="selfsup", k=301)

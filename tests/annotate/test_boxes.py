@@ -1,5 +1,8 @@
 """Boxes: LOST and the normalised cut on planted similarities, components, geometry."""
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +18,7 @@ from windvane.annotate.boxes import (
     lost,
     normalised_cut,
 )
+from windvane.annotate.dense import Patches
 
 
 def planted(h: int = 7, w: int = 8, box=(2, 1, 5, 4)) -> torch.Tensor:
@@ -117,6 +121,104 @@ def test_cut_minimises_the_normalised_cut():
 
     splits = [torch.tensor([bool(code >> i & 1) for i in range(6)]) for code in range(1, 63)]
     assert ncut(side) <= min(ncut(split) for split in splits) + 1e-9
+
+
+def cut_by_definition(features, threshold, seed, *, weigh=True, at_mean=True):
+    """The generalised problem (D - E) y = l D y by scipy, or what a slip would make of it.
+
+    Equal patches have equal |y|, so of the largest the seed that was found is taken, if it is one of them.
+    """
+    from scipy.linalg import eigh
+    from scipy.ndimage import label
+
+    height, width = features.shape[-2:]
+    flat = torch.nn.functional.normalize(features[0].flatten(1).T.double(), dim=1)
+    edges = torch.where(flat @ flat.T > threshold, 1.0, 1e-5).double().numpy()
+    degrees = edges.sum(axis=1)
+    values, vectors = eigh(np.diag(degrees) - edges, np.diag(degrees))
+    # As good as separate parts have no single second vector.
+    if values[2] - values[1] < 1e-3 or values[1] < 1e-3:
+        return None
+    second = vectors[:, 1] if weigh else vectors[:, 1] * np.sqrt(degrees)
+    if np.abs(second)[seed] < np.abs(second).max() - 1e-9:
+        seed = np.abs(second).argmax()
+    above = second > (second.mean() if at_mean else 0)
+    numbered, _ = label((above == above[seed]).reshape(height, width))
+    return torch.from_numpy(numbered == numbered.reshape(-1)[seed])
+
+
+def test_cut_against_the_generalised_eigenproblem():
+    """Graphs whose sides differ in size and degree; there the mean and D^-1/2 decide where the cut is."""
+    cases = slips = slips_of_weight = 0
+    for seed in range(60):
+        numbers = torch.Generator().manual_seed(seed)
+        centres = torch.randn(3, 3, generator=numbers)
+        kinds = torch.tensor([0] * 20 + [1] * 7 + [2] * 3)[torch.randperm(30, generator=numbers)]
+        features = (centres[kinds] + 0.6 * torch.randn(30, 3, generator=numbers)).T.reshape(1, 3, 5, 6)
+        found = normalised_cut(features)
+        at = int(found.seeds[0])
+        expected = cut_by_definition(features, 0.2, at)
+        if expected is None:
+            continue
+        cases += 1
+        assert torch.equal(found.masks[0], expected)
+        slips += not torch.equal(cut_by_definition(features, 0.2, at, at_mean=False), expected)
+        slips_of_weight += not torch.equal(cut_by_definition(features, 0.2, at, weigh=False), expected)
+    assert cases > 20 and slips > 3 and slips_of_weight > 3
+
+
+def test_many_patches_are_averaged_before_they_are_cut():
+    small = planted(6, 5, (1, 2, 4, 5))
+    large = small.repeat_interleave(3, dim=2).repeat_interleave(3, dim=3)[:, :, :17, :14]
+    found = normalised_cut(large, most=30)
+    expected = normalised_cut(small)
+    assert found.boxes.tolist() == [[3, 6, 12, 15]]
+    assert torch.equal(found.masks[0], box_masks(torch.tensor([[3, 6, 12, 15]]), (17, 14))[0, 0] > 0)
+    line, column = divmod(int(expected.seeds[0]), 5)
+    assert divmod(int(found.seeds[0]), 14) == (3 * line, 3 * column)
+    assert found.masks[0].flatten()[found.seeds[0]]
+    torch.testing.assert_close(normalised_cut(large).boxes, found.boxes)
+    with pytest.raises(ValueError, match="most"):
+        normalised_cut(large, most=0)
+
+
+def test_similarities_that_do_not_fit_into_memory_are_counted_in_parts(monkeypatch):
+    features = torch.randn(3, 4, 6, 7, generator=torch.Generator().manual_seed(2))
+    whole = lost(features, patches=9)
+    module = sys.modules["windvane.annotate.boxes.lost"]
+    held = []
+    monkeypatch.setattr(module, "BYTES", 8 * 3 * 42 * 5)
+    plain = torch.Tensor.__gt__
+
+    def watched(first, second):
+        held.append(tuple(first.shape))
+        return plain(first, second)
+
+    monkeypatch.setattr(torch.Tensor, "__gt__", watched)
+    parts = lost(features, patches=9)
+    monkeypatch.undo()
+    assert torch.equal(parts.masks, whole.masks) and torch.equal(parts.seeds, whole.seeds)
+    assert max(shape[1] for shape in held if len(shape) == 3 and shape[2] == 42) == 5
+
+
+@pytest.mark.parametrize(("method", "pair"), [("lost", 8), ("ncut", 40)])
+def test_pairs_of_patches_bound_how_many_images_are_looked_at_together(method, pair, monkeypatch):
+    from windvane.annotate import rules
+
+    images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    rule = rules.ObjectRule(Patches(3), method=method)
+    expected = rule(images)
+    seen = []
+    for name in ("lost", "normalised_cut"):
+        plain = getattr(rules, name)
+        monkeypatch.setattr(
+            rules,
+            name,
+            lambda maps, _plain=plain, **named: (seen.append(len(maps)), _plain(maps, **named))[1],
+        )
+    monkeypatch.setattr(rules, "BYTES", 3 * pair * 36**2)
+    assert torch.equal(rule(images), expected)
+    assert seen == [3, 3, 1]
 
 
 @given(st.integers(0, 2**20 - 1), st.integers(0, 19))

@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
-from tests.annotate.stand_ins import Projection, noise_images
-from windvane.annotate.dense import Patches, dense_batches
+from tests.annotate.stand_ins import Projection, TensorImages, noise_images
+from windvane.annotate.dense import Patches, dense_batches, sample_vectors
 from windvane.annotate.features import extract, extract_shards
-from windvane.annotate.find import find_boxes, find_objects
+from windvane.annotate.find import find_boxes, find_masks, find_objects
 from windvane.annotate.group import Group
+from windvane.annotate.masks import PatchClusters, Stego
 from windvane.annotate.shards import FeatureShards, Manifest
 
 
@@ -61,7 +62,7 @@ def test_half_precision_is_rounding_and_nothing_else(tmp_path):
     for dtype in ("float16", "bfloat16"):
         kept = put(tmp_path / dtype, data, dtype=dtype).tensor()
         assert torch.equal(kept, exact.to(getattr(torch, dtype)).float()) and not torch.equal(kept, exact)
-    with pytest.raises(ValueError, match="float32, float16, bfloat16, got 'float8'"):
+    with pytest.raises(ValueError, match="float32, float16, bfloat16, uint8, got 'float8'"):
         put(tmp_path / "x", data, dtype="float8")
 
 
@@ -255,7 +256,7 @@ def test_requests_that_cannot_be_met(tmp_path):
         stored.write(0, torch.zeros(3, 6))
 
 
-def test_boxes_and_objects_from_kept_maps_are_the_same(tmp_path):
+def test_boxes_and_masks_are_kept_and_not_their_maps(tmp_path):
     class Counted(Patches):
         seen = 0
 
@@ -265,12 +266,70 @@ def test_boxes_and_objects_from_kept_maps_are_the_same(tmp_path):
 
     data, extractor = noise_images(11, (1, 10, 9)), Counted(2, 1, pad=False)
     plain = find_boxes(data, extractor, progress=False)
-    Counted.seen = 0
-    kept = find_boxes(data, extractor, cache=tmp_path, batch_size=4, progress=False)
-    masks = find_objects(data, extractor, cache=tmp_path, batch_size=3, progress=False)
-    assert Counted.seen == 11
-    assert torch.equal(kept.boxes, plain.boxes)
-    assert torch.equal(masks.masks, find_objects(data, extractor, progress=False).masks)
-    rows = [rows for rows, _ in dense_batches(extractor, data, cache=tmp_path, batch_size=4, progress=False)]
-    assert rows == [slice(0, 4), slice(4, 8), slice(8, 11)]
+    objects = find_objects(data, extractor, progress=False)
+    segmenter = PatchClusters(extractor, 3).fit(data, progress=False)
+    masks = find_masks(data, segmenter, progress=False)
+    for find, found in (
+        (lambda **n: find_boxes(data, extractor, progress=False, **n).boxes, plain.boxes),
+        (lambda **n: find_objects(data, extractor, progress=False, **n).masks, objects.masks),
+        (lambda **n: find_masks(data, segmenter, progress=False, **n).masks, masks.masks),
+    ):
+        Counted.seen = 0
+        assert torch.equal(find(cache=tmp_path, batch_size=4), found) and Counted.seen == 11
+        # Again: read from the disk, whatever the batches are.
+        assert torch.equal(find(cache=tmp_path, batch_size=3), found) and Counted.seen == 11
+    sizes = sorted(path.stat().st_size for path in tmp_path.glob("features-*/shard-*"))
+    assert len(sizes) == 3 and sizes[-1] < 11 * 90 + 300
+    # Another method is another folder.
+    find_boxes(data, extractor, method="ncut", cache=tmp_path, progress=False)
+    assert Counted.seen == 22 and len(list(tmp_path.glob("features-*"))) == 4
+    with pytest.raises(ValueError, match="2 processes need cache="):
+        find_boxes(data, extractor, group=Pretended(0, 2), progress=False)
+
+
+def test_kept_maps_come_in_batches(tmp_path):
+    data, extractor = noise_images(11, (1, 10, 9)), Patches(2, 1, pad=False)
+    found = list(dense_batches(extractor, data, cache=tmp_path, batch_size=4, progress=False))
+    assert [rows for rows, _ in found] == [slice(0, 4), slice(4, 8), slice(8, 11)]
+    assert torch.equal(torch.cat([maps for _, maps in found]), extractor(data.images))
     json.loads(next(tmp_path.glob("features-*/manifest.json")).read_text())
+
+
+def test_fitted_segmenters_are_kept(tmp_path):
+    """What a killed run had learnt is read again; damage is learnt again and said."""
+    data = noise_images(12, (1, 8, 8))
+    calls = []
+
+    class Counted(Patches):
+        def __call__(self, images):
+            calls.append(len(images))
+            return super().__call__(images)
+
+    small = {"steps": 3, "probe_steps": 2, "codes": 4, "points": 3, "lift": 0.5}
+    for make in (
+        lambda seed: PatchClusters(Counted(3), 3, seed=seed, normalise=True, lift=0.3),
+        lambda seed: Stego(Counted(3), 3, seed=seed, **small),
+    ):
+        plain = make(1).fit(data, progress=False)
+        kept = make(1).fit(data, cache=tmp_path, progress=False)
+        calls.clear()
+        again = make(1).fit(data, cache=tmp_path, progress=False)
+        assert not calls and plain.name == kept.name == again.name
+        assert make(2).fit(data, cache=tmp_path, progress=False).name != kept.name
+        calls.clear()
+        for file in tmp_path.glob("segmenter-*/extractor.safetensors"):
+            file.write_bytes(b"nothing")
+        with pytest.warns(UserWarning, match="fitted again"):
+            assert make(1).fit(data, cache=tmp_path, progress=False).name == kept.name
+        # The features it was learnt from are still there.
+        assert not calls
+
+
+def test_vectors_are_drawn_from_as_many_images_as_are_wanted(tmp_path):
+    data = TensorImages((torch.arange(50.0) / 50)[:, None, None, None].expand(50, 1, 6, 6).contiguous())
+    drawn = sample_vectors(Patches(1), data, 20, seed=3, progress=False)
+    owners = (drawn[:, 0] * 50).round().long().tolist()
+    assert len(owners) == 20 and owners == sorted(set(owners)) and owners != list(range(20))
+    kept = sample_vectors(Patches(1), data, 20, seed=3, batch_size=7, cache=tmp_path, progress=False)
+    assert torch.equal(kept, drawn)
+    assert not torch.equal(sample_vectors(Patches(1), data, 20, seed=4, progress=False), drawn)

@@ -2,17 +2,17 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.annotation import Annotation
 from windvane.annotate.clusters import Backend, Clusters
-from windvane.annotate.features.base import FeatureExtractor, FittedExtractor, Images, learns, text_key
+from windvane.annotate.features.base import FeatureExtractor, Images, learns, text_key
 from windvane.annotate.features.extraction import extract
+from windvane.annotate.features.learnt import learnt
 from windvane.annotate.features.spec import features_from
-from windvane.annotate.features.stored import FITTED, load_extractor, save_extractor
+from windvane.annotate.features.stored import FITTED
 from windvane.annotate.group import Group
 from windvane.annotate.storage import FORMAT, load_annotation, save_annotation
 
@@ -77,7 +77,7 @@ def annotate(
         if group.agree(found is not None) and found is not None:
             return found
     if unfitted is not None:
-        extractor = _fit(unfitted, data, cache, device, group, progress)
+        extractor = learnt(unfitted, data, cache=cache, device=device, group=group, progress=progress)
     values = extract(
         extractor,
         data,
@@ -122,44 +122,3 @@ def _read_kept(kept: Path, data: Images, extractor: FeatureExtractor | None) -> 
         # A cache may be thrown away at any time, so damage costs time but is no error.
         warnings.warn(f"annotated again: {error}", stacklevel=3)
         return None
-
-
-def _fit(
-    extractor: FittedExtractor,
-    data: Images,
-    cache: str | Path | None,
-    device: str | torch.device | None,
-    group: Group,
-    progress: bool,
-) -> FittedExtractor:
-    """The extractor fitted on the data by the first process, or the same one from the cache."""
-    if group.count == 1:
-        return _fit_alone(extractor, data, cache, device, progress)
-
-    def fitted() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        made = _fit_alone(extractor, data, cache, device, progress)
-        return made.settings(), {key: value.cpu() for key, value in made.state().items()}
-
-    return type(extractor).restore(*group.first(fitted))
-
-
-def _fit_alone(
-    extractor: FittedExtractor,
-    data: Images,
-    cache: str | Path | None,
-    device: str | torch.device | None,
-    progress: bool,
-) -> FittedExtractor:
-    # Only the library's own extractors can be built again from a file.
-    kept = None
-    if cache is not None and extractor.kind in FITTED:
-        kept = Path(cache) / f"extractor-{text_key(extractor.recipe, data.fingerprint)}"
-    if kept is not None and kept.exists():
-        try:
-            return load_extractor(kept)
-        except ValueError as error:
-            warnings.warn(f"learnt again: {error}", stacklevel=3)
-    extractor.fit(data, progress=progress, device="cpu" if device is None else device)
-    if kept is not None:
-        save_extractor(extractor, kept)
-    return extractor

@@ -1,22 +1,18 @@
 """From images to boxes or masks, in one call."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from windvane.annotate.annotation import Annotation
-from windvane.annotate.boxes.lost import Regions, lost
-from windvane.annotate.boxes.ncut import normalised_cut
-from windvane.annotate.dense.base import DenseExtractor, dense_batches, to_pixels, warn_if_coarse
+from windvane.annotate.dense.base import DenseExtractor, warn_if_coarse
 from windvane.annotate.features.base import Images
+from windvane.annotate.features.extraction import extract
+from windvane.annotate.group import Group
 from windvane.annotate.masks.segmenter import Segmenter, segment
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
-
-Method = Literal["lost", "ncut"]
+from windvane.annotate.rules import Method, ObjectRule
 
 
 def find_boxes(
@@ -31,6 +27,7 @@ def find_boxes(
     batch_size: int = 64,
     device: str | torch.device | None = None,
     cache: str | Path | None = None,
+    group: Group | None = None,
     progress: bool = True,
 ) -> BoxAnnotation:
     """One box for every image of a data set, without labels.
@@ -43,10 +40,10 @@ def find_boxes(
         patches: how many patches may vote in LOST.
         threshold: cosine above which the normalised cut joins two patches.
         labels: image-level ids of the same images, to go beside the boxes in the condition.
-        batch_size: images at once; N patches an image take N^2 numbers each.
+        batch_size: images per call of the extractor; pairs of patches take half a GB at most, whatever it is.
         device: where to compute the features.
-        cache: a folder where the features are kept in shards, so that a killed run goes on where it was; see
-            :func:`dense_batches` for their size.
+        cache: a folder where boxes are kept in shards, so that a killed run goes on where it was.
+        group: processes that share the images and all get all boxes; they need a ``cache``.
         progress: show a bar.
 
     Raises:
@@ -54,23 +51,18 @@ def find_boxes(
     """
     if labels is not None:
         labels.check(data)
+    rule = ObjectRule(
+        extractor, gives="box", method=method, centre=centre, patches=patches, threshold=threshold
+    )
     size = (data.shape[-2], data.shape[-1])
     warn_if_coarse(extractor.grid, size)
-    batches = dense_batches(
-        extractor,
-        data,
-        batch_size=batch_size,
-        device=device,
-        cache=cache,
-        progress=progress,
-        description="boxes",
+    found = extract(
+        rule, data, batch_size=batch_size, cache=cache, device=device, group=group, progress=progress
     )
-    find, used = _method(method, centre, patches, threshold)
-    found = [extractor.grid.to_pixels(find(maps).boxes, size).cpu() for _, maps in batches]
     return BoxAnnotation(
-        torch.cat(found),
+        found.long(),
         size=size,
-        origin=Origin(method, extractor.name, used, data.fingerprint),
+        origin=Origin(method, extractor.name, rule.noted(), data.fingerprint, rule),
         ids=None if labels is None else labels.ids,
         k=None if labels is None else labels.k,
     )
@@ -87,50 +79,55 @@ def find_objects(
     batch_size: int = 64,
     device: str | torch.device | None = None,
     cache: str | Path | None = None,
+    group: Group | None = None,
     progress: bool = True,
 ) -> MaskAnnotation:
     """The patches of one object in every image as masks: 1 the object, 0 the background.
 
     The same objects as :func:`find_boxes` has boxes of, with the same arguments.
     """
-    size = (data.shape[-2], data.shape[-1])
-    warn_if_coarse(extractor.grid, size)
-    batches = dense_batches(
-        extractor,
+    rule = ObjectRule(
+        extractor, gives="mask", method=method, centre=centre, patches=patches, threshold=threshold
+    )
+    warn_if_coarse(extractor.grid, (data.shape[-2], data.shape[-1]))
+    found = extract(
+        rule,
+        data,
+        batch_size=batch_size,
+        dtype="uint8",
+        cache=cache,
+        device=device,
+        group=group,
+        progress=progress,
+    )
+    origin = Origin(method, extractor.name, rule.noted(), data.fingerprint, rule)
+    return MaskAnnotation(found, 2, origin=origin)
+
+
+def find_masks(
+    data: Images,
+    segmenter: Segmenter,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    cache: str | Path | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> MaskAnnotation:
+    """An id for every pixel of a data set, by a fitted segmenter; see :func:`.segment` for the arguments."""
+    warn_if_coarse(segmenter.extractor.grid, (data.shape[-2], data.shape[-1]))
+    masks = segment(
+        segmenter,
         data,
         batch_size=batch_size,
         device=device,
         cache=cache,
+        group=group,
         progress=progress,
-        description="objects",
     )
-    find, used = _method(method, centre, patches, threshold)
-    masks = [
-        to_pixels(find(maps).masks[:, None], extractor.grid, size, mode="nearest")[:, 0].cpu()
-        for _, maps in batches
-    ]
-    origin = Origin(method, extractor.name, used, data.fingerprint)
-    return MaskAnnotation(torch.cat(masks).to(torch.uint8), 2, origin=origin)
-
-
-def _method(
-    name: str, centre: bool, patches: int, threshold: float
-) -> tuple[Callable[[Tensor], Regions], dict[str, Any]]:
-    """The function of a name with its settings, and what to note about it."""
-    if name == "lost":
-        return partial(lost, patches=patches, centre=centre), {"centre": centre, "patches": patches}
-    if name == "ncut":
-        used = {"centre": centre, "threshold": threshold}
-        return partial(normalised_cut, threshold=threshold, centre=centre), used
-    raise ValueError(f"unknown method {name!r}; known: lost, ncut")
-
-
-def find_masks(
-    data: Images, segmenter: Segmenter, *, batch_size: int = 64, progress: bool = True
-) -> MaskAnnotation:
-    """An id for every pixel of a data set, by a fitted segmenter."""
-    warn_if_coarse(segmenter.extractor.grid, (data.shape[-2], data.shape[-1]))
-    masks = segment(segmenter, data, batch_size=batch_size, progress=progress)
     kind = getattr(segmenter, "kind", type(segmenter).__name__)
-    origin = Origin(kind, segmenter.name, {"extractor": segmenter.extractor.name}, data.fingerprint)
+    # What can be built again from settings and state can be saved as the rule for new images.
+    rule: Any = segmenter if hasattr(segmenter, "settings") and hasattr(segmenter, "state") else None
+    noted = {"extractor": segmenter.extractor.name}
+    origin = Origin(kind, segmenter.name, noted, data.fingerprint, rule)
     return MaskAnnotation(masks, segmenter.k, origin=origin)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from windvane.annotate.clusters import checked_ids
 from windvane.annotate.features.base import Images
 from windvane.annotate.masks.geometry import Views, nearest, resize_boxes
 from windvane.conditions import Condition
+
+if TYPE_CHECKING:
+    from windvane.annotate.rules import RegionRule
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Origin:
         made_by: version of the features or of the segmenter; "" for what was given by hand.
         settings: what else made them, JSON values.
         fingerprint: content hash of the images; "" where they belong to no data set.
+        rule: what made them, for new images; None where there is none.
     """
 
     source: str
     made_by: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    rule: "RegionRule | None" = field(default=None, compare=False, repr=False)
 
 
 class BoxAnnotation:

@@ -20,7 +20,12 @@ from windvane.files import atomic_file, atomic_write_json
 
 FORMAT = 1
 FILE = "manifest.json"
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "uint8": torch.uint8,
+}
 _SAID = {
     "extractor": "version",
     "data": "images (fingerprint)",
@@ -42,10 +47,10 @@ class Manifest:
         data: fingerprint of the images.
         image: shape ``(C, H, W)`` of an image.
         n: images.
-        feature: shape of the features of one image, ``(D,)`` or ``(D, h, w)``.
+        feature: shape of the features of one image, ``(D,)`` or ``(D, h, w)``; of masks ``(H, W)``.
         shard: images a shard; the last may have fewer.
         flip: features are averaged with those of the mirror image.
-        dtype: "float32", "float16" or "bfloat16".
+        dtype: "float32", "float16" or "bfloat16"; "uint8" for masks.
     """
 
     extractor: str
@@ -64,6 +69,11 @@ class Manifest:
             )
         if self.dtype not in _DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {self.dtype!r}")
+
+    @property
+    def read_as(self) -> torch.dtype:
+        """The type of what is read: uint8 as it is, everything else as float32."""
+        return torch.uint8 if self.dtype == "uint8" else torch.float32
 
     @property
     def key(self) -> str:
@@ -174,7 +184,7 @@ class FeatureShards:
             save_file({"features": stored}, temporary, metadata={"of": self._mark(index)})
 
     def read(self, index: int) -> Tensor:
-        """The features of a shard, float32.
+        """The features of a shard, float32 (or uint8, see :attr:`Manifest.read_as`).
 
         Raises:
             ValueError: it is not there, or damaged.
@@ -186,12 +196,12 @@ class FeatureShards:
         if reason := self._damage(index):
             raise ValueError(f"{self.path(index)} is damaged ({reason}); extract the features again")
         with safe_open(self.path(index), framework="pt") as stored:
-            return stored.get_tensor("features").float()
+            return stored.get_tensor("features").to(self.manifest.read_as)
 
     def batch(self, indices: Tensor | slice | Sequence[int]) -> Tensor:
-        """Features ``(B, *feature)`` of images, float32, reading only the shards they lie in."""
+        """Features ``(B, *feature)`` of images, reading only the shards they lie in."""
         asked = torch.arange(len(self))[indices]
-        found = torch.empty(len(asked), *self.manifest.feature)
+        found = torch.empty(len(asked), *self.manifest.feature, dtype=self.manifest.read_as)
         owner = asked // self.manifest.shard
         for index in owner.unique().tolist():
             chosen = owner == index
@@ -199,8 +209,8 @@ class FeatureShards:
         return found
 
     def tensor(self) -> Tensor:
-        """All features ``(n, *feature)``, float32."""
-        found = torch.empty(self.shape)
+        """All features ``(n, *feature)``."""
+        found = torch.empty(self.shape, dtype=self.manifest.read_as)
         for index in range(self.count):
             found[self.rows(index)] = self.read(index)
         return found

@@ -7,6 +7,11 @@ from torch import Tensor
 
 from windvane.annotate.boxes.components import bounding_boxes, component_of
 
+#: Similarities of patches take at most so much memory at a time.
+BYTES = 1 << 29
+#: Bytes for each pair of patches: a float, a bool and what summing takes.
+_PAIR = 8
+
 
 class Regions(NamedTuple):
     """What a method found in patch coordinates.
@@ -43,20 +48,32 @@ def lost(features: Tensor, *, patches: int = 100, centre: bool = False) -> Regio
         raise ValueError(f"LOST needs finite features (B, D, h, w), got shape {tuple(features.shape)}")
     if patches < 1:
         raise ValueError(f"patches must be at least 1, got {patches}")
-    rows, _, height, width = features.shape
+    _, _, height, width = features.shape
     flat = features.flatten(2).transpose(1, 2)
     if centre:
         flat = flat - flat.mean(dim=1, keepdim=True)
-    similarity = flat @ flat.transpose(1, 2)
-    count = height * width
-    positive = similarity > 0
-    degree = positive.sum(dim=2) - positive.diagonal(dim1=1, dim2=2).long()
+    degree = _degrees(flat)
     order = degree.argsort(dim=1, stable=True)
     seeds = order[:, 0]
-    voters = order[:, : min(patches, count)]
-    to_seed = similarity.gather(1, seeds[:, None, None].expand(rows, 1, count))[:, 0]
-    agrees = to_seed.gather(1, voters) > 0
-    votes = similarity.gather(1, voters[:, :, None].expand(rows, voters.shape[1], count))
-    votes = (votes * agrees[:, :, None]).sum(dim=1)
-    masks = component_of((votes > 0).reshape(rows, height, width), seeds)
+    voters = _rows(flat, order[:, :patches])
+    agrees = voters @ _rows(flat, seeds[:, None]).transpose(1, 2) > 0
+    # sum_q A_qp = (sum_q F_q) . F_p
+    votes = flat @ (voters * agrees).sum(dim=1)[:, :, None]
+    masks = component_of((votes > 0).reshape(-1, height, width), seeds)
     return Regions(bounding_boxes(masks), masks, seeds)
+
+
+def _rows(vectors: Tensor, chosen: Tensor) -> Tensor:
+    """Vectors ``(B, m, D)`` at positions ``(B, m)`` of ``(B, N, D)``."""
+    return vectors.gather(1, chosen[:, :, None].expand(-1, -1, vectors.shape[2]))
+
+
+def _degrees(flat: Tensor) -> Tensor:
+    """How many other patches each patch correlates with positively, ``(B, N)``.
+
+    Of the N^2 similarities an image only as many rows are held as fit into ``BYTES``.
+    """
+    rows = max(1, BYTES // (_PAIR * len(flat) * flat.shape[1]))
+    found = [(part @ flat.transpose(1, 2) > 0).sum(dim=2) for part in flat.split(rows, dim=1)]
+    itself = flat.square().sum(dim=2) > 0
+    return torch.cat(found, dim=1) - itself.long()

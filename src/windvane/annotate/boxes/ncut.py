@@ -9,7 +9,12 @@ from windvane.annotate.boxes.lost import Regions
 
 
 def normalised_cut(
-    features: Tensor, *, threshold: float = 0.2, weak: float = 1e-5, centre: bool = False
+    features: Tensor,
+    *,
+    threshold: float = 0.2,
+    weak: float = 1e-5,
+    centre: bool = False,
+    most: int = 1024,
 ) -> Regions:
     """The foreground side of the normalised cut of a thresholded similarity graph.
 
@@ -23,12 +28,40 @@ def normalised_cut(
         threshold: cosine above which two patches are joined.
         weak: weight of all other edges; keeps the graph connected.
         centre: subtract each image's mean patch first.
+        most: of more patches, squares are averaged to one until at most so many are left: the eigenvectors of
+            N patches take some N^3 steps and N^2 numbers, half a second an image at 1024. A patch of the
+            result then belongs to the object if its square does.
 
     Raises:
-        ValueError: features of another rank or not finite.
+        ValueError: features of another rank or not finite, or ``most`` below 1.
     """
     if features.ndim != 4 or not torch.isfinite(features).all():
         raise ValueError(f"a cut needs finite features (B, D, h, w), got shape {tuple(features.shape)}")
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}")
+    height, width = features.shape[-2:]
+    side = _side(height, width, most)
+    if side > 1:
+        coarse = F.avg_pool2d(features, side, ceil_mode=True, count_include_pad=False)
+        masks, seeds = _split(coarse, threshold, weak, centre)
+        line, column = (seeds // coarse.shape[3]) * side, (seeds % coarse.shape[3]) * side
+        masks = masks.repeat_interleave(side, dim=1).repeat_interleave(side, dim=2)[:, :height, :width]
+        seeds = line * width + column
+    else:
+        masks, seeds = _split(features, threshold, weak, centre)
+    return Regions(bounding_boxes(masks), masks, seeds)
+
+
+def _side(height: int, width: int, most: int) -> int:
+    """The side of the squares of patches to average so that at most ``most`` are left."""
+    side = 1
+    while -(-height // side) * -(-width // side) > most:
+        side += 1
+    return side
+
+
+def _split(features: Tensor, threshold: float, weak: float, centre: bool) -> tuple[Tensor, Tensor]:
+    """Masks ``(B, h, w)`` and seeds ``(B,)`` of :func:`normalised_cut`."""
     rows, _, height, width = features.shape
     flat = features.flatten(2).transpose(1, 2).double()
     if centre:
@@ -42,5 +75,4 @@ def normalised_cut(
     seeds = second.abs().argmax(dim=1)
     above = second > second.mean(dim=1, keepdim=True)
     side = above == above.gather(1, seeds[:, None])
-    masks = component_of(side.reshape(rows, height, width), seeds)
-    return Regions(bounding_boxes(masks), masks, seeds)
+    return component_of(side.reshape(rows, height, width), seeds), seeds

@@ -4,10 +4,10 @@ from windvane.annotate.dense.base import (
     DenseExtractor,
     dense_batches,
     patch_counts,
-    sample_vectors,
     to_pixels,
 )
 from windvane.annotate.dense.denoiser import DenoiserMaps
+from windvane.annotate.dense.drawn import sample_vectors
 from windvane.annotate.dense.encoder import EncoderMaps
 from windvane.annotate.dense.hub import HubPatches
 from windvane.annotate.dense.patches import Patches

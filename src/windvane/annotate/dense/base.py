@@ -11,8 +11,8 @@ from torch import Tensor
 from windvane.annotate.boxes.geometry import PatchGrid
 from windvane.annotate.features.base import Images
 from windvane.annotate.features.extraction import cached_shards
+from windvane.annotate.group import Group
 from windvane.progress import track
-from windvane.randomness import generator
 
 #: With fewer patches along the short side a warning is given.
 FEW = 8
@@ -72,6 +72,7 @@ def dense_batches(
     batch_size: int = 64,
     device: str | torch.device | None = None,
     cache: str | Path | None = None,
+    group: Group | None = None,
     progress: bool = True,
     description: str = "dense features",
 ) -> Iterator[tuple[slice, Tensor]]:
@@ -81,6 +82,7 @@ def dense_batches(
         device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
         cache: a folder; maps of the same extractor version and images are read from it, and are kept there
             shard by shard first, 4 * dim * h * w bytes an image.
+        group: processes that share the work and all get all maps; they need a ``cache``.
 
     Raises:
         ValueError: no images, or maps of another shape than the extractor promises, or not finite.
@@ -88,8 +90,10 @@ def dense_batches(
     if len(data) == 0 or batch_size < 1:
         raise ValueError(f"need images and batch_size >= 1, got {len(data)} images, batch_size={batch_size}")
     if cache is not None:
-        yield from _kept(extractor, data, cache, batch_size, device, progress)
+        yield from _kept(extractor, data, cache, batch_size, device, group, progress)
         return
+    if group is not None and group.count > 1:
+        raise ValueError(f"{group.count} processes need cache=, a folder that all of them see")
     if device is not None and hasattr(extractor, "to"):
         extractor.to(device)
     expected = (extractor.dim, *patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
@@ -117,9 +121,12 @@ def _kept(
     cache: str | Path,
     batch_size: int,
     device: str | torch.device | None,
+    group: Group | None,
     progress: bool,
 ) -> Iterator[tuple[slice, Tensor]]:
-    shards = cached_shards(extractor, data, cache, batch_size=batch_size, device=device, progress=progress)
+    shards = cached_shards(
+        extractor, data, cache, batch_size=batch_size, device=device, group=group, progress=progress
+    )
     for index in range(shards.count):
         held, of = shards.read(index), shards.rows(index)
         for start in range(0, len(held), batch_size):
@@ -128,33 +135,6 @@ def _kept(
                 slice(of.start + start, of.start + start + len(maps)),
                 maps if device is None else maps.to(device),
             )
-
-
-def sample_vectors(
-    extractor: DenseExtractor,
-    data: Images,
-    count: int,
-    *,
-    seed: int = 0,
-    batch_size: int = 64,
-    device: str | torch.device | None = None,
-    progress: bool = True,
-) -> Tensor:
-    """About ``count`` patch vectors ``(m, dim)`` on the CPU, equally many from every image.
-
-    The positions taken from image i depend on ``seed`` and i alone; with ``count`` at least the number of
-    all patches, all are taken.
-    """
-    each = max(1, count // len(data))
-    found = []
-    for rows, maps in dense_batches(
-        extractor, data, batch_size=batch_size, device=device, progress=progress, description="patch vectors"
-    ):
-        flat = maps.flatten(2).transpose(1, 2).cpu()
-        for row, vectors in zip(range(rows.start, rows.stop), flat):
-            chosen = torch.randperm(len(vectors), generator=generator(seed, row))[:each]
-            found.append(vectors[chosen.sort().values])
-    return torch.cat(found)
 
 
 def to_pixels(

@@ -1,6 +1,7 @@
 """Dense features of the image-level self-supervised encoder: the maps inside it."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ class EncoderMaps:
     Raises:
         ValueError: an encoder that is not fitted, or a level it does not have.
     """
+
+    kind = "encoder-maps"
 
     def __init__(self, features: SelfSup, *, level: int | None = None) -> None:
         encoder = features._trained()
@@ -64,6 +67,23 @@ class EncoderMaps:
     def grid(self) -> PatchGrid:
         """One cell for every position."""
         return PatchGrid(self._stride, self._stride)
+
+    def settings(self) -> dict[str, Any]:
+        """What rebuilds this extractor, besides its state."""
+        return {"level": self.level, "encoder": self.features.settings()}
+
+    def state(self) -> dict[str, Tensor]:
+        """The encoder's weights."""
+        return self.features.state()
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
+        """The extractor that ``settings`` and ``state`` came from.
+
+        Raises:
+            ValueError: weights that do not fit the settings.
+        """
+        return cls(SelfSup.restore(settings["encoder"], state), level=settings["level"])
 
     def to(self, device: str | torch.device) -> Self:
         """Move the encoder."""

@@ -43,6 +43,8 @@ class HubPatches:
             ``enlarge`` and ``shape`` are given.
     """
 
+    kind = "hub-patches"
+
     def __init__(
         self,
         model: str | Path = "facebook/dino-vits16",
@@ -78,7 +80,7 @@ class HubPatches:
             "preprocess": self.encoder.preprocess,
             "dtype": str(dtype).removeprefix("torch."),
         }
-        self._name = version("hub-patches", settings, self.encoder.model.state_dict())
+        self._name = version(self.kind, settings, self.encoder.model.state_dict())
         with torch.no_grad():
             self._dim = self(torch.zeros(1, 3, 2 * self._cell, 2 * self._cell)).shape[1]
 
@@ -116,6 +118,16 @@ class HubPatches:
     def licence(self) -> str:
         """The licence of the weights, as far as it is known."""
         return self.encoder.licence
+
+    def settings(self) -> dict[str, Any]:
+        """What loads this extractor again."""
+        return {
+            "model": self.model,
+            "facet": self.facet,
+            "enlarge": self.enlarge,
+            "revision": self.revision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
 
     def to(self, device: str | torch.device) -> Self:
         """Move the encoder."""

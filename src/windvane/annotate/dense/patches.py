@@ -1,5 +1,8 @@
 """The pixels of every patch as its features."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,6 +23,8 @@ class Patches:
             border is seen by few of them.
     """
 
+    kind = "patches"
+
     def __init__(
         self, size: int = 3, stride: int = 1, *, channels: int = 1, centre: bool = False, pad: bool = True
     ) -> None:
@@ -32,16 +37,26 @@ class Patches:
     @property
     def name(self) -> str:
         """The version of these features: their settings."""
-        return version(
-            "patches",
-            {
-                "size": self.size,
-                "stride": self.stride,
-                "channels": self.channels,
-                "centre": self.centre,
-                "pad": self.pad,
-            },
-        )
+        return version(self.kind, self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """What rebuilds this extractor."""
+        return {
+            "size": self.size,
+            "stride": self.stride,
+            "channels": self.channels,
+            "centre": self.centre,
+            "pad": self.pad,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing was learnt."""
+        return {}
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
+        """The extractor that ``settings`` came from."""
+        return cls(**settings)
 
     @property
     def dim(self) -> int:

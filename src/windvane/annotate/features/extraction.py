@@ -1,10 +1,16 @@
-"""Features of a whole data set: computed once, in shards, by one process or several, and kept."""
+"""Features of a whole data set: computed once, in shards, by one process or several, and kept.
+
+What is computed need not be a vector: whatever is made of one image at a time (a box, a mask, vectors drawn
+from a map) goes the same way if it has ``name``, a version, and ``feature(shape)``, the shape of what it
+makes of an image of ``shape``. It may have ``of_rows(images, rows)`` in place of a call, to know which images
+they are, and ``task``, a word for the bar.
+"""
 
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,12 +28,22 @@ if TYPE_CHECKING:
 SHARD_IMAGES, SHARD_BYTES = 1024, 1 << 26
 
 
+class PerImage(Protocol):
+    """What is made of one image at a time; see the head of this file."""
+
+    @property
+    def name(self) -> str: ...
+
+    def feature(self, shape: tuple[int, ...]) -> tuple[int, ...]: ...
+
+
 def extract(
-    extractor: FeatureExtractor,
+    extractor: FeatureExtractor | PerImage,
     data: Images,
     *,
     batch_size: int = 256,
     flip: bool = False,
+    dtype: str = "float32",
     cache: str | Path | None = None,
     device: str | torch.device | None = None,
     group: Group | None = None,
@@ -40,6 +56,8 @@ def extract(
         data: the images.
         batch_size: images per call; the result does not depend on it.
         flip: average the features of an image and its mirror image.
+        dtype: "float32", or "uint8" for masks, which are then given back as such; in a ``cache`` also the
+            half precisions of :func:`extract_shards`.
         cache: a folder; features of the same extractor version and the same images are read from it, and
             are kept there shard by shard, so that an interrupted extraction goes on where it was.
         device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
@@ -57,31 +75,25 @@ def extract(
             cache,
             batch_size=batch_size,
             flip=flip,
+            dtype=dtype,
             device=device,
             group=group,
             progress=progress,
         ).tensor()
     _check_request(data, batch_size, group, cache)
-    features = torch.empty(len(data), extractor.dim)
+    manifest = _manifest(extractor, data, None, batch_size, flip, dtype)
+    features = torch.empty(len(data), *manifest.feature, dtype=manifest.read_as)
 
     def keep(rows: slice, made: Tensor) -> None:
-        features[rows] = made.float()
+        features[rows] = made.to(features)
 
-    _run(
-        extractor,
-        data,
-        _cut([slice(0, len(data))], batch_size),
-        (extractor.dim,),
-        flip,
-        device,
-        progress,
-        keep,
-    )
+    work = _cut([slice(0, len(data))], batch_size)
+    _run(extractor, data, work, manifest.feature, flip, device, progress, keep)
     return features
 
 
 def cached_shards(
-    extractor: "FeatureExtractor | DenseExtractor",
+    extractor: "FeatureExtractor | DenseExtractor | PerImage",
     data: Images,
     cache: str | Path,
     *,
@@ -125,7 +137,7 @@ def cached_shards(
 
 
 def extract_shards(
-    extractor: "FeatureExtractor | DenseExtractor",
+    extractor: "FeatureExtractor | DenseExtractor | PerImage",
     data: Images,
     folder: str | Path,
     *,
@@ -150,7 +162,8 @@ def extract_shards(
         shard: images a shard; None goes on with what is there, or takes about 1,024.
         batch_size: images per call.
         flip: average with the features of the mirror image; not for dense features.
-        dtype: of the files: "float32", "float16" (half the disk, for large maps) or "bfloat16".
+        dtype: of the files: "float32", "float16" (half the disk, for large maps), "bfloat16"; "uint8" for
+            masks.
         device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
         group: the processes that share the work; None is this one alone.
         progress: show a bar.
@@ -199,11 +212,7 @@ def _check_request(data: Images, batch_size: int, group: Group | None, where: ob
 def _manifest(
     extractor: Any, data: Images, shard: int | None, batch_size: int, flip: bool, dtype: str
 ) -> Manifest:
-    feature: tuple[int, ...] = (extractor.dim,)
-    if hasattr(extractor, "grid"):
-        from windvane.annotate.dense.base import patch_counts
-
-        feature += patch_counts(extractor.grid, (data.shape[-2], data.shape[-1]))
+    feature = _feature(extractor, tuple(data.shape))
     if shard is None:
         most = max(1, min(SHARD_IMAGES, SHARD_BYTES // (4 * torch.Size(feature).numel())))
         # Whole batches, so that no call of the extractor is smaller than it need be.
@@ -211,6 +220,17 @@ def _manifest(
     return Manifest(
         extractor.name, data.fingerprint, tuple(data.shape), len(data), feature, shard, flip, dtype
     )
+
+
+def _feature(extractor: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what is made of one image of ``shape``."""
+    if hasattr(extractor, "feature"):
+        return tuple(extractor.feature(shape))
+    if not hasattr(extractor, "grid"):
+        return (extractor.dim,)
+    from windvane.annotate.dense.base import patch_counts
+
+    return (extractor.dim, *patch_counts(extractor.grid, (shape[-2], shape[-1])))
 
 
 def _cut(ranges: Sequence[slice], batch_size: int) -> list[slice]:
@@ -234,11 +254,13 @@ def _run(
 ) -> None:
     if work and device is not None and hasattr(extractor, "to"):
         extractor.to(device)
-    for rows in track(work, f"features: {extractor.name.split('(')[0]}", enabled=progress):
+    task = getattr(extractor, "task", None) or f"features: {extractor.name.split('(')[0]}"
+    of_rows = getattr(extractor, "of_rows", None)
+    for rows in track(work, task, enabled=progress):
         with torch.no_grad():
             images = data.batch(rows)
             images = images if device is None else images.to(device)
-            made = extractor(images)
+            made = extractor(images) if of_rows is None else of_rows(images, rows)
             if flip:
                 made = (made + extractor(images.flip(-1))) / 2
         _check(made, rows, extractor, feature)

@@ -1,18 +1,19 @@
 """The plain way to masks: k-means on the patches of all images."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.clusters import Clusters
-from windvane.annotate.dense.base import DenseExtractor, sample_vectors, to_pixels
+from windvane.annotate.dense.base import DenseExtractor, to_pixels
+from windvane.annotate.dense.drawn import sample_vectors
 from windvane.annotate.features.base import Images, version
-from windvane.annotate.masks.segmenter import checked_k
-
-#: torch's quantile takes at most 16 million values.
-_QUANTILE = 1 << 24
+from windvane.annotate.group import Group
+from windvane.annotate.masks.lift import Lift
+from windvane.annotate.masks.segmenter import checked_k, fit_kept, in_parts
 
 
 class PatchClusters:
@@ -28,9 +29,8 @@ class PatchClusters:
         seed: of the patches drawn and of the initial centres.
         vectors: about so many patches are drawn to fit the centres.
         normalise: cluster unit vectors; False where the length of the features says something.
-        lift: b of v' = [v / s, b], with s the 95th percentile of |v|, before unit length is taken; then both
-            direction and length count, and long vectors do not outweigh short ones. None leaves v alone;
-            needs ``normalise``.
+        lift: b of :class:`.Lift`, which makes both direction and length count: v' = [v / s, b] before unit
+            length is taken. None leaves v alone; needs ``normalise``.
         mode: "bilinear" interpolates the features to pixels before they are assigned, "nearest" gives a
             pixel the id of its patch.
     """
@@ -52,11 +52,10 @@ class PatchClusters:
             raise ValueError(f"k={k} clusters need at least as many patches, got vectors={vectors}")
         if mode not in ("bilinear", "nearest"):
             raise ValueError(f"mode must be 'bilinear' or 'nearest', got {mode!r}")
-        if lift is not None and (lift <= 0 or not normalise):
-            raise ValueError(f"lift must be positive and needs normalise=True, got {lift=}, {normalise=}")
+        if lift is not None and not normalise:
+            raise ValueError(f"lift needs normalise=True, got {lift=}, {normalise=}")
         self.extractor, self.seed, self.vectors = extractor, seed, vectors
-        self.normalise, self.lift, self.mode = normalise, lift, mode
-        self._scale = torch.ones(())
+        self.normalise, self.mode, self.lift = normalise, mode, Lift(lift)
         self.clusters = Clusters(checked_k(k), seed=seed, normalise=normalise)
 
     @property
@@ -69,39 +68,73 @@ class PatchClusters:
         """The version: settings, features and a hash of the centres."""
         return version(self.kind, self.settings(), self.state())
 
-    def fit(self, data: Images, *, batch_size: int = 64, progress: bool = True) -> Self:
+    def fit(
+        self,
+        data: Images,
+        *,
+        batch_size: int = 64,
+        device: str | torch.device | None = None,
+        cache: str | Path | None = None,
+        group: Group | None = None,
+        progress: bool = True,
+    ) -> Self:
         """Find the centres on the patches of a data set.
+
+        Args:
+            data: the images.
+            batch_size: images per call of the features.
+            device: where to compute the features.
+            cache: a folder where the patches drawn and then the centres are kept, so that a killed run goes
+                on where it was, and the same clusters are not fitted twice.
+            group: processes that share the work and all get the same centres; they need a ``cache``.
+            progress: show bars.
 
         Raises:
             ValueError: fewer different patches than clusters.
         """
-        drawn = sample_vectors(
-            self.extractor, data, self.vectors, seed=self.seed, batch_size=batch_size, progress=progress
-        )
-        if self.lift is not None:
-            scale = torch.quantile(drawn.norm(dim=1)[:_QUANTILE], 0.95)
-            self._scale = scale if scale > 0 else torch.ones(())
-        self.clusters.fit(self._lifted(drawn))
+        group = Group() if group is None else group
+
+        def drawn() -> Tensor:
+            return sample_vectors(
+                self.extractor,
+                data,
+                self.vectors,
+                seed=self.seed,
+                batch_size=batch_size,
+                device=device,
+                cache=cache,
+                group=group,
+                progress=progress,
+            )
+
+        fit_kept(self, data, drawn, self._learn, cache=cache, group=group)
         return self
 
-    def _lifted(self, vectors: Tensor) -> Tensor:
-        if self.lift is None:
-            return vectors
-        constant = torch.full((len(vectors), 1), self.lift).to(vectors)
-        return torch.cat([vectors / self._scale.to(vectors), constant], dim=1)
+    def _learn(self, drawn: Tensor) -> None:
+        self.lift.fit(drawn.norm(dim=1))
+        self.clusters.fit(self.lift(drawn))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Ids uint8 ``(B, H, W)`` of images ``(B, C, H, W)`` in [-1, 1]."""
-        shape = (images.shape[-2], images.shape[-1])
         with torch.no_grad():
             maps = self.extractor(images).float()
-            if self.mode == "bilinear":
-                maps = to_pixels(maps, self.extractor.grid, shape)
-        vectors = self._lifted(maps.movedim(1, -1).flatten(0, 2))
+            return torch.cat([self._ids(part, images.shape) for part in in_parts(maps, images.shape)])
+
+    def _ids(self, maps: Tensor, images: torch.Size) -> Tensor:
+        shape = (images[-2], images[-1])
+        if self.mode == "bilinear":
+            maps = to_pixels(maps, self.extractor.grid, shape)
+        vectors = self.lift(maps.movedim(1, -1).flatten(0, 2))
         ids = self.clusters.assign(vectors).reshape(len(maps), 1, *maps.shape[-2:])
         if self.mode == "nearest":
             ids = to_pixels(ids, self.extractor.grid, shape, mode="nearest")
         return ids[:, 0].to(torch.uint8)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the features."""
+        if hasattr(self.extractor, "to"):
+            self.extractor.to(device)
+        return self
 
     def settings(self) -> dict[str, Any]:
         """What rebuilds it, besides the extractor and its state."""
@@ -111,13 +144,22 @@ class PatchClusters:
             "seed": self.seed,
             "vectors": self.vectors,
             "normalise": self.normalise,
-            "lift": self.lift,
+            "lift": self.lift.b,
             "mode": self.mode,
         }
 
     def state(self) -> dict[str, Tensor]:
         """Centres ``(k, D)``, sizes ``(k,)`` and the scale of the lift."""
-        return {"centres": self.clusters.centres, "sizes": self.clusters.sizes, "scale": self._scale}
+        return {"centres": self.clusters.centres, "sizes": self.clusters.sizes, "scale": self.lift.scale}
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Put the centres of ``state`` in place.
+
+        Raises:
+            ValueError: centres that do not fit.
+        """
+        self.clusters.restored(state["centres"], state["sizes"])
+        self.lift.scale = state["scale"]
 
     @classmethod
     def restore(
@@ -132,6 +174,5 @@ class PatchClusters:
         made = cls(extractor, named.pop("k"), **named)
         if extractor.name != settings["extractor"]:
             raise ValueError(f"made with the features {settings['extractor']}, not with {extractor.name}")
-        made.clusters.restored(state["centres"], state["sizes"])
-        made._scale = state["scale"]
+        made.take(state)
         return made

@@ -1,17 +1,24 @@
 """What both ways of making masks share: an id for every pixel of new images."""
 
-from collections.abc import Iterator
-from typing import Protocol
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.dense.base import DenseExtractor
-from windvane.annotate.features.base import Images
-from windvane.progress import track
+from windvane.annotate.features.base import Images, text_key
+from windvane.annotate.features.extraction import extract
+from windvane.annotate.group import Group
+
+T = TypeVar("T")
 
 #: Masks hold ids in one byte.
 MOST = 255
+#: Features on pixels take at most so much memory at a time.
+PIXEL_BYTES = 1 << 28
 
 
 class Segmenter(Protocol):
@@ -35,30 +42,138 @@ class Segmenter(Protocol):
         ...
 
 
-def segment(segmenter: Segmenter, data: Images, *, batch_size: int = 64, progress: bool = True) -> Tensor:
+class _Checked:
+    """A segmenter as something that is computed image by image; what it gives is looked at."""
+
+    task = "masks"
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter, self.name = segmenter, segmenter.name
+
+    def feature(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[-2], shape[-1]
+
+    def to(self, device: str | torch.device) -> None:
+        if hasattr(self._segmenter, "to"):
+            self._segmenter.to(device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        made, expected = self._segmenter(images), (len(images), *images.shape[-2:])
+        if made.shape != expected or int(made.max()) >= self._segmenter.k:
+            raise ValueError(
+                f"{self.name} gave ids up to {int(made.max())} of shape {tuple(made.shape)}; expected ids "
+                f"below {self._segmenter.k} of shape {expected}"
+            )
+        return made
+
+
+def segment(
+    segmenter: Segmenter,
+    data: Images,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    cache: str | Path | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> Tensor:
     """Ids of every pixel of a data set, uint8 ``(n, H, W)``; the result does not depend on the batches.
+
+    Args:
+        segmenter: fitted.
+        data: the images.
+        batch_size: images at once.
+        device: where to compute; a segmenter with a ``to`` method is moved there. None moves nothing.
+        cache: a folder where masks are kept in shards, one byte a pixel; a killed run goes on where it was.
+        group: processes that share the work and all get all masks; they need a ``cache``.
+        progress: show a bar.
 
     Raises:
         ValueError: no images, or ids of another shape than the images or out of range.
     """
-    if len(data) == 0 or batch_size < 1:
-        raise ValueError(f"need images and batch_size >= 1, got {len(data)} images, batch_size={batch_size}")
-    masks = torch.empty(len(data), *data.shape[-2:], dtype=torch.uint8)
-    for rows in track(
-        _batches(len(data), batch_size), "masks", total=-(-len(data) // batch_size), enabled=progress
-    ):
-        made = segmenter(data.batch(rows))
-        if made.shape != masks[rows].shape or int(made.max()) >= segmenter.k:
-            raise ValueError(
-                f"{segmenter.name} gave ids up to {int(made.max())} of shape {tuple(made.shape)}; expected "
-                f"ids below {segmenter.k} of shape {tuple(masks[rows].shape)}"
-            )
-        masks[rows] = made.cpu()
-    return masks
+    return extract(
+        _Checked(segmenter),
+        data,
+        batch_size=batch_size,
+        dtype="uint8",
+        cache=cache,
+        device=device,
+        group=group,
+        progress=progress,
+    )
 
 
-def _batches(n: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+class Fitted(Segmenter, Protocol):
+    """A segmenter that learns from images: one of this library."""
+
+    kind: str
+
+    def settings(self) -> dict[str, Any]: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def take(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+def fit_kept(
+    segmenter: Fitted,
+    data: Images,
+    gather: Callable[[], T],
+    learn: Callable[[T], None],
+    *,
+    cache: str | Path | None,
+    group: Group,
+) -> None:
+    """Give a segmenter what it learns: from the cache, or anew.
+
+    All processes gather what is learnt from, which they may share; the first one learns and keeps the result,
+    and all get it. Damage in the cache costs time and is no error.
+    """
+    from windvane.annotate.features.stored import load_extractor, save_extractor
+
+    kept = None
+    if cache is not None:
+        kept = Path(cache) / f"segmenter-{text_key(segmenter.kind, segmenter.settings(), data.fingerprint)}"
+
+    def read() -> dict[str, Tensor] | None:
+        if kept is None or not kept.exists():
+            return None
+        try:
+            into: Any = _Into(segmenter)
+            return load_extractor(kept, kinds={segmenter.kind: into}).state()
+        except ValueError as error:
+            warnings.warn(f"fitted again: {error}", stacklevel=4)
+            return None
+
+    state = group.first(read)
+    if state is None:
+        gathered = gather()
+
+        def learnt() -> dict[str, Tensor]:
+            learn(gathered)
+            if kept is not None:
+                save_extractor(segmenter, kept)  # type: ignore[arg-type]
+            return segmenter.state()
+
+        state = group.first(learnt)
+    segmenter.take(state)
+
+
+class _Into:
+    """Stands for the class of a segmenter where a file is read: what is restored goes into this one."""
+
+    def __init__(self, segmenter: Fitted) -> None:
+        self._segmenter = segmenter
+
+    def restore(self, settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> Fitted:
+        self._segmenter.take(state)
+        return self._segmenter
+
+
+def in_parts(maps: Tensor, images: torch.Size) -> Iterator[Tensor]:
+    """Maps ``(B, D, h, w)``, so many rows at a time that as maps on pixels they stay below 256 MB."""
+    size = 4 * maps.shape[1] * images[-2] * images[-1]
+    yield from maps.split(max(1, PIXEL_BYTES // size))
 
 
 def checked_k(k: int) -> int:

@@ -1,6 +1,7 @@
 """STEGO: masks by a small head on frozen patch features, trained by correspondence distillation."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -8,10 +9,12 @@ from torch import Tensor
 
 from windvane.annotate.dense.base import DenseExtractor, to_pixels
 from windvane.annotate.features.base import Images, version
+from windvane.annotate.group import Group
 from windvane.annotate.masks.correspondence import BALANCED, PUBLISHED, ClusterProbe, CodeHead
 from windvane.annotate.masks.crf import DenseCRF
-from windvane.annotate.masks.segmenter import checked_k
-from windvane.annotate.masks.stego_training import train_stego
+from windvane.annotate.masks.lift import Lift
+from windvane.annotate.masks.segmenter import checked_k, fit_kept, in_parts
+from windvane.annotate.masks.stego_training import held_maps, train_stego
 from windvane.randomness import generator
 
 Shifts = Literal["balanced", "published"]
@@ -44,8 +47,12 @@ class Stego:
         partners: random images each image is paired with.
         points: positions drawn per image are points x points.
         shifts: "balanced" (the mean correlation of each batch) or "published" (0.18, 0.12, 0.46).
+        lift: b of :class:`.Lift`. Cosines see the direction of the features alone; where their length says
+            something too, as for restoring features, it is lost without. None is as published.
         flip: average codes over the mirror image; leave it off where mirror images mean something else.
         crf: refinement of the masks, needs a library.
+        memory: bytes of features that are held in training; if those of all images need more, the head is
+            trained on as many images as fit, drawn by ``seed``.
         seed: of initialisation, batches, pairs and positions.
     """
 
@@ -57,7 +64,7 @@ class Stego:
         k: int,
         *,
         codes: int = 70,
-        steps: int = 500,
+        steps: int = 200,
         probe_steps: int = 200,
         batch: int = 64,
         learning_rate: float = 5e-4,
@@ -66,8 +73,10 @@ class Stego:
         partners: int = 5,
         points: int = 11,
         shifts: Shifts = "balanced",
+        lift: float | None = None,
         flip: bool = True,
         crf: DenseCRF | None = None,
+        memory: int = 1 << 30,
         seed: int = 0,
     ) -> None:
         if min(codes, steps, probe_steps, neighbours, partners, points) < 1 or batch < 2:
@@ -84,7 +93,8 @@ class Stego:
         self.learning_rate, self.probe_rate = learning_rate, probe_rate
         self.neighbours, self.partners, self.points = neighbours, partners, points
         self.shifts: Shifts = shifts
-        self.flip, self.crf, self.seed = flip, crf, seed
+        self.flip, self.crf, self.memory, self.seed = flip, crf, memory, seed
+        self.lift = Lift(lift)
         self.losses: list[float] = []
         self._parts: tuple[CodeHead, ClusterProbe] | None = None
 
@@ -98,15 +108,57 @@ class Stego:
             raise ValueError("the segmentation head is not trained yet: call .fit(data) first")
         return self._parts
 
-    def fit(self, data: Images, *, progress: bool = True, device: str | torch.device | None = None) -> Self:
+    def fit(
+        self,
+        data: Images,
+        *,
+        batch_size: int = 64,
+        device: str | torch.device | None = None,
+        cache: str | Path | None = None,
+        group: Group | None = None,
+        progress: bool = True,
+    ) -> Self:
         """Train head and probe on a data set, from scratch; the same seed gives the same masks.
+
+        Args:
+            data: the images.
+            batch_size: images per call of the features.
+            device: where to compute the features, and to train.
+            cache: a folder where the features and then head and probe are kept, so that a killed run goes on
+                where it was, and the same head is not trained twice.
+            group: processes that share the features and all get the head that the first one trains; they need
+                a ``cache``.
+            progress: show bars.
 
         Raises:
             ValueError: fewer images than neighbours, partners or clusters need.
         """
+        if len(data) <= self.neighbours:
+            raise ValueError(f"{self.neighbours} neighbours need more images than that, got {len(data)}")
+        group = Group() if group is None else group
+
+        def held() -> Tensor:
+            return held_maps(
+                self.extractor,
+                data,
+                memory=self.memory,
+                least=max(self.batch, self.neighbours + 1),
+                seed=self.seed,
+                batch_size=batch_size,
+                device=device,
+                cache=cache,
+                group=group,
+                progress=progress,
+            )
+
+        fit_kept(self, data, held, lambda maps: self._learn(maps, progress), cache=cache, group=group)
+        return self
+
+    def _learn(self, maps: Tensor, progress: bool) -> None:
+        self.lift.fit(maps.norm(dim=1).flatten())
         head, probe, self.losses = train_stego(
-            self.extractor,
-            data,
+            maps,
+            self.lift,
             self._untrained(self.seed),
             steps=self.steps,
             probe_steps=self.probe_steps,
@@ -118,16 +170,15 @@ class Stego:
             points=self.points,
             kinds=PUBLISHED if self.shifts == "published" else BALANCED,
             seed=self.seed,
-            device=device,
             progress=progress,
         )
-        self._take(head, probe)
-        return self
+        self._put(head, probe)
 
     def _untrained(self, seed: int) -> tuple[CodeHead, ClusterProbe]:
         # Made without memory first: the layers' own initialisation would draw from the global generator.
         with torch.device("meta"):
-            head, probe = CodeHead(self.extractor.dim, self.codes), ClusterProbe(self.codes, self.k)
+            head = CodeHead(self.lift.more(self.extractor.dim), self.codes)
+            probe = ClusterProbe(self.codes, self.k)
         numbers = generator(seed, 0)
         for part in (head.to_empty(device="cpu"), probe.to_empty(device="cpu")):
             for parameter in part.parameters():
@@ -137,30 +188,35 @@ class Stego:
                     parameter.data.zero_()
         return head, probe
 
-    def _take(self, head: CodeHead, probe: ClusterProbe) -> None:
+    def _put(self, head: CodeHead, probe: ClusterProbe) -> None:
         self._parts = head.eval().requires_grad_(False), probe.eval().requires_grad_(False)
 
     def code(self, images: Tensor) -> Tensor:
         """Codes ``(B, codes, h, w)`` on the patches of images ``(B, C, H, W)``."""
         head = self._trained()[0]
-        codes = head(self.extractor(images).float())
+        codes = head(self.lift(self.extractor(images).float()))
         if self.flip:
-            codes = (codes + head(self.extractor(images.flip(-1)).float()).flip(-1)) / 2
+            mirrored = head(self.lift(self.extractor(images.flip(-1)).float()))
+            codes = (codes + mirrored.flip(-1)) / 2
         return codes
 
     def log_probabilities(self, images: Tensor) -> Tensor:
         """log softmax(2 cos) over the clusters at every pixel, ``(B, k, H, W)``, before the CRF."""
-        probe = self._trained()[1]
         shape = (images.shape[-2], images.shape[-1])
-        return probe.log_probabilities(to_pixels(self.code(images), self.extractor.grid, shape))
+        return self._trained()[1].log_probabilities(to_pixels(self.code(images), self.extractor.grid, shape))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Ids uint8 ``(B, H, W)`` of images ``(B, C, H, W)`` in [-1, 1]."""
+        probe, shape = self._trained()[1], (images.shape[-2], images.shape[-1])
+        ids, start = [], 0
         with torch.no_grad():
-            scores = self.log_probabilities(images)
-            if self.crf is not None:
-                scores = self.crf(images, scores)
-        return scores.argmax(dim=1).to("cpu", torch.uint8)
+            for codes in in_parts(self.code(images), images.shape):
+                scores = probe.log_probabilities(to_pixels(codes, self.extractor.grid, shape))
+                if self.crf is not None:
+                    scores = self.crf(images[start : start + len(codes)], scores)
+                ids.append(scores.argmax(dim=1).to("cpu", torch.uint8))
+                start += len(codes)
+        return torch.cat(ids)
 
     def to(self, device: str | torch.device) -> Self:
         """Move features, head and probe."""
@@ -173,20 +229,39 @@ class Stego:
         """What rebuilds it, besides the extractor and its state."""
         names = (
             "k codes steps probe_steps batch learning_rate probe_rate neighbours partners points shifts flip "
-            "seed"
+            "memory seed"
         )
         crf = None if self.crf is None else vars(self.crf)
         values = {name: getattr(self, name) for name in names.split()}
-        return {"extractor": self.extractor.name, **values, "crf": crf}
+        return {"extractor": self.extractor.name, **values, "lift": self.lift.b, "crf": crf}
 
     def state(self) -> dict[str, Tensor]:
-        """Weights of head and probe."""
+        """Weights of head and probe, and the scale of the lift."""
         parts = zip(("head", "probe"), self._trained())
-        return {
+        weights = {
             f"{name}.{key}": value.detach().cpu()
             for name, part in parts
             for key, value in part.state_dict().items()
         }
+        return {**weights, "scale": self.lift.scale}
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Put the weights of ``state`` in place.
+
+        Raises:
+            ValueError: weights that do not fit.
+        """
+        head, probe = self._untrained(0)
+        try:
+            for name, part in (("head.", head), ("probe.", probe)):
+                found = {key.removeprefix(name): v for key, v in state.items() if key.startswith(name)}
+                part.load_state_dict(found)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the weights do not fit a segmentation head of {self.settings()}: {error}"
+            ) from error
+        self.lift.scale = state["scale"]
+        self._put(head, probe)
 
     @classmethod
     def restore(
@@ -202,12 +277,5 @@ class Stego:
         named = {key: value for key, value in settings.items() if key not in ("extractor", "crf", "k")}
         crf = None if settings["crf"] is None else DenseCRF(**settings["crf"])
         made = cls(extractor, settings["k"], crf=crf, **named)
-        head, probe = made._untrained(0)
-        try:
-            for name, part in (("head.", head), ("probe.", probe)):
-                found = {key.removeprefix(name): v for key, v in state.items() if key.startswith(name)}
-                part.load_state_dict(found)
-        except RuntimeError as error:
-            raise ValueError(f"the weights do not fit a segmentation head of {settings}: {error}") from error
-        made._take(head, probe)
+        made.take(state)
         return made

@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -9,40 +11,47 @@ from torch import Tensor
 
 from windvane.annotate.clusters import Clusters
 from windvane.annotate.dense.base import DenseExtractor, dense_batches, patch_counts
+from windvane.annotate.dense.drawn import at_most
 from windvane.annotate.features.base import Images
 from windvane.annotate.features.contrastive import epochs
+from windvane.annotate.group import Group
 from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, Pairs, stego_loss
+from windvane.annotate.masks.lift import Lift
 from windvane.progress import track
 from windvane.randomness import generator
 
-#: Frozen features of a data set up to this many bytes are computed once and held.
-HELD_BYTES = 1 << 30
 _PROBE_CODES = 20_000
 
 
-class _Frozen:
-    """Frozen features by row, from memory where they fit."""
+def held_maps(
+    extractor: DenseExtractor,
+    data: Images,
+    *,
+    memory: int,
+    least: int,
+    seed: int,
+    batch_size: int,
+    device: str | torch.device | None = None,
+    cache: str | Path | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> Tensor:
+    """Frozen features ``(n, D, h, w)`` of the images, or of as many of them as ``memory`` bytes hold.
 
-    def __init__(
-        self, extractor: DenseExtractor, data: Images, device: str | torch.device | None, progress: bool
-    ) -> None:
-        self.extractor, self.data, self.device = extractor, data, device
-        count = math.prod(patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
-        keep = 4 * len(data) * extractor.dim * count <= HELD_BYTES
-        held, means = [], []
-        for _, maps in dense_batches(extractor, data, device=device, progress=progress):
-            means.append(maps.mean(dim=(2, 3)))
-            if keep:
-                held.append(maps)
-        self.means = torch.cat(means)
-        self.held = torch.cat(held) if keep else None
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        if self.held is not None:
-            return self.held[rows.to(self.held.device)]
-        images = self.data.batch(rows)
-        with torch.no_grad():
-            return self.extractor(images if self.device is None else images.to(self.device)).float()
+    Computed once; ``least`` images are held whatever they take.
+    """
+    count = math.prod(patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
+    chosen = at_most(data, max(least, memory // (4 * extractor.dim * count)), seed=seed)
+    batches = dense_batches(
+        extractor,
+        chosen,
+        batch_size=batch_size,
+        device=device,
+        cache=cache,
+        group=group,
+        progress=progress,
+    )
+    return torch.cat([maps for _, maps in batches])
 
 
 def nearest_images(means: Tensor, count: int) -> Tensor:
@@ -67,8 +76,8 @@ def derangement(rows: int, numbers: torch.Generator) -> Tensor:
 
 
 def train_stego(
-    extractor: DenseExtractor,
-    data: Images,
+    maps: Tensor,
+    lift: Lift,
     parts: tuple[CodeHead, ClusterProbe],
     *,
     steps: int,
@@ -81,19 +90,30 @@ def train_stego(
     points: int,
     kinds: tuple[Pairs, Pairs, Pairs],
     seed: int,
-    device: str | torch.device | None = None,
     progress: bool = True,
 ) -> tuple[CodeHead, ClusterProbe, list[float]]:
-    """Train the head by the three kinds of pairs, then the probe; returns both and the losses."""
-    if len(data) <= neighbours or len(data) < 2:
-        raise ValueError(f"{neighbours} neighbours need more images than that, got {len(data)}")
-    frozen = _Frozen(extractor, data, device, progress)
-    where = frozen.means.device
+    """Train the head by the three kinds of pairs, then the probe; returns both and the losses.
+
+    Args:
+        maps: the frozen features, ``(n, D, h, w)``, where training shall take place.
+        lift: what is done to them first.
+        parts: head and probe to train.
+        steps, probe_steps, batch, learning_rate, probe_rate, neighbours, partners, points, seed: see
+            :class:`.Stego`.
+        kinds: weights and shifts.
+        progress: show a bar.
+    """
+
+    def frozen(rows: Tensor) -> Tensor:
+        return lift(maps[rows.to(maps.device)])
+
+    n, where = len(maps), maps.device
     head, probe = parts[0].to(where), parts[1].to(where)
-    near = nearest_images(frozen.means, neighbours).cpu()
+    means = torch.cat([lift(part).mean(dim=(2, 3)) for part in maps.split(256)])
+    near = nearest_images(means, neighbours).cpu()
     optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate)
     same, neighbouring, random = kinds
-    numbers, batches = generator(seed, 1), epochs(len(data), min(batch, len(data)), seed)
+    numbers, batches = generator(seed, 1), epochs(n, min(batch, n), seed)
     losses = []
     for _ in track(range(steps), "segmentation head", enabled=progress):
         rows = next(batches)
@@ -119,12 +139,18 @@ def train_stego(
         losses.append(float(loss.detach()))
     if not math.isfinite(losses[-1]):
         raise ValueError(f"training diverged (loss {losses[-1]}); try a learning rate below {learning_rate}")
-    _train_probe(head, probe, frozen, len(data), probe_steps, probe_rate, seed)
+    _train_probe(head, probe, frozen, n, probe_steps, probe_rate, seed)
     return head, probe, losses
 
 
 def _train_probe(
-    head: CodeHead, probe: ClusterProbe, frozen: _Frozen, n: int, steps: int, rate: float, seed: int
+    head: CodeHead,
+    probe: ClusterProbe,
+    frozen: Callable[[Tensor], Tensor],
+    n: int,
+    steps: int,
+    rate: float,
+    seed: int,
 ) -> None:
     """Start the probe from k-means on unit codes, then follow its own loss; number clusters by size."""
     numbers = generator(seed, 2)
@@ -154,6 +180,6 @@ def _train_probe(
             warnings.warn(
                 f"{int(sizes.max())} of {len(codes)} codes fall into one cluster: the codes have collapsed; "
                 "try shifts='balanced', other features or more steps",
-                stacklevel=4,
+                stacklevel=2,
             )
         probe.centres.data.copy_(probe.centres[sizes.argsort(descending=True, stable=True)])

@@ -1,0 +1,69 @@
+"""Extractors that learn from the user's images: learnt once, by one process for all, and kept."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from windvane.annotate.features.base import FittedExtractor, Images, text_key
+from windvane.annotate.features.stored import FITTED, load_extractor, save_extractor
+from windvane.annotate.group import Group
+
+E = TypeVar("E", bound=FittedExtractor)
+
+
+def learnt(
+    extractor: E,
+    data: Images,
+    *,
+    cache: str | Path | None = None,
+    device: str | torch.device | None = None,
+    group: Group | None = None,
+    kinds: Mapping[str, type[Any]] = FITTED,
+    progress: bool = True,
+) -> E:
+    """The extractor fitted on the data by the first process, or the same one from the cache.
+
+    Args:
+        extractor: not fitted yet.
+        data: the images.
+        cache: a folder where it is kept under its recipe and the images' hash; damage there costs time and is
+            no error.
+        device: where to fit; None is the CPU.
+        group: processes that all make this call and all get the same extractor.
+        kinds: the extractors that can be built again from a file, by kind; others are not kept.
+        progress: show a bar.
+    """
+    if group is None or group.count == 1:
+        return _alone(extractor, data, cache, device, kinds, progress)
+
+    def fitted() -> tuple[dict[str, Any], dict[str, Tensor]]:
+        made = _alone(extractor, data, cache, device, kinds, progress)
+        return made.settings(), {key: value.cpu() for key, value in made.state().items()}
+
+    return type(extractor).restore(*group.first(fitted))
+
+
+def _alone(
+    extractor: E,
+    data: Images,
+    cache: str | Path | None,
+    device: str | torch.device | None,
+    kinds: Mapping[str, type[Any]],
+    progress: bool,
+) -> E:
+    kept = None
+    if cache is not None and extractor.kind in kinds:
+        kept = Path(cache) / f"extractor-{text_key(extractor.recipe, data.fingerprint)}"
+    if kept is not None and kept.exists():
+        try:
+            return load_extractor(kept, kinds=kinds)
+        except ValueError as error:
+            warnings.warn(f"learnt again: {error}", stacklevel=3)
+    extractor.fit(data, progress=progress, device="cpu" if device is None else device)
+    if kept is not None:
+        save_extractor(extractor, kept)
+    return extractor
