@@ -133,17 +133,11 @@ def _truth(
     """
     from windvane.annotate import boxes_from_coco, masks_from_coco
 
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        single = [entry for entry in value["annotations"] if not entry.get("iscrowd")]
-        background = len(value.get("categories", []))
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no usable COCO file: {error!r}") from error
     true_boxes = None
-    if boxes and single:
-        found = boxes_from_coco({**value, "annotations": single}, data=data)
-        true_boxes = [found.of(i) for i in range(len(data))]
-    true_masks = masks_from_coco(value, data=data, background=background).masks if masks else None
+    if boxes:
+        found = boxes_from_coco(file, data=data, crowds=False)
+        true_boxes = found.each() if len(found.boxes) else None
+    true_masks = masks_from_coco(file, data=data, background="next").masks if masks else None
     return true_boxes, true_masks
 
 

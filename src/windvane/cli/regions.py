@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.annotating import check_features, features_of, make_annotation
+from windvane.cli.annotating import BESIDE, check_features, features_of, lines, make_annotation
 from windvane.cli.sections import AnnotateSection
 
 if TYPE_CHECKING:
-    from windvane.annotate import BoxAnnotation, MaskAnnotation
+    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
     from windvane.annotate.dense import DenseExtractor
     from windvane.data import ImageData
 
 
 def make_regions(
     section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
-) -> "tuple[BoxAnnotation | MaskAnnotation, dict[str, Any]]":
-    """Boxes with image-level clusters beside them, or masks; and what there is to say about them."""
+) -> "tuple[BoxAnnotation | MaskAnnotation, Annotation | None, dict[str, Any]]":
+    """Boxes and the image-level clusters beside them, or masks; and what there is to say about them."""
     from windvane.annotate import boxes_from_coco, masks_from_coco
 
     told: dict[str, Any] = {}
@@ -22,22 +22,46 @@ def make_regions(
         found = (
             _masks(section, data, flip=flip, device=device, progress=progress)
             if section.coco is None
-            else masks_from_coco(section.coco, data=data)
+            else masks_from_coco(section.coco, data=data, background="next")
         )
+        if found.k != section.masks:
+            raise ValueError(f"{section.coco} has masks of {found.k} ids: give --masks {found.k}")
         shares = found.masks.flatten().bincount(minlength=found.k).double() / found.masks.numel()
         told |= {"kind": "masks", "n": len(found), "k": found.k, "shares": shares.tolist()}
-        return found, {**told, "made_by": found.origin.made_by, "source": found.origin.source}
+        told |= {"left_out": dict(found.origin.settings)} if section.coco else {}
+        return found, None, {**told, "made_by": found.origin.made_by, "source": found.origin.source}
     if section.coco is None:
         boxes = _boxes(section, data, flip=flip, device=device, progress=progress)
     else:
         boxes = boxes_from_coco(section.coco, data=data)
-    labels, about = make_annotation(section, data, flip=flip, device=device, progress=progress)
+        if not len(boxes.boxes):
+            raise ValueError(f"{section.coco} has no box that lies in the data's images")
+    labels, about = _beside(boxes, section, data, flip=flip, device=device, progress=progress)
     boxes = boxes.with_ids(labels.ids, labels.k)
     sides = (boxes.boxes[:, 2:] - boxes.boxes[:, :2]).double()
     share = sides.prod(1) / (boxes.size[0] * boxes.size[1])
     told |= {"kind": "boxes", "n": len(boxes), "boxes": len(boxes.boxes), "clusters": about}
     told |= {"area": {"mean": float(share.mean()), "median": float(share.median())}}
-    return boxes, {**told, "made_by": boxes.origin.made_by, "source": boxes.origin.source}
+    told |= {"left_out": dict(boxes.origin.settings)} if section.coco else {}
+    return boxes, labels, {**told, "made_by": boxes.origin.made_by, "source": boxes.origin.source}
+
+
+def _beside(
+    boxes: "BoxAnnotation",
+    section: AnnotateSection,
+    data: "ImageData",
+    *,
+    flip: bool,
+    device: str,
+    progress: bool,
+) -> "tuple[Annotation, dict[str, Any]]":
+    """The image-level clusters beside boxes: those that came with them, or new ones."""
+    from windvane.annotate import Annotation
+
+    if boxes.ids is None:
+        return make_annotation(section, data, flip=flip, device=device, progress=progress)
+    given = Annotation.given(boxes.ids, data, k=boxes.k, source=f"{BESIDE} {section.coco}")
+    return given, given.report(data.labels)
 
 
 def check_dense(text: str) -> None:
@@ -95,13 +119,15 @@ def _masks(
 
 def region_lines(told: dict[str, Any]) -> list[str]:
     """What a user wants to know about boxes or masks, in a few lines."""
+    left = [f"{count} {name.replace('_', ' ')}" for name, count in told.get("left_out", {}).items()]
+    more = [f"left out of the file: {', '.join(left)}"] if left else []
     if told["kind"] == "masks":
         shares = ", ".join(f"{share:.0%}" for share in told["shares"])
-        return [
-            f"masks of {told['n']} images by {told['source']}: {told['k']} ids, shares of pixels {shares}"
-        ]
+        text = f"masks of {told['n']} images by {told['source']}: {told['k']} ids, shares of pixels {shares}"
+        return [text, *more]
     area = told["area"]
-    return [
+    text = (
         f"{told['boxes']} boxes in {told['n']} images by {told['source']}, on average {area['mean']:.0%} of "
         f"an image (median {area['median']:.0%})"
-    ]
+    )
+    return [text, *more, *lines(told["clusters"])]
