@@ -194,7 +194,7 @@ def test_without_the_annotation_of_the_run_maps_must_be_drawn(refused, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["boxes", "masks"])
-def test_from_a_folder_to_pictures(windvane, tmp_path, kind):
+def test_from_a_folder_to_pictures(windvane, refused, tmp_path, kind):
     made = scenes(digits(), 24, size=12, seed=2)
     folder, ann, run = tmp_path / "scenes", tmp_path / "ann", tmp_path / "run"
     folder.mkdir()
@@ -217,6 +217,15 @@ def test_from_a_folder_to_pictures(windvane, tmp_path, kind):
     assert sampled.exit_code == 0, sampled.output
     more = windvane("train", "--resume", out=run, steps=3)
     assert more.exit_code == 0, more.output
+    assert (run / "annotations" / "clusters").is_dir() == (kind == "boxes")
+    page = windvane("report", run, weights="1,2.5", clusters=2, steps=2)
+    assert page.exit_code == 0, page.output
+    told = (run / "report.html").read_text(encoding="utf-8")
+    assert f"Model conditioned on {kind}" in told and "w = 2.5" in told and "Training loss" in told
+    assert "Image " in told.split("Guided samples")[2], "boxes or masks of training images are sampled"
+    assert not (run / "report.json").exists(), "that is the page of a run, not of its annotation"
+    assert f"that of this run is in {run / 'annotations'}" in refused("report", run, truth=tmp_path)
+    assert "are about a run" in refused("report", ann, weights="1")
 
 
 def test_a_training_is_not_resumed_on_other_boxes():

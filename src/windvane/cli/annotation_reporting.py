@@ -76,20 +76,21 @@ def write_report(
     progress: bool = True,
 ) -> Path:
     """The same of images that are open already."""
-    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation, load_annotation, load_regions
+    from windvane.annotate import BoxAnnotation, MaskAnnotation, load_annotation, load_regions
     from windvane.report import annotation_report
+    from windvane.report.run_conditions import beside_boxes
 
     ids = load_annotation(folder, data=parts.train) if (folder / _IDS).is_file() else None
     boxes: BoxAnnotation | None = None
     masks: MaskAnnotation | None = None
     for place in _region_folders(folder):
         found = load_regions(place, data=parts.train)
-        if isinstance(found, BoxAnnotation):
-            boxes = found
-        else:
+        if isinstance(found, MaskAnnotation):
             masks = found
-    if ids is None and boxes is not None and boxes.ids is not None:
-        ids = Annotation.given(boxes.ids, parts.train, k=boxes.k, source="clusters beside the boxes")
+            continue
+        boxes = found
+        if ids is None and boxes.ids is not None:
+            ids = beside_boxes(boxes, place, parts.train)
     true_boxes, true_masks = None, None
     if truth is not None:
         true_boxes, true_masks = _truth(truth, parts.train, boxes=boxes is not None, masks=masks is not None)
