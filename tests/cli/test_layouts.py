@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, load_regions
+from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, load_annotation, load_regions
 from windvane.checkpoint import save_model
 from windvane.cli.conditions import Asked
 from windvane.cli.drawn import read_boxes, read_masks
@@ -226,6 +226,43 @@ def test_from_a_folder_to_pictures(windvane, refused, tmp_path, kind):
     assert not (run / "report.json").exists(), "that is the page of a run, not of its annotation"
     assert f"that of this run is in {run / 'annotations'}" in refused("report", run, truth=tmp_path)
     assert "are about a run" in refused("report", ann, weights="1")
+    audited = windvane("report", ann, audit=tmp_path / "out")
+    assert audited.exit_code == 0, audited.output
+    audit = json.loads((ann / "report.json").read_text(encoding="utf-8"))["audit"]
+    assert audit["samples"]["images"] == 2 and len(audit["clusters"]) == (3 if kind == "boxes" else 0)
+    assert sum(row["samples"] for row in audit["clusters"]) == (2 if kind == "boxes" else 0)
+    assert ("no picture in" in refused("report", ann, audit=ann)) and not (ann / "out").exists()
+
+
+def test_clusters_beside_boxes_are_reported_like_any_clusters(windvane, tmp_path):
+    folder, ann = tmp_path / "images", tmp_path / "ann"
+    folder.mkdir()
+    for i, image in enumerate(((digits().batch(slice(0, 60)) + 1) * 127.5).byte().numpy()):
+        Image.fromarray(image[0]).save(folder / f"{i:02d}.png")
+    words = ["--boxes", "--report", "--set", "data.channels=1"]
+    found = windvane("annotate", folder, *words, out=ann, dense="patches:3", k="auto", features="pca:5")
+    assert found.exit_code == 0, found.output
+    told = json.loads((ann / "report.json").read_text(encoding="utf-8"))
+    for line in (told["choice"]["reasoning"], "stability over 3 seeds", f"{told['k']} clusters of 54 images"):
+        assert line in found.output
+    assert set(told["area"]) == {"mean", "median"} and told["boxes"]["n"] == 54 and told["kind"] == "boxes"
+    page = (ann / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "How many clusters",
+        ">Stability<",
+        "by pca features",
+        "typical",
+        "nearest",
+        "boxes by lost",
+    ):
+        assert words in page, words
+    assert told["k"] == load_regions(ann).k == told["choice"]["recommended"]
+    clusters = load_annotation(ann / "clusters")
+    assert clusters.clusters is not None and clusters.extractor is not None
+    assert torch.equal(clusters.ids, load_regions(ann).ids)
+    again = windvane("report", ann)
+    assert again.exit_code == 0, again.output
+    assert json.loads((ann / "report.json").read_text(encoding="utf-8")) == told
 
 
 def test_a_training_is_not_resumed_on_other_boxes():

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.annotating import REPORT
 from windvane.cli.config import make_config, read_yaml
 from windvane.cli.opening import check_source, open_parts
 from windvane.pictures import from_uint8, read_pixels, read_settings
@@ -94,7 +95,8 @@ def write_report(
     true_boxes, true_masks = None, None
     if truth is not None:
         true_boxes, true_masks = _truth(truth, parts.train, boxes=boxes is not None, masks=masks is not None)
-    made = None if samples is None else read_samples(samples)
+    made = None if samples is None else read_samples(samples, ids=ids is not None)
+    known = _known(folder)
     return annotation_report(
         parts.train,
         out=folder if out is None else out,
@@ -106,7 +108,8 @@ def write_report(
         held_out=parts.held_out,
         samples=None if made is None else made[0],
         sample_ids=None if made is None else made[1],
-        choice=_choice(folder),
+        choice=known.get("choice"),
+        known=known,
         seeds=range(config.annotate.stability),
         title=folder.resolve().name,
         batch_size=config.annotate.batch_size,
@@ -115,13 +118,25 @@ def write_report(
     )
 
 
-def _choice(folder: Path) -> dict[str, Any] | None:
-    """What `--k auto` found out about the number of clusters, if it was asked."""
-    file = folder / "report.json"
+def _known(folder: Path) -> dict[str, Any]:
+    """What `windvane annotate` or an earlier page found out; of clusters beside boxes as if they were alone.
+
+    Distances of samples are those of one page.
+    """
+    file = folder / REPORT
     if not file.is_file():
-        return None
-    found = json.loads(file.read_text(encoding="utf-8")).get("choice")
-    return found if isinstance(found, dict) else None
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged: it holds a {type(found).__name__}")
+    found.pop("audit", None)
+    beside = found.get("clusters")
+    if isinstance(beside, dict) and "balance" in beside:
+        return {**found, **beside}
+    return found
 
 
 def _truth(
@@ -142,21 +157,30 @@ def _truth(
     return true_boxes, true_masks
 
 
-def read_samples(folder: Path) -> "tuple[Tensor, Tensor]":
-    """The pictures of `windvane sample` in a folder, ``(m, C, H, W)`` in [-1, 1], and the ids asked for.
+def read_samples(folder: Path, *, ids: bool = True) -> "tuple[Tensor, Tensor | None]":
+    """The pictures of `windvane sample`, ``(m, C, H, W)`` in [-1, 1], and the ids they were asked for.
+
+    Args:
+        ids: the ids that were asked for, alone or beside boxes; False takes the pictures of any condition,
+            and gives no ids.
 
     Raises:
-        ValueError: no pictures that say which cluster they were asked for.
+        ValueError: no pictures that say what they were asked for, or pictures of different sizes.
     """
     import numpy as np
     import torch
 
-    images, ids = [], []
+    images, found = [], []
     for file in sorted(folder.glob("[0-9]*.png")):
         asked = read_settings(file).get("condition")
-        if isinstance(asked, int):
+        number = asked.get("id") if isinstance(asked, dict) else asked
+        if isinstance(number, int) if ids else asked is not None:
             images.append(read_pixels(file))
-            ids.append(asked)
+            found.append(number)
     if not images:
-        raise ValueError(f"no picture in {folder} says which cluster it was asked for")
-    return torch.from_numpy(from_uint8(np.stack(images))), torch.tensor(ids)
+        what = "which cluster it was" if ids else "what it was"
+        raise ValueError(f"no picture in {folder} says {what} asked for")
+    if len({one.shape for one in images}) > 1:
+        raise ValueError(f"the pictures in {folder} have different sizes")
+    made = torch.from_numpy(from_uint8(np.stack(images)))
+    return made, torch.tensor(found) if ids else None
