@@ -50,11 +50,23 @@ def test_a_row_says_everything_and_promises_only_what_exists(system):
     assert "|" not in system.gives + system.title
     if system.state == "planned":
         assert (system.callable, system.test, system.reproduction) == (None, None, None)
+        assert system.parts == ()
     else:
         assert system.state == "works"
         assert callable(resolve(system.callable)), system.callable
         assert (ROOT / system.test).is_file(), system.test
         assert (ROOT / system.reproduction).is_file(), system.reproduction
+    for part in system.parts:
+        assert part.gives.endswith(".") and callable(resolve(part.callable)), part
+        assert (ROOT / part.test).is_file(), part
+        assert part.reproduction is None or (ROOT / part.reproduction).is_file(), part
+
+
+def test_every_reproduction_of_self_guided_diffusion_has_its_row():
+    row = catalog.get("self-guided")
+    named = {row.reproduction, *(part.reproduction for part in row.parts)} - {None}
+    there = {f"reproductions/{path.name}" for path in (ROOT / "reproductions").glob("self_guided*.py")}
+    assert named == there
 
 
 @pytest.mark.parametrize("paper", PAPERS.values(), ids=PAPERS.keys())
