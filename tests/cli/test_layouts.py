@@ -205,7 +205,12 @@ def test_from_a_folder_to_pictures(windvane, refused, tmp_path, kind):
     found = windvane("annotate", folder, *words, out=ann, dense="patches:3", k=3, features="pixels")
     assert found.exit_code == 0, found.output
     regions = load_regions(ann)
-    assert f"{regions.kind}" in (ann / "report.html").read_text().lower()
+    assert f"Stability of the {kind}" in (ann / "report.html").read_text(encoding="utf-8")
+    again = json.loads((ann / "report.json").read_text(encoding="utf-8"))["region_stability"]
+    assert again["kind"] == kind and again["images"] == len(regions)
+    assert 0 < again["changes"]["noisy"]["iou"] <= 1 and len(again["changes"]) == 4
+    # k-means of masks starts from a seed; the cut between raw patches has none.
+    assert again.get("seeds", {}).get("seeds") == ([0, 1, 2] if kind == "masks" else None)
     assert len(regions) == len(json.loads((tmp_path / "coco.json").read_text())["images"])
     tiny = ["model.channels=[8,8]", "model.layers=1", "train.sample_every=2", "train.flip=true"]
     flags = [part for text in tiny for part in ("--set", text)]

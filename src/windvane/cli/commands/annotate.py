@@ -157,7 +157,7 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     from windvane.cli.config import write_yaml
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
-    from windvane.cli.regions import check_dense, make_regions, region_lines
+    from windvane.cli.regions import check_dense, found_again, make_regions, region_lines
     from windvane.files import atomic_write_json, atomic_write_text
 
     check_dense(config.annotate.dense)
@@ -169,19 +169,21 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     if group.count > 1:
         raise ValueError("boxes and masks are found by one process; start windvane annotate without launch")
     parts = open_parts(config.data)
-    found, labels, told = make_regions(
-        config.annotate, parts.train, flip=config.train.flip, device=group.device, progress=True
-    )
-    found.save(out)
-    if labels is not None:
-        labels.save(out / BESIDE_BOXES)
-    atomic_write_json(out / REPORT, told)
+    flip, device = config.train.flip, group.device
+    made = make_regions(config.annotate, parts.train, flip=flip, device=device, progress=True)
+    if report and made.find is not None:
+        again = found_again(config.annotate, made.find, parts.train, flip=flip, device=device, progress=True)
+        made.told["region_stability"] = again
+    made.regions.save(out)
+    if made.labels is not None:
+        made.labels.save(out / BESIDE_BOXES)
+    atomic_write_json(out / REPORT, made.told)
     atomic_write_text(out / "config.yaml", write_yaml(config))
-    for line in region_lines(told):
+    for line in region_lines(made.told):
         print(line)
     if export is not None:
         sizes = original_sizes(parts.train) if original else None
-        write_coco(found, export, names=parts.train.names, sizes=sizes)
+        write_coco(made.regions, export, names=parts.train.names, sizes=sizes)
         print(f"COCO-style JSON in {export}")
     if report:
         _page(config, out, parts, str(group.device))
