@@ -17,10 +17,8 @@ _DENOISER = "denoiser:"
 _KINDS = ("selfsup", "pca", "pixels", "denoiser", "hub")
 #: Beside what the library saves in the folder of an annotation.
 REPORT = "report.json"
-#: The folder, in that of boxes, of the image-level annotation that stands beside them.
-BESIDE_BOXES = "clusters"
 #: What the ids beside boxes are called that came with these in a file.
-BESIDE = "clusters in"
+IN_FILE = "clusters in"
 
 
 def check_features(text: str) -> None:
@@ -121,7 +119,7 @@ def make_annotation(
 def lines(told: dict[str, Any]) -> list[str]:
     """What a user wants to know about an annotation, in a few lines."""
     sizes = told["balance"]
-    kind = "" if told["source"].startswith(BESIDE) else ", a control"
+    kind = "" if told["source"].startswith(IN_FILE) else ", a control"
     text = [
         f"{told['k']} clusters of {told['n']} images by {told['extractor']}"
         if told["extractor"]

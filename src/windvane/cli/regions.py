@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.annotating import BESIDE, check_features, features_of, lines, make_annotation
+from windvane.cli.annotating import IN_FILE, check_features, features_of, lines, make_annotation
 from windvane.cli.sections import AnnotateSection
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _beside(
 
     if boxes.ids is None:
         return make_annotation(section, data, flip=flip, device=device, progress=progress)
-    given = Annotation.given(boxes.ids, data, k=boxes.k, source=f"{BESIDE} {section.coco}")
+    given = Annotation.given(boxes.ids, data, k=boxes.k, source=f"{IN_FILE} {section.coco}")
     return given, given.report(data.labels)
 
 

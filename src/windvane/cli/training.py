@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.annotating import BESIDE_BOXES, REPORT, lines, make_annotation
+from windvane.cli.annotating import REPORT, lines, make_annotation
 from windvane.cli.build import build_denoiser, build_guided, build_objective, build_sampler, build_times
 from windvane.cli.conditions import Asked, settled
 from windvane.cli.config import Config
@@ -46,6 +46,7 @@ def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes
 
 def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Layouts":
     from windvane.annotate import load_regions
+    from windvane.annotate.regions_storage import BESIDE
 
     if group.first and not (run.annotations / "regions.json").is_file():
         if config.train.annotation is None:
@@ -53,9 +54,9 @@ def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) ->
                 "boxes and masks come from an annotation: windvane annotate DATA --boxes --out DIR"
             )
         load_regions(config.train.annotation, data=data).save(run.annotations)
-        beside = Path(config.train.annotation) / BESIDE_BOXES
+        beside = Path(config.train.annotation) / BESIDE
         if beside.is_dir():  # only reports look at it
-            with atomic_folder(run.annotations / BESIDE_BOXES) as folder:
+            with atomic_folder(run.annotations / BESIDE) as folder:
                 shutil.copytree(beside, folder, dirs_exist_ok=True)
     group.wait()
     return load_regions(run.annotations, data=data)

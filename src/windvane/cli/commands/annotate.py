@@ -153,7 +153,8 @@ def _page(config: "Config", out: Path, parts: "Parts", device: str) -> None:
 
 def _regions(config: "Config", out: Path, export: Path | None, *, original: bool, report: bool) -> None:
     from windvane.annotate import original_sizes, write_coco
-    from windvane.cli.annotating import BESIDE_BOXES, REPORT
+    from windvane.annotate.regions_storage import BESIDE
+    from windvane.cli.annotating import REPORT
     from windvane.cli.config import write_yaml
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
@@ -176,7 +177,7 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
         made.told["region_stability"] = again
     made.regions.save(out)
     if made.labels is not None:
-        made.labels.save(out / BESIDE_BOXES)
+        made.labels.save(out / BESIDE)
     atomic_write_json(out / REPORT, made.told)
     atomic_write_text(out / "config.yaml", write_yaml(config))
     for line in region_lines(made.told):
