@@ -50,11 +50,25 @@ def test_a_row_says_everything_and_promises_only_what_exists(system):
     assert "|" not in system.gives + system.title
     if system.state == "planned":
         assert (system.callable, system.test, system.reproduction) == (None, None, None)
+        assert system.parts == ()
     else:
         assert system.state == "works"
         assert callable(resolve(system.callable)), system.callable
         assert (ROOT / system.test).is_file(), system.test
         assert (ROOT / system.reproduction).is_file(), system.reproduction
+    for part in system.parts:
+        assert part.gives.endswith(".") and callable(resolve(part.callable)), part
+        assert (ROOT / part.test).is_file(), part
+        assert part.reproduction is None or (ROOT / part.reproduction).is_file(), part
+
+
+def test_self_guided_diffusion_is_more_than_clusters():
+    row = catalog.get("self-guided")
+    callables = {row.callable, *(part.callable.rpartition(".")[2] for part in row.parts)}
+    assert {"find_boxes", "find_masks", "RegionConditions"} <= callables
+    named = {row.reproduction, *(part.reproduction for part in row.parts)}
+    names = ("self_guided", "self_guided_boxes", "self_guided_layouts")
+    assert {f"reproductions/{name}.py" for name in names} <= named
 
 
 @pytest.mark.parametrize("paper", PAPERS.values(), ids=PAPERS.keys())

@@ -65,11 +65,26 @@ def test_rows_are_taken_in_the_order_asked_for_and_more_than_once():
     made = boxes()
     rows = torch.tensor([2, 0, 0, 1])
     taken = made.take(rows)
-    assert [taken.of(i).tolist() for i in range(4)] == [made.of(int(r)).tolist() for r in rows]
+    of = [made.boxes[made.owner == row].tolist() for row in range(3)]
+    assert [box.tolist() for box in made.each()] == of == [made.of(row).tolist() for row in range(3)]
+    assert [taken.of(i).tolist() for i in range(4)] == [of[row] for row in rows]
     assert taken.ids.tolist() == [1, 4, 4, 0]
     whole = made.condition().signals["layout"]
     assert torch.equal(made.condition(rows).signals["layout"], whole[rows])
     assert torch.equal(masks().condition(rows).signals["layout"], masks().condition().signals["layout"][rows])
+
+
+def test_a_batch_does_not_sort_all_boxes_again(monkeypatch):
+    made, sort, sorted_ = boxes(), torch.Tensor.argsort, []
+
+    def counted(values, **options):
+        sorted_.append(len(values))
+        return sort(values, **options)
+
+    monkeypatch.setattr(torch.Tensor, "argsort", counted)
+    for row in range(3):
+        made.condition(torch.tensor([row]))
+    assert sorted_.count(3) == 1, "all three boxes are sorted once; those of a batch are fewer"
 
 
 def test_masks_are_one_hot_beside_the_ids_that_occur():

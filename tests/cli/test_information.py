@@ -20,6 +20,10 @@ def test_papers_lists_every_system_once(windvane):
 def test_papers_of_one_state(windvane, state):
     rows = json.loads(windvane("papers", "--json", state=state).stdout)
     assert {row["slug"] for row in rows} == {s.slug for s in catalog.SYSTEMS if s.state == state}
+    known = {row["slug"]: [part["callable"] for part in row["parts"]] for row in rows}
+    assert all(known[slug] == [part.callable for part in catalog.get(slug).parts] for slug in known)
+    if state == "works":
+        assert "windvane.annotate.find_masks" in known["self-guided"]
 
 
 def test_papers_cite_prints_bibtex(windvane):

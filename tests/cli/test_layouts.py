@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, load_regions
+from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, load_annotation, load_regions
 from windvane.checkpoint import save_model
 from windvane.cli.conditions import Asked
 from windvane.cli.drawn import read_boxes, read_masks
@@ -157,8 +157,7 @@ def test_boxes_are_read_from_coco(tmp_path):
     file.write_text(json.dumps({"images": images, "annotations": [entry]}))
     found = read_boxes(file, SIZE)
     assert len(found) == 2 and len(found.of(0)) == 0 and found.of(1).tolist() == [[1, 2, 4, 6]]
-    with pytest.raises(ValueError, match="8 x 8, the model makes 4 x 4"):
-        read_boxes(file, (4, 4))
+    assert read_boxes(file, (4, 4)).of(1).tolist() == [[0, 1, 2, 3]], "brought to the model's size"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +194,7 @@ def test_without_the_annotation_of_the_run_maps_must_be_drawn(refused, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["boxes", "masks"])
-def test_from_a_folder_to_pictures(windvane, tmp_path, kind):
+def test_from_a_folder_to_pictures(windvane, refused, tmp_path, kind):
     made = scenes(digits(), 24, size=12, seed=2)
     folder, ann, run = tmp_path / "scenes", tmp_path / "ann", tmp_path / "run"
     folder.mkdir()
@@ -206,7 +205,12 @@ def test_from_a_folder_to_pictures(windvane, tmp_path, kind):
     found = windvane("annotate", folder, *words, out=ann, dense="patches:3", k=3, features="pixels")
     assert found.exit_code == 0, found.output
     regions = load_regions(ann)
-    assert f"{regions.kind}" in (ann / "report.html").read_text().lower()
+    assert f"Stability of the {kind}" in (ann / "report.html").read_text(encoding="utf-8")
+    again = json.loads((ann / "report.json").read_text(encoding="utf-8"))["region_stability"]
+    assert again["kind"] == kind and again["images"] == len(regions)
+    assert 0 < again["changes"]["noisy"]["iou"] <= 1 and len(again["changes"]) == 4
+    # k-means of masks starts from a seed; the cut between raw patches has none.
+    assert again.get("seeds", {}).get("seeds") == ([0, 1, 2] if kind == "masks" else None)
     assert len(regions) == len(json.loads((tmp_path / "coco.json").read_text())["images"])
     tiny = ["model.channels=[8,8]", "model.layers=1", "train.sample_every=2", "train.flip=true"]
     flags = [part for text in tiny for part in ("--set", text)]
@@ -218,6 +222,52 @@ def test_from_a_folder_to_pictures(windvane, tmp_path, kind):
     assert sampled.exit_code == 0, sampled.output
     more = windvane("train", "--resume", out=run, steps=3)
     assert more.exit_code == 0, more.output
+    assert (run / "annotations" / "clusters").is_dir() == (kind == "boxes")
+    page = windvane("report", run, weights="1,2.5", clusters=2, steps=2)
+    assert page.exit_code == 0, page.output
+    told = (run / "report.html").read_text(encoding="utf-8")
+    assert f"Model conditioned on {kind}" in told and "w = 2.5" in told and "Training loss" in told
+    assert "Image " in told.split("Guided samples")[2], "boxes or masks of training images are sampled"
+    assert not (run / "report.json").exists(), "that is the page of a run, not of its annotation"
+    assert f"that of this run is in {run / 'annotations'}" in refused("report", run, truth=tmp_path)
+    assert "are about a run" in refused("report", ann, weights="1")
+    audited = windvane("report", ann, audit=tmp_path / "out")
+    assert audited.exit_code == 0, audited.output
+    audit = json.loads((ann / "report.json").read_text(encoding="utf-8"))["audit"]
+    assert audit["samples"]["images"] == 2 and len(audit["clusters"]) == (3 if kind == "boxes" else 0)
+    assert sum(row["samples"] for row in audit["clusters"]) == (2 if kind == "boxes" else 0)
+    assert ("no picture in" in refused("report", ann, audit=ann)) and not (ann / "out").exists()
+
+
+def test_clusters_beside_boxes_are_reported_like_any_clusters(windvane, tmp_path):
+    folder, ann = tmp_path / "images", tmp_path / "ann"
+    folder.mkdir()
+    for i, image in enumerate(((digits().batch(slice(0, 60)) + 1) * 127.5).byte().numpy()):
+        Image.fromarray(image[0]).save(folder / f"{i:02d}.png")
+    words = ["--boxes", "--report", "--set", "data.channels=1"]
+    found = windvane("annotate", folder, *words, out=ann, dense="patches:3", k="auto", features="pca:5")
+    assert found.exit_code == 0, found.output
+    told = json.loads((ann / "report.json").read_text(encoding="utf-8"))
+    for line in (told["choice"]["reasoning"], "stability over 3 seeds", f"{told['k']} clusters of 54 images"):
+        assert line in found.output
+    assert set(told["area"]) == {"mean", "median"} and told["boxes"]["n"] == 54 and told["kind"] == "boxes"
+    page = (ann / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "How many clusters",
+        ">Stability<",
+        "by pca features",
+        "typical",
+        "nearest",
+        "boxes by lost",
+    ):
+        assert words in page, words
+    assert told["k"] == load_regions(ann).k == told["choice"]["recommended"]
+    clusters = load_annotation(ann / "clusters")
+    assert clusters.clusters is not None and clusters.extractor is not None
+    assert torch.equal(clusters.ids, load_regions(ann).ids)
+    again = windvane("report", ann)
+    assert again.exit_code == 0, again.output
+    assert json.loads((ann / "report.json").read_text(encoding="utf-8")) == told
 
 
 def test_a_training_is_not_resumed_on_other_boxes():

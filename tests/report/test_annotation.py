@@ -106,6 +106,57 @@ def test_what_does_not_belong_is_refused(parts, found, tmp_path):
         audit(found, train, samples=train.batch(slice(0, 3)))
 
 
+def test_facts_that_are_known_are_shown_and_kept(parts, found, tmp_path):
+    train, _ = parts
+    boxes = drawn([[1, 2, 6, 7]] * 240, 240)
+    given = Annotation.given(found.ids, train, k=6, source="clusters beside the boxes")
+    again = {"iou": 0.75, "kept": 0.5}
+    known = {
+        "area": {"mean": 0.25},
+        "stability": {"seeds": [0, 1], "ami": 0.625, "ari": 0.5, "ami_lowest": 0.25},
+        "region_stability": {
+            "kind": "boxes",
+            "images": 12,
+            "changes": {"mirrored": again},
+            "seeds": {"seeds": [0, 1, 2], **again, "iou_lowest": 0.125},
+        },
+        "n": -1,
+    }
+    page = annotation_report(train, out=tmp_path, ids=given, boxes=boxes, known=known, progress=False)
+    html, cell = page.read_text(encoding="utf-8"), "</td><td class='number'>"
+    for words in (
+        f"2 seeds, every pair{cell}0.62<br><small>lowest 0.25",
+        "Stability of the boxes",
+        f"3 seeds, every pair{cell}0.75<br><small>lowest 0.12",
+        f"images mirrored{cell}0.75{cell}50%",
+        "12 images drawn at random",
+    ):
+        assert words in html, words
+    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert told["area"] == {"mean": 0.25} and told["region_stability"] == known["region_stability"]
+    assert told["n"] == 240 and told["boxes"]["area"]["50%"] == 25 / 64, "the page's own facts are newer"
+
+
+def test_samples_of_masks_are_looked_at_together(parts, tmp_path):
+    train, held_out = parts
+    masks = MaskAnnotation(torch.zeros(240, 8, 8, dtype=torch.uint8), 2, origin=Origin("stego"))
+    samples = torch.cat([train.batch(slice(0, 10)), held_out.batch(slice(0, 30))])
+    page = annotation_report(
+        train, out=tmp_path, masks=masks, held_out=held_out, samples=samples, progress=False
+    )
+    text, _ = read(page.read_text(encoding="utf-8"))
+    assert "Memorisation" in text and "nearer than real" in text and "Clusters with most" not in text
+    told = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["audit"]
+    assert told["clusters"] == [] and told["samples"]["images"] == 40 and told["real"]["images"] == 120
+    assert 0.25 <= told["samples"]["nearer"] <= 0.4, "ten copies, and few of the thirty others"
+    alone = audit(None, train, samples=samples)
+    assert alone["baseline"].startswith("training images")
+    with pytest.raises(ValueError, match="cannot be compared"):
+        audit(None, train, samples=samples[:, :, :4])
+    with pytest.raises(ValueError, match="the id that was asked for"):
+        audit(None, train, samples=samples, sample_ids=torch.zeros(40, dtype=torch.int64))
+
+
 def test_distances_are_to_the_nearest_training_image_of_any_cluster(parts, found):
     train, held_out = parts
     rows, unseen = (

@@ -1,24 +1,26 @@
 """The page of a run: it shows what the folder holds, and lacks nothing that would stop it."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from windvane.annotate import Annotation
+from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation, Origin
 from windvane.checkpoint import load, save_model
 from windvane.conditions import Condition
 from windvane.data import ImageData
 from windvane.denoiser import NetworkDenoiser
 from windvane.guidance import ClassifierFree
-from windvane.networks import ResidualMLP
+from windvane.networks import ConditionedUNet, ResidualMLP
 from windvane.pictures import to_uint8
 from windvane.process import VPCosine
 from windvane.randomness import scoped_seed
 from windvane.report import folder, run_report
 from windvane.report.contents import metric_table, training_curves
+from windvane.report.run_conditions import beside_boxes, marked
 from windvane.runs import Run
 from windvane.samplers import DDIM, sample
 
@@ -154,3 +156,69 @@ def test_curves_leave_out_what_was_not_logged():
     rows = [{"step": 1, "loss": None}, {"step": 2, "loss": -0.5, "lr": 0.1}]
     text, _ = read(training_curves(rows))
     assert "Training loss" in text and "Learning rate" in text and "Gradient norm" not in text
+
+
+def regions_of(kind, data):
+    corner = torch.arange(40) % 4
+    boxes = BoxAnnotation(
+        torch.stack([corner, corner, corner + 3, corner + 4], dim=1),
+        size=(8, 8),
+        origin=Origin("lost", fingerprint=data.fingerprint),
+        ids=torch.arange(40) % 3,
+        k=3,
+    )
+    if kind == "boxes":
+        return boxes
+    masks = (torch.arange(40)[:, None, None] + torch.arange(8)[:, None] + torch.arange(8) // 3) % 3
+    return MaskAnnotation(masks, 3, origin=Origin("stego", fingerprint=data.fingerprint))
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_a_run_of_boxes_or_masks_shows_what_was_asked_for(tmp_path, data, kind):
+    made, regions = Run(tmp_path / "run"), regions_of(kind, data)
+    regions.save(made.annotations)
+    with scoped_seed(0):
+        network = ConditionedUNet.build(
+            shape=(1, 8, 8), vector=3, layout=1 if kind == "boxes" else 3, channels=(8, 8), layers_per_block=1
+        )
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.data.normal_(0, 0.3)
+    denoiser = NetworkDenoiser(network, VPCosine(), parametrisation="v", shape=(1, 8, 8))
+    save_model(made.model, denoiser, ema=network.state_dict())
+    numbers = {"clusters": 2, "per_cluster": 2, "check": 3, "steps": 2, "weights": (1.0, 3.0), "seed": 5}
+    page = run_report(made.path, train=data, **numbers).read_text(encoding="utf-8")
+    text, _ = read(page)
+    told = {
+        "boxes": "Model conditioned on boxes by lost beside 3 clusters",
+        "masks": "masks of 3 ids by stego",
+    }
+    assert told[kind] in text and "Unconditional" not in text and "Guided samples" in text
+    assert kind.capitalize() in text and ("Clusters" in text) == (kind == "boxes")
+    shown = {image.tobytes() for image in decoded(page)}
+    row = int(re.search(r"Image (\d+)", text).group(1))
+    asked = regions.take(torch.tensor([row, row]))
+    plain = sample(
+        ClassifierFree(load(made.model), 3.0),
+        seeds=5,
+        n=2,
+        cond=asked.condition(),
+        sampler=DDIM(),
+        steps=2,
+        clip=1.0,
+    )
+    for image in marked(plain.x, asked):
+        assert np.ascontiguousarray(image.transpose(1, 2, 0)).tobytes() in shown
+    real = marked(data.batch([row]), regions.take(torch.tensor([row])))[0]
+    assert np.ascontiguousarray(real.transpose(1, 2, 0)).tobytes() in shown
+
+
+def test_clusters_that_lie_beside_the_boxes_give_the_cards_their_order(tmp_path, data):
+    boxes = regions_of("boxes", data)
+    boxes.save(tmp_path)
+    assert beside_boxes(boxes, tmp_path, data).distances is None
+    clusters = Annotation(boxes.ids, 3, fingerprint=data.fingerprint, distances=torch.arange(40).float())
+    clusters.save(tmp_path / "clusters")
+    assert torch.equal(beside_boxes(boxes, tmp_path, data).distances, clusters.distances)
+    other = boxes.with_ids(boxes.ids.flip(0), 3)
+    assert beside_boxes(other, tmp_path, data).source == "clusters beside the boxes"

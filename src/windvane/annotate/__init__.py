@@ -2,7 +2,8 @@
 
 from windvane.annotate.annotation import Annotation
 from windvane.annotate.annotator import annotate
-from windvane.annotate.boxes.coco import boxes_from_coco, masks_from_coco, to_coco, write_coco
+from windvane.annotate.boxes.coco import original_sizes, to_coco, write_coco
+from windvane.annotate.boxes.coco_reading import boxes_from_coco, masks_from_coco
 from windvane.annotate.choose import Candidate, ChoiceOfK, choose_k
 from windvane.annotate.clusters import Clusters
 from windvane.annotate.continuous import (
@@ -78,6 +79,7 @@ __all__ = [
     "load_regions",
     "masks_from_coco",
     "noisy_ids",
+    "original_sizes",
     "random_ids",
     "save_annotation",
     "save_regions",

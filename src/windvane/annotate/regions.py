@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -98,9 +99,21 @@ class BoxAnnotation:
     def __len__(self) -> int:
         return self.n
 
+    @cached_property
+    def _by_image(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The order that sorts boxes by image, where each image's stretch begins in it, and its length."""
+        counts = torch.bincount(self.owner, minlength=self.n)
+        return self.owner.argsort(stable=True), counts.cumsum(0) - counts, counts
+
     def of(self, row: int) -> Tensor:
         """The boxes of one image, ``(m, 4)``."""
-        return self.boxes[self.owner == row]
+        order, first, counts = self._by_image
+        return self.boxes[order[first[row] : first[row] + counts[row]]]
+
+    def each(self) -> list[Tensor]:
+        """The boxes of every image, ``(m_i, 4)``."""
+        order, _, counts = self._by_image
+        return list(self.boxes[order].split(counts.tolist()))
 
     def take(self, rows: Tensor) -> Self:
         """An annotation of ``len(rows)`` images, the i-th with boxes and id of image ``rows[i]``.
@@ -108,12 +121,12 @@ class BoxAnnotation:
         A permutation of all rows is the shuffled control.
         """
         rows = checked_ids(rows, self.n)
-        # The boxes sorted by image, of which each row asked for takes its image's stretch.
-        counts = torch.bincount(self.owner, minlength=self.n)
-        first, wanted = counts.cumsum(0) - counts, counts[rows]
+        # Each row asked for takes its image's stretch of the boxes sorted by image.
+        order, first, counts = self._by_image
+        wanted = counts[rows]
         image = torch.arange(len(rows)).repeat_interleave(wanted)
         within = torch.arange(len(image)) - (wanted.cumsum(0) - wanted)[image]
-        box = self.owner.argsort(stable=True)[first[rows[image]] + within]
+        box = order[first[rows[image]] + within]
         return type(self)(
             self.boxes[box],
             size=self.size,
@@ -124,8 +137,8 @@ class BoxAnnotation:
             k=self.k,
         )
 
-    def with_ids(self, ids: Tensor, k: int) -> Self:
-        """The same boxes beside other image-level ids ``(n,)``."""
+    def with_ids(self, ids: Tensor | None, k: int | None) -> Self:
+        """The same boxes beside other image-level ids ``(n,)``, or none."""
         return type(self)(
             self.boxes, size=self.size, origin=self.origin, owner=self.owner, n=self.n, ids=ids, k=k
         )

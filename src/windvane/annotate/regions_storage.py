@@ -1,6 +1,7 @@
 """Boxes and masks on disk: a folder that is whole or absent, and is refused with the reason.
 
-``regions.json`` says what they are and what made them; ``regions.safetensors`` holds the tensors.
+``regions.json`` says what they are and what made them; ``regions.safetensors`` holds the tensors. The
+image-level annotation whose ids stand beside boxes may lie in the folder ``clusters``, for reports.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.files import atomic_folder, recover_folder
 
 FORMAT = 1
-FILE, TENSORS = "regions.json", "regions.safetensors"
+FILE, TENSORS, BESIDE = "regions.json", "regions.safetensors", "clusters"
 Layouts = BoxAnnotation | MaskAnnotation
 
 

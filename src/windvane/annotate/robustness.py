@@ -38,17 +38,30 @@ def changed(images: Tensor, rows: Sequence[int], change: Change, *, seed: int = 
         raise ValueError(f"unknown change {change!r}; known: {', '.join(CHANGES)}")
     out = torch.empty_like(images)
     height, width = images.shape[-2:]
-    margin = [max(1, round(side * _SHIFT)) for side in (height, width)]
-    for i, row in enumerate(rows):
-        numbers = generator(seed, 6, row)
-        if change == "noisy":
-            noise = torch.randn(images.shape[1:], generator=numbers).to(images)
+    if change == "noisy":
+        for i, row in enumerate(rows):
+            noise = torch.randn(images.shape[1:], generator=generator(seed, 6, row)).to(images)
             out[i] = (images[i] + _NOISE * noise).clamp(-1, 1)
-            continue
-        top, left = (int(torch.randint(2 * m + 1, (), generator=numbers)) for m in margin)
-        padded = F.pad(images[i : i + 1], (margin[1], margin[1], margin[0], margin[0]), mode="replicate")
-        out[i] = padded[0, :, top : top + height, left : left + width]
+        return out
+    down, across = _margins((height, width))
+    padded = F.pad(images, (across, across, down, down), mode="replicate")
+    for i, (y, x) in enumerate(shifts(rows, (height, width), seed=seed)):
+        out[i] = padded[i, :, down + y : down + y + height, across + x : across + x + width]
     return out
+
+
+def shifts(rows: Sequence[int], size: tuple[int, int], *, seed: int = 0) -> list[tuple[int, int]]:
+    """(down, across) of "shifted": pixel (y, x) of a row's image becomes that at (y + down, x + across)."""
+    found = []
+    for row in rows:
+        numbers = generator(seed, 6, row)
+        down, across = (int(torch.randint(2 * m + 1, (), generator=numbers)) - m for m in _margins(size))
+        found.append((down, across))
+    return found
+
+
+def _margins(size: tuple[int, int]) -> list[int]:
+    return [max(1, round(side * _SHIFT)) for side in size]
 
 
 class ChangedImages:

@@ -3,12 +3,12 @@
 import difflib
 
 from windvane.catalog.applications import APPLICATIONS
-from windvane.catalog.model import KINDS, Paper, State, System
+from windvane.catalog.model import KINDS, Paper, Part, State, System
 from windvane.catalog.speed import SPEED
 from windvane.catalog.steering import STEERING
 from windvane.catalog.training import TRAINING
 
-__all__ = ["KINDS", "SYSTEMS", "Paper", "State", "System", "cite", "get", "table"]
+__all__ = ["KINDS", "SYSTEMS", "Paper", "Part", "State", "System", "cite", "get", "table"]
 
 
 def _order(system: System) -> tuple[bool, int]:

@@ -80,12 +80,26 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One of several things that a system gives, with what a :class:`System` says of its main one.
+
+    `callable` is the dotted name, `test` and `reproduction` are paths from the repository root; a part that
+    claims no figures has no reproduction.
+    """
+
+    gives: str
+    callable: str
+    test: str
+    reproduction: str | None = None
+
+
+@dataclass(frozen=True)
 class System:
     """One published system.
 
     `callable` is the dotted name that gives the system to a user, `test` and `reproduction` are paths from
-    the repository root. All three are None while the state is "planned". `limits` is what a user should
-    know before relying on it: what it needs, and where it is known to fail.
+    the repository root. All three are None while the state is "planned". `parts` are what else it gives.
+    `limits` is what a user should know before relying on it: what it needs, and where it is known to fail.
     """
 
     slug: str
@@ -98,6 +112,7 @@ class System:
     callable: str | None = None
     test: str | None = None
     reproduction: str | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def paper(self) -> Paper:

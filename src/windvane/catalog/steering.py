@@ -1,7 +1,7 @@
 """Systems that steer at sampling time: annotation, guidance, inverse problems, search, optimisation."""
 
 from windvane.catalog.guides import GUIDES
-from windvane.catalog.model import Paper, System
+from windvane.catalog.model import Paper, Part, System
 
 SELF_GUIDED = System(
     slug="self-guided",
@@ -22,6 +22,42 @@ SELF_GUIDED = System(
     callable="windvane.annotate.annotate",
     test="tests/tasks/test_self_guided.py",
     reproduction="reproductions/self_guided.py",
+    parts=(
+        Part(
+            "One box an image by LOST or the normalised cut, on any dense features.",
+            "windvane.annotate.find_boxes",
+            "tests/annotate/test_boxes.py",
+            "reproductions/self_guided_boxes.py",
+        ),
+        Part(
+            "Masks by patch clustering or by STEGO.",
+            "windvane.annotate.find_masks",
+            "tests/annotate/test_stego.py",
+            "reproductions/self_guided_boxes.py",
+        ),
+        Part(
+            "Training and sampling with boxes and masks as maps beside the image's own vector.",
+            "windvane.annotate.RegionConditions",
+            "tests/cli/test_layouts.py",
+            "reproductions/self_guided_layouts.py",
+        ),
+        Part(
+            "Boxes and masks as COCO-style files, of one's own or found.",
+            "windvane.annotate.boxes_from_coco",
+            "tests/cli/test_coco_files.py",
+        ),
+        Part(
+            "Random ids, label noise, subgroups, shuffled boxes and masks, as controls.",
+            "windvane.annotate.Control",
+            "tests/annotate/test_controls.py",
+            "reproductions/self_guided.py",
+        ),
+        Part(
+            "The page of an annotation: sizes, stability, agreement, copies, how many clusters.",
+            "windvane.report.annotation_report",
+            "tests/report/test_annotation.py",
+        ),
+    ),
 )
 
 _NOISES = Paper("Inference-Time Scaling for Diffusion Models beyond Scaling Denoising Steps", ("Ma", "others"), 2025, "CVPR", "2501.09732")  # fmt: skip

@@ -17,6 +17,8 @@ _DENOISER = "denoiser:"
 _KINDS = ("selfsup", "pca", "pixels", "denoiser", "hub")
 #: Beside what the library saves in the folder of an annotation.
 REPORT = "report.json"
+#: What the ids beside boxes are called that came with these in a file.
+IN_FILE = "clusters in"
 
 
 def check_features(text: str) -> None:
@@ -117,10 +119,11 @@ def make_annotation(
 def lines(told: dict[str, Any]) -> list[str]:
     """What a user wants to know about an annotation, in a few lines."""
     sizes = told["balance"]
+    kind = "" if told["source"].startswith(IN_FILE) else ", a control"
     text = [
         f"{told['k']} clusters of {told['n']} images by {told['extractor']}"
         if told["extractor"]
-        else f"{told['k']} ids of {told['n']} images: {told['source']}, a control",
+        else f"{told['k']} ids of {told['n']} images: {told['source']}{kind}",
         f"images a cluster: {sizes['smallest']} to {sizes['largest']}, median {sizes['median']:g}; "
         f"evenness {sizes['entropy']:.2f} of 1",
     ]

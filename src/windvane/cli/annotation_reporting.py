@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.annotating import REPORT
 from windvane.cli.config import make_config, read_yaml
 from windvane.cli.opening import check_source, open_parts
 from windvane.pictures import from_uint8, read_pixels, read_settings
@@ -76,24 +77,26 @@ def write_report(
     progress: bool = True,
 ) -> Path:
     """The same of images that are open already."""
-    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation, load_annotation, load_regions
+    from windvane.annotate import BoxAnnotation, MaskAnnotation, load_annotation, load_regions
     from windvane.report import annotation_report
+    from windvane.report.run_conditions import beside_boxes
 
     ids = load_annotation(folder, data=parts.train) if (folder / _IDS).is_file() else None
     boxes: BoxAnnotation | None = None
     masks: MaskAnnotation | None = None
     for place in _region_folders(folder):
         found = load_regions(place, data=parts.train)
-        if isinstance(found, BoxAnnotation):
-            boxes = found
-        else:
+        if isinstance(found, MaskAnnotation):
             masks = found
-    if ids is None and boxes is not None and boxes.ids is not None:
-        ids = Annotation.given(boxes.ids, parts.train, k=boxes.k, source="clusters beside the boxes")
+            continue
+        boxes = found
+        if ids is None and boxes.ids is not None:
+            ids = beside_boxes(boxes, place, parts.train)
     true_boxes, true_masks = None, None
     if truth is not None:
         true_boxes, true_masks = _truth(truth, parts.train, boxes=boxes is not None, masks=masks is not None)
-    made = None if samples is None else read_samples(samples)
+    made = None if samples is None else read_samples(samples, ids=ids is not None)
+    known = _known(folder)
     return annotation_report(
         parts.train,
         out=folder if out is None else out,
@@ -105,7 +108,8 @@ def write_report(
         held_out=parts.held_out,
         samples=None if made is None else made[0],
         sample_ids=None if made is None else made[1],
-        choice=_choice(folder),
+        choice=known.get("choice"),
+        known=known,
         seeds=range(config.annotate.stability),
         title=folder.resolve().name,
         batch_size=config.annotate.batch_size,
@@ -114,13 +118,25 @@ def write_report(
     )
 
 
-def _choice(folder: Path) -> dict[str, Any] | None:
-    """What `--k auto` found out about the number of clusters, if it was asked."""
-    file = folder / "report.json"
+def _known(folder: Path) -> dict[str, Any]:
+    """What `windvane annotate` or an earlier page found out; of clusters beside boxes as if they were alone.
+
+    Distances of samples are those of one page.
+    """
+    file = folder / REPORT
     if not file.is_file():
-        return None
-    found = json.loads(file.read_text(encoding="utf-8")).get("choice")
-    return found if isinstance(found, dict) else None
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged: it holds a {type(found).__name__}")
+    found.pop("audit", None)
+    beside = found.get("clusters")
+    if isinstance(beside, dict) and "balance" in beside:
+        return {**found, **beside}
+    return found
 
 
 def _truth(
@@ -133,35 +149,38 @@ def _truth(
     """
     from windvane.annotate import boxes_from_coco, masks_from_coco
 
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        single = [entry for entry in value["annotations"] if not entry.get("iscrowd")]
-        background = len(value.get("categories", []))
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no usable COCO file: {error!r}") from error
     true_boxes = None
-    if boxes and single:
-        found = boxes_from_coco({**value, "annotations": single}, data=data)
-        true_boxes = [found.of(i) for i in range(len(data))]
-    true_masks = masks_from_coco(value, data=data, background=background).masks if masks else None
+    if boxes:
+        found = boxes_from_coco(file, data=data, crowds=False)
+        true_boxes = found.each() if len(found.boxes) else None
+    true_masks = masks_from_coco(file, data=data, background="next").masks if masks else None
     return true_boxes, true_masks
 
 
-def read_samples(folder: Path) -> "tuple[Tensor, Tensor]":
-    """The pictures of `windvane sample` in a folder, ``(m, C, H, W)`` in [-1, 1], and the ids asked for.
+def read_samples(folder: Path, *, ids: bool = True) -> "tuple[Tensor, Tensor | None]":
+    """The pictures of `windvane sample`, ``(m, C, H, W)`` in [-1, 1], and the ids they were asked for.
+
+    Args:
+        ids: the ids that were asked for, alone or beside boxes; False takes the pictures of any condition,
+            and gives no ids.
 
     Raises:
-        ValueError: no pictures that say which cluster they were asked for.
+        ValueError: no pictures that say what they were asked for, or pictures of different sizes.
     """
     import numpy as np
     import torch
 
-    images, ids = [], []
+    images, found = [], []
     for file in sorted(folder.glob("[0-9]*.png")):
         asked = read_settings(file).get("condition")
-        if isinstance(asked, int):
+        number = asked.get("id") if isinstance(asked, dict) else asked
+        if isinstance(number, int) if ids else asked is not None:
             images.append(read_pixels(file))
-            ids.append(asked)
+            found.append(number)
     if not images:
-        raise ValueError(f"no picture in {folder} says which cluster it was asked for")
-    return torch.from_numpy(from_uint8(np.stack(images))), torch.tensor(ids)
+        what = "which cluster it was" if ids else "what it was"
+        raise ValueError(f"no picture in {folder} says {what} asked for")
+    if len({one.shape for one in images}) > 1:
+        raise ValueError(f"the pictures in {folder} have different sizes")
+    made = torch.from_numpy(from_uint8(np.stack(images)))
+    return made, torch.tensor(found) if ids else None

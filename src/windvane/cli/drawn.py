@@ -16,12 +16,12 @@ def read_boxes(path: Path, size: tuple[int, int]) -> "BoxAnnotation":
     """Boxes of one or more pictures, dealt to the pictures in turn.
 
     Args:
-        path: JSON: COCO-style (its images in order), one list of [left, top, right, bottom] for every
-            picture, or a list of such lists, one a picture.
+        path: JSON: COCO-style (its images in order, of any size: they go the way of training images), one
+            list of [left, top, right, bottom] for every picture, or a list of such lists, one a picture.
         size: (height, width) of the model's pictures.
 
     Raises:
-        ValueError: another form, pictures of another size, boxes outside of them.
+        ValueError: another form, boxes outside of their picture.
     """
     from windvane.annotate import boxes_from_coco
 
@@ -32,13 +32,7 @@ def read_boxes(path: Path, size: tuple[int, int]) -> "BoxAnnotation":
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} holds no JSON: {error}") from None
     if isinstance(value, dict):
-        found = boxes_from_coco(path)
-        if found.size != size:
-            raise ValueError(
-                f"{path} is about pictures of {found.size[0]} x {found.size[1]}, the model makes "
-                f"{size[0]} x {size[1]}"
-            )
-        return found
+        return boxes_from_coco(path, size=size)
     return _plain_boxes(value, path, size)
 
 

@@ -1,6 +1,8 @@
 """A training from its configuration: condition, network, loop, sample grids."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.annotating import REPORT, lines, make_annotation
@@ -12,7 +14,7 @@ from windvane.cli.opening import Parts
 from windvane.cli.processes import Processes
 from windvane.cli.recipe import sampler_settings
 from windvane.cli.wanted import wanted
-from windvane.files import atomic_write_json
+from windvane.files import atomic_folder, atomic_write_json
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
@@ -44,6 +46,7 @@ def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes
 
 def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Layouts":
     from windvane.annotate import load_regions
+    from windvane.annotate.regions_storage import BESIDE
 
     if group.first and not (run.annotations / "regions.json").is_file():
         if config.train.annotation is None:
@@ -51,6 +54,10 @@ def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) ->
                 "boxes and masks come from an annotation: windvane annotate DATA --boxes --out DIR"
             )
         load_regions(config.train.annotation, data=data).save(run.annotations)
+        beside = Path(config.train.annotation) / BESIDE
+        if beside.is_dir():  # only reports look at it
+            with atomic_folder(run.annotations / BESIDE) as folder:
+                shutil.copytree(beside, folder, dirs_exist_ok=True)
     group.wait()
     return load_regions(run.annotations, data=data)
 

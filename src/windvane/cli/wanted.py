@@ -67,7 +67,7 @@ class Layouts:
 
     def value(self, position: int) -> dict[str, Any]:
         from windvane.annotate import BoxAnnotation
-        from windvane.annotate.boxes.coco import run_lengths
+        from windvane.annotate.boxes.outlines import run_lengths
 
         if isinstance(self.regions, BoxAnnotation):
             ids = self.regions.ids
@@ -144,7 +144,9 @@ def _drawn_boxes(path: Path, section: SampleSection, asked: Asked, seeds: Sequen
     found = read_boxes(path, asked.size)
     dealt = found.take(torch.arange(len(seeds)) % len(found))
     if not asked.count:
-        return dealt
+        return dealt.with_ids(None, None)
+    if section.cluster is None and dealt.k == asked.count:
+        return dealt  # a COCO-style file brought the clusters along
     ids = draw(section.model_copy(update={"condition": _ids_from(section)}), asked, seeds)
     assert ids is not None
     return dealt.with_ids(ids, asked.count)
@@ -174,7 +176,7 @@ def wanted_again(value: Any, asked: Asked | None, rows: int) -> Wanted | None:
     import torch
 
     from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin
-    from windvane.annotate.boxes.coco import from_run_lengths
+    from windvane.annotate.boxes.outlines import from_run_lengths
 
     if value is None:
         return None

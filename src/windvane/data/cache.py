@@ -18,7 +18,7 @@ from windvane.data.scan import Scan
 from windvane.data.store import RowStore
 from windvane.files import atomic_file, atomic_write_text
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)

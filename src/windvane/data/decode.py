@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -47,12 +47,16 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of a file says: width and height as stored (before rotation), Pillow mode, format."""
+    """What the head of a file says: width and height as stored (before rotation), Pillow mode, format.
+
+    `turned` says that EXIF rotation swaps width and height; it is known of decoded pictures only.
+    """
 
     width: int
     height: int
     mode: str
     format: str
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ class Decoder:
         """As `read`, from an open binary file at its beginning."""
         with _reasons(handle), _image(handle, self.max_pixels) as image:
             header = _header_of(image)
-            return to_array(self._convert(image)), header
+            pixels = to_array(self._convert(image))
+            return pixels, replace(header, turned=_turned(image))
 
     def _convert(self, image: "Image") -> "Image":
         if isinstance(self.size, tuple):
@@ -234,6 +239,13 @@ def _draft_size(have: tuple[int, int], want: tuple[int, int]) -> tuple[int, int]
     # The rotation is not known yet, so this covers the wanted size either way round, twice over.
     share = max(want) / min(have)
     return math.ceil(2 * have[0] * share), math.ceil(2 * have[1] * share)
+
+
+def _turned(image: "Image") -> bool:
+    try:
+        return image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    except Exception:
+        return False  # as in _upright
 
 
 def _upright(image: "Image") -> "Image":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from windvane.data.errors import UnreadableImage
+from windvane.data.placement import Placement, inner
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -108,17 +109,16 @@ def fit_to(
     height, width = size
     if fit == "stretch":
         return image.resize((width, height), method)
-    across, down = image.width / width, image.height / height
+    source = (image.height, image.width)
     if fit == "crop":
         # The largest centred box of the wanted proportions; one resampling does scaling and cropping.
-        scale = min(across, down)
-        left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-        box = (left, top, min(left + scale * width, image.width), min(top + scale * height, image.height))
+        at = Placement.of(source, size, fit)
+        right, bottom = at.left + at.across * width, at.top + at.down * height
+        box = (at.left, at.top, min(right, image.width), min(bottom, image.height))
         return image.resize((width, height), method, box=box)
-    scale = max(across, down)
-    inner = (max(round(image.width / scale), 1), max(round(image.height / scale), 1))
+    high, wide = inner(source, size)
     canvas = Image.new(image.mode, (width, height), fill[0] if image.mode == "L" else fill)
-    canvas.paste(image.resize(inner, method), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    canvas.paste(image.resize((wide, high), method), ((width - wide) // 2, (height - high) // 2))
     return canvas
 
 

@@ -27,6 +27,7 @@ class Scan:
         unreadable: (name, reason) of the others; a reason is "kind" or "kind: detail".
         ignored: files passed over, counted by ending ("hidden" for names that begin with a dot).
         dimensions: (width, height) as stored, for each readable image.
+        turned: names of those whose EXIF rotation swaps width and height (empty after a scan of headers).
         formats, modes: readable images by file format and by Pillow mode.
         exact_duplicates: groups of names with the same bytes (empty after a scan of headers).
         near_duplicates: groups of names that look alike, beyond exact copies; a hint, not a verdict.
@@ -41,6 +42,15 @@ class Scan:
     modes: dict[str, int] = field(default_factory=dict)
     exact_duplicates: list[list[str]] = field(default_factory=list)
     near_duplicates: list[list[str]] = field(default_factory=list)
+    turned: list[str] = field(default_factory=list)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """(height, width) of each readable image as it is shown, after its EXIF rotation."""
+        turned = set(self.turned)
+        return {
+            name: (width, height) if name in turned else (height, width)
+            for name, (width, height) in zip(self.readable, self.dimensions)
+        }
 
     def reasons(self) -> dict[str, int]:
         """Unreadable images by kind of reason, the most frequent first."""
@@ -122,6 +132,7 @@ class Tally:
             unreadable=sorted(self.unreadable),
             ignored=self._ignored,
             dimensions=[(h.width, h.height) for h in headers],
+            turned=[f.entry.name for f in self._seen if f.header is not None and f.header.turned],
             formats=dict(Counter(h.format for h in headers).most_common()),
             modes=dict(Counter(h.mode for h in headers).most_common()),
             exact_duplicates=exact_groups([f.entry.name for f in deep], [f.digest or "" for f in deep]),

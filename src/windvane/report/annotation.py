@@ -11,6 +11,7 @@ from windvane.report.annotation_parts import (
     choice_section,
     cluster_cards,
     mask_section,
+    region_stability_section,
     size_plot,
     stability_section,
 )
@@ -41,6 +42,7 @@ def annotation_report(
     samples: "Tensor | None" = None,
     sample_ids: "Tensor | None" = None,
     choice: "ChoiceOfK | Mapping[str, Any] | None" = None,
+    known: Mapping[str, Any] | None = None,
     ks: Sequence[int] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     changes: "Sequence[Change] | None" = None,
@@ -61,8 +63,11 @@ def annotation_report(
         true_masks: class ids ``(n, H, W)``, 255 not counted; gives mean IoU with matched ids.
         held_out: images that were not annotated, for the distances to training images.
         samples: of a model trained on these ids, ``(m, C, H, W)`` in [-1, 1].
-        sample_ids: the id each was asked for, ``(m,)``.
+        sample_ids: the id each was asked for, ``(m,)``; None where there are no ids, as beside masks.
         choice: evidence about the number of clusters that is there already, or its ``to_dict()``.
+        known: facts that are there already, kept in the JSON. "stability" and "choice" are shown where the
+            page can find none; "region_stability", of
+            :func:`windvane.annotate.region_robustness.region_stability`, always.
         ks: else numbers of clusters to compare; None takes a quarter to four times the present one, () none.
         seeds: of refits, for stability.
         changes: of the images, for stability; None takes all, () none.
@@ -80,6 +85,7 @@ def annotation_report(
     from windvane.report.annotation_audit import audit
     from windvane.report.annotation_facts import box_facts, id_facts, mask_facts
 
+    known = known or {}
     told: dict[str, Any] = {"n": len(data), "data": data.fingerprint}
     if ids is not None:
         told |= id_facts(
@@ -93,6 +99,8 @@ def annotation_report(
             device=device,
             progress=progress,
         )
+        told |= {key: known[key] for key in ("choice", "stability") if key in known and key not in told}
+    if ids is not None or samples is not None:
         told["audit"] = audit(ids, data, held_out=held_out, samples=samples, sample_ids=sample_ids)
     if boxes is not None:
         told["boxes"] = box_facts(boxes, true_boxes)
@@ -106,10 +114,13 @@ def annotation_report(
         page.section("Boxes", box_section(data, boxes, told["boxes"], true_boxes), intro=_AT_RANDOM)
     if masks is not None:
         page.section("Masks", mask_section(data, masks, told["masks"], true_masks), intro=_AT_RANDOM)
+    if "region_stability" in known:
+        kept = known["region_stability"]
+        page.section(f"Stability of the {kept['kind']}", region_stability_section(kept), intro=_REGIONS)
     if "audit" in told:
         page.section("Memorisation", audit_section(told["audit"]), intro=_audit_intro(told["audit"]))
     page.section("Made from", table(["", ""], _origin(told)))
-    atomic_write_json(Path(out) / FACTS, told)
+    atomic_write_json(Path(out) / FACTS, {**known, **told})
     return page.write(Path(out) / PAGE)
 
 
@@ -121,6 +132,10 @@ _CHOICE = (
 _STABILITY = (
     "1 is the same partition, 0 is chance. Refits on changed images show whether clusters hang on what the "
     "picture shows, or on where and how; the last column assigns by the frozen centres."
+)
+_REGIONS = (
+    "Found again in changed images and moved back, and found by what was learnt from other seeds. Overlap is "
+    "intersection over union; boxes are kept if it is at least a half, masks pixel by pixel."
 )
 _CARDS = (
     "Largest first. Nearest to the centre, then those at about the median distance, then at random: only the "
@@ -229,6 +244,10 @@ def _audit_intro(found: Mapping[str, Any]) -> str:
     intro = (
         f"Distance to the nearest training image, in {found['space'].split('(')[0]}, of {found['baseline']}"
     )
+    if not found["clusters"]:
+        return (
+            f"{intro} and of samples. Nearer than real: below the distance that 5 % of the real images have."
+        )
     if found["samples"] is None:
         return f"{intro}: what samples of each cluster should be compared with. Smallest clusters first."
     return (

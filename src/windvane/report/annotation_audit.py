@@ -22,7 +22,7 @@ _MOST_PIXELS = 32 * 32 * 3
 
 
 def audit(
-    annotation: "Annotation",
+    annotation: "Annotation | None",
     data: "ImageData",
     *,
     held_out: "ImageData | None" = None,
@@ -40,7 +40,8 @@ def audit(
     40; a model that copies nothing has about 5 % of them.
 
     Args:
-        annotation, data: the ids of the training images, and these.
+        annotation, data: the ids of the training images, and these; without ids (masks, or boxes alone) all
+            images and samples are looked at together.
         held_out: images that were not trained on.
         samples: ``(m, C, H, W)`` in [-1, 1], with the ids ``(m,)`` that were asked for.
         extractor: the space of the distances; None takes pixels, of images above 32 x 32 x 3 those of the
@@ -52,42 +53,41 @@ def audit(
         there is no image.
 
     Raises:
-        ValueError: samples without ids, or another number of them.
+        ValueError: samples without ids, another number of them, or samples of another shape than the images.
     """
     from windvane.annotate.features.pixels import Pixels as SmallPixels
     from windvane.metrics import Pixels, extract_features, nearest
     from windvane.metrics.features import extractor_name
 
-    if (samples is None) != (sample_ids is None) or (
-        samples is not None and sample_ids is not None and len(samples) != len(sample_ids)
-    ):
-        raise ValueError("samples need the id that was asked for of each: give samples and sample_ids")
+    _check(annotation, data, samples, sample_ids)
     large = math.prod(data.shape) > _MOST_PIXELS
     pixels: Extractor = SmallPixels(size=32) if large else Pixels()
     space = pixels if extractor is None else extractor
     train = extract_features(data, space, progress=False)
-    ids = None if held_out is None else held_out_ids(annotation, held_out)
-    kind = "held-out images"
-    if held_out is not None and ids is not None:
+    ids = None if held_out is None or annotation is None else held_out_ids(annotation, held_out)
+    kind, real_ids = "held-out images", None
+    if held_out is not None and (annotation is None or ids is not None):
         rows = _some(len(held_out), most, seed)
         real = nearest(extract_features(held_out.subset(rows), space, progress=False), train).distances[:, 0]
-        real_ids = ids[rows]
+        real_ids = None if ids is None else ids[rows]
     else:
         kind = "training images, each left out once"
         rows = _some(len(data), most, seed)
         # The row itself is one of the two, unless an equal row sorts before it; then both are at distance 0.
         real = nearest(train[rows], train, k=2).distances[:, 1]
-        real_ids = annotation.ids[rows]
+        real_ids = None if annotation is None else annotation.ids[rows]
     made: Tensor | None = None
-    if samples is not None and sample_ids is not None:
+    if samples is not None:
         chosen = _some(len(samples), most, seed)
         made = nearest(extract_features(samples[chosen], space, progress=False), train).distances[:, 0]
-        sample_ids = sample_ids[chosen]
+        sample_ids = None if sample_ids is None else sample_ids[chosen]
     overall = torch.quantile(real, QUANTILE)
-    clusters = [
-        _row(cluster, int(annotation.sizes[cluster]), real, real_ids, made, sample_ids, overall)
-        for cluster in range(annotation.k)
-    ]
+    clusters = []
+    if annotation is not None and real_ids is not None:
+        clusters = [
+            _row(cluster, int(annotation.sizes[cluster]), real, real_ids, made, sample_ids, overall)
+            for cluster in range(annotation.k)
+        ]
     return {
         "space": extractor_name(space),
         "baseline": kind,
@@ -103,6 +103,20 @@ def audit(
         },
         "clusters": clusters,
     }
+
+
+def _check(
+    annotation: "Annotation | None", data: "ImageData", samples: Tensor | None, sample_ids: Tensor | None
+) -> None:
+    if samples is not None and tuple(samples.shape[1:]) != tuple(data.shape):
+        raise ValueError(
+            f"samples of shape {tuple(samples.shape[1:])} cannot be compared with images of {data.shape}"
+        )
+    named = annotation is not None and samples is not None
+    if named != (sample_ids is not None) or (
+        samples is not None and sample_ids is not None and len(samples) != len(sample_ids)
+    ):
+        raise ValueError("samples need the id that was asked for of each: give samples and sample_ids")
 
 
 def held_out_ids(annotation: "Annotation", held_out: "ImageData") -> Tensor | None:

@@ -233,6 +233,20 @@ def stability_section(seeds: Mapping[str, Any] | None, changes: Mapping[str, Any
     return table(head, rows, numbers=(1, 2, 3))
 
 
+def region_stability_section(found: Mapping[str, Any]) -> str:
+    """How boxes or masks come back from changed images and from other seeds."""
+    rows: list[list[Any]] = []
+    if "seeds" in found:
+        seeds = found["seeds"]
+        lowest = Html(f"{seeds['iou']:.2f}<br><small>lowest {seeds['iou_lowest']:.2f}</small>")
+        rows.append([f"{len(seeds['seeds'])} seeds, every pair", lowest, f"{seeds['kept']:.0%}"])
+    for name, one in found["changes"].items():
+        rows.append([f"images {name}", f"{one['iou']:.2f}", f"{one['kept']:.0%}"])
+    kept = "images that keep their box" if found["kind"] == "boxes" else "pixels that keep their id"
+    looked = f"{found['images']:,} images drawn at random."
+    return table(["found again with", "overlap", kept], rows, numbers=(1, 2)) + note(looked)
+
+
 def audit_section(found: Mapping[str, Any], *, most: int = 15) -> str:
     """Distances to training images by cluster: those whose samples, or whose members, are nearest first."""
     samples = found["samples"]

@@ -1,29 +1,23 @@
 """The page of a run: everything its folder knows, and samples made for the page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.report import folder
-from windvane.report.contents import (
-    cluster_cards,
-    guided_table,
-    memorisation,
-    metric_table,
-    side_for,
-    training_curves,
-)
+from windvane.report.contents import memorisation, metric_table, training_curves
 from windvane.report.page import Report
 from windvane.report.parts import facts, note
+from windvane.report.run_conditions import Draw, condition_sections, guided, kept, of_training
 from windvane.runs import Run
 
 if TYPE_CHECKING:
     import torch
 
-    from windvane.annotate import Annotation
     from windvane.checkpoint import NetworkDenoiser
     from windvane.conditions import Condition
     from windvane.data import ImageData
+    from windvane.report.run_conditions import Given
 
 
 def run_report(
@@ -52,7 +46,8 @@ def run_report(
             no cluster cards and no search for copies.
         sample: whether to make samples for the page, by DDIM.
         weights: guidance weights shown side by side: the same seeds and clusters at each.
-        clusters, per_cluster: how many of the largest clusters are sampled, and how often.
+        clusters, per_cluster: how many of the largest clusters, or of boxes or masks of training images, are
+            sampled, and how often.
         check: samples compared with the training images.
         steps, batch_size, seed, device: of the sampling.
 
@@ -60,7 +55,7 @@ def run_report(
         ValueError: no run there, or training images that do not belong to its annotation.
     """
     run = Run(path, create=False)
-    annotation = _annotation(run, train)
+    annotation = kept(run, train)
     model = _model(run, device) if sample else None
     evaluations = folder.evaluations(run)
     rows = run.read_metrics()
@@ -69,18 +64,14 @@ def run_report(
         "Summary", facts(folder.key_numbers(run, train, annotation, rows, evaluations)), *folder.warnings(run)
     )
     if train is not None and annotation is not None:
-        page.section(
-            "Labels" if annotation.source == "labels" else "Clusters",
-            cluster_cards(train, annotation),
-            intro=_cluster_intro(annotation),
-        )
+        condition_sections(page, run, train, annotation)
     if model is not None:
 
         def draw(seeds: Sequence[int], cond: "Condition | None", weight: float) -> "torch.Tensor":
             return _draw(model, seeds, cond, weight, steps=steps, batch_size=batch_size, progress=progress)
 
         if annotation is not None:
-            body = _guided(draw, annotation, train, weights, clusters, per_cluster, seed)
+            body = guided(draw, annotation, train, weights, rows=clusters, each=per_cluster, seed=seed)
             page.section("Guided samples", body, intro=_GUIDED)
         if train is not None:
             _memorisation(page, draw, annotation, train, held_out, check, seed)
@@ -98,21 +89,13 @@ def run_report(
 
 
 _GUIDED = (
-    "The same seeds along each row: only the guidance weight w changes. More weight follows the cluster more "
-    "closely and varies less; too much leaves the range of real pictures."
+    "The same seeds along each row: only the guidance weight w changes. More weight follows the condition "
+    "more closely and varies less; too much leaves the range of real pictures."
 )
 _METRICS = (
     "Arrows say which direction is better. Values compare only where features and numbers of images are the "
     "same; small type gives the 95 % interval."
 )
-
-
-def _annotation(run: Run, train: "ImageData | None") -> "Annotation | None":
-    if not (run.annotations / "annotation.json").is_file():
-        return None
-    from windvane.annotate import load_annotation
-
-    return load_annotation(run.annotations, data=train)
 
 
 def _model(run: Run, device: Any) -> "NetworkDenoiser | None":
@@ -122,15 +105,6 @@ def _model(run: Run, device: Any) -> "NetworkDenoiser | None":
 
     names = read_description(run.model)["weights"]
     return load(run.model, "ema" if "ema" in names else names[0], device=device)
-
-
-def _cluster_intro(annotation: "Annotation") -> str:
-    if annotation.source == "labels":
-        return "The data's own labels: the control that self-labels are compared with."
-    return (
-        "Found without labels; largest first, members nearest to the centre first. Where the data has "
-        "labels, the bars show them for comparison only."
-    )
 
 
 def _draw(
@@ -160,38 +134,10 @@ def _draw(
     return made.x.cpu().clamp(-1, 1)
 
 
-Draw = Callable[[Sequence[int], "Condition | None", float], "torch.Tensor"]
-
-
-def _guided(
-    draw: Draw,
-    annotation: "Annotation",
-    train: "ImageData | None",
-    weights: Sequence[float],
-    clusters: int,
-    each: int,
-    seed: int,
-) -> str:
-    import torch
-
-    chosen = annotation.sizes.argsort(descending=True, stable=True)[:clusters].tolist()
-    ids = torch.tensor(chosen).repeat_interleave(each)
-    seeds = list(range(seed, seed + each)) * len(chosen)
-    made = [draw(seeds, annotation.condition(ids), weight) for weight in weights]
-    side = side_for(made[0].shape[1:], 36, 56)
-    title = "Label" if annotation.source == "labels" else "Cluster"
-    rows = []
-    for number, cluster in enumerate(chosen):
-        span = slice(number * each, (number + 1) * each)
-        real = train.batch(annotation.members(cluster, each)) if train is not None else made[0][:0]
-        rows.append((f"{title} {cluster}", real, [part[span] for part in made]))
-    return guided_table(rows, weights, side=side)
-
-
 def _memorisation(
     page: Report,
     draw: Draw,
-    annotation: "Annotation | None",
+    annotation: "Given | None",
     train: "ImageData",
     held_out: "ImageData | None",
     check: int,
@@ -200,7 +146,7 @@ def _memorisation(
     from windvane.metrics import Pixels, nearest_training_images
 
     seeds = list(range(seed + 10_000, seed + 10_000 + check))
-    cond = None if annotation is None else annotation.condition(annotation.draw(check, seeds[0]))
+    cond = None if annotation is None else of_training(annotation, seeds)
     made = draw(seeds, cond, 1.0)
     try:
         found = nearest_training_images(made, train, Pixels(), held_out=held_out)

@@ -43,6 +43,9 @@ def annotate(
     export: Annotated[
         Path | None, typer.Option("--export", help="Also write boxes or masks as COCO-style JSON.")
     ] = None,
+    export_pixels: Annotated[
+        str, typer.Option("--export-pixels", help="Of --export: original (of the files), or data.")
+    ] = "original",
     control: Annotated[
         str | None,
         typer.Option(
@@ -97,10 +100,12 @@ def annotate(
         },
         settings=settings or (),
     )
+    if export_pixels not in ("original", "data"):
+        raise ValueError(f"--export-pixels is original or data, got {export_pixels!r}")
     check_source(made.data)
     check_features(made.annotate.features)
     if made.annotate.boxes or made.annotate.masks is not None:
-        _regions(made, out, export, report=report)
+        _regions(made, out, export, original=export_pixels == "original", report=report)
         return
     _annotate(made, out, report=report)
 
@@ -147,13 +152,14 @@ def _page(config: "Config", out: Path, parts: "Parts", device: str) -> None:
     print(write_report(out, parts, config=config, device=device, progress=progress_enabled()))
 
 
-def _regions(config: "Config", out: Path, export: Path | None, *, report: bool) -> None:
-    from windvane.annotate import write_coco
+def _regions(config: "Config", out: Path, export: Path | None, *, original: bool, report: bool) -> None:
+    from windvane.annotate import original_sizes, write_coco
+    from windvane.annotate.regions_storage import BESIDE
     from windvane.cli.annotating import REPORT
     from windvane.cli.config import write_yaml
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
-    from windvane.cli.regions import check_dense, make_regions, region_lines
+    from windvane.cli.regions import check_dense, found_again, make_regions, region_lines
     from windvane.files import atomic_write_json, atomic_write_text
 
     check_dense(config.annotate.dense)
@@ -165,16 +171,21 @@ def _regions(config: "Config", out: Path, export: Path | None, *, report: bool) 
     if group.count > 1:
         raise ValueError("boxes and masks are found by one process; start windvane annotate without launch")
     parts = open_parts(config.data)
-    found, told = make_regions(
-        config.annotate, parts.train, flip=config.train.flip, device=group.device, progress=True
-    )
-    found.save(out)
-    atomic_write_json(out / REPORT, told)
+    flip, device = config.train.flip, group.device
+    made = make_regions(config.annotate, parts.train, flip=flip, device=device, progress=True)
+    if report and made.find is not None:
+        again = found_again(config.annotate, made.find, parts.train, flip=flip, device=device, progress=True)
+        made.told["region_stability"] = again
+    made.regions.save(out)
+    if made.labels is not None:
+        made.labels.save(out / BESIDE)
+    atomic_write_json(out / REPORT, made.told)
     atomic_write_text(out / "config.yaml", write_yaml(config))
-    for line in region_lines(told):
+    for line in region_lines(made.told):
         print(line)
     if export is not None:
-        write_coco(found, export, names=parts.train.names)
+        sizes = original_sizes(parts.train) if original else None
+        write_coco(made.regions, export, names=parts.train.names, sizes=sizes)
         print(f"COCO-style JSON in {export}")
     if report:
         _page(config, out, parts, str(group.device))

@@ -1,6 +1,7 @@
 """`windvane papers`: the published systems, and what can be used today."""
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -29,8 +30,11 @@ def papers(
         return
     systems = [system for system in catalog.SYSTEMS if state is None or system.state == state.value]
     if as_json:
-        names = ("slug", "title", "kind", "state", "gives", "limits")
-        rows = [{name: getattr(system, name) for name in names} for system in systems]
+        names = ("slug", "title", "kind", "state", "gives", "limits", "callable", "test", "reproduction")
+        rows = [
+            {name: getattr(system, name) for name in names} | {"parts": [asdict(p) for p in system.parts]}
+            for system in systems
+        ]
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     from windvane.cli.console import print_table

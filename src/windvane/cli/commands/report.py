@@ -14,9 +14,13 @@ def report(
         Path | None, typer.Option("--out", help="HTML file (a run's), or folder; default the one given.")
     ] = None,
     weights: Annotated[
-        str, typer.Option("--weights", metavar="W,W,...", help="Guidance weights side by side.")
-    ] = "1,2,4",
-    clusters: Annotated[int, typer.Option("--clusters", min=1, help="How many clusters to sample.")] = 8,
+        str | None,
+        typer.Option("--weights", metavar="W,W,...", help="Guidance weights side by side; default 1,2,4."),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option("--clusters", min=1, help="How many clusters, boxes or masks to sample; default 8."),
+    ] = None,
     samples: Annotated[bool, typer.Option(help="Make samples for the page.")] = True,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")] = None,
     data: Annotated[
@@ -29,7 +33,7 @@ def report(
         Path | None, typer.Option("--audit", metavar="DIR", help="Samples to search for copies, by cluster.")
     ] = None,
 ) -> None:
-    """Write a page with clusters, guided samples, curves, metrics and a search for copies.
+    """Write a page with clusters, boxes or masks, guided samples, curves, metrics and a search for copies.
 
     Of an annotation: cluster cards, boxes and masks on images, sizes, stability, agreement with labels and
     with --truth, how many clusters are advisable; the same numbers go to report.json. The page is one file
@@ -41,15 +45,23 @@ def report(
         raise ValueError(f"there is no run at {run}")
     from windvane.cli.annotation_reporting import is_annotation
 
-    if is_annotation(run):
+    # A run comes first: boxes and masks that it was trained on lie in a folder of its own.
+    trained = (run / "model").is_dir() or (run / "metrics.jsonl").is_file()
+    if not trained and is_annotation(run):
+        if weights is not None or clusters is not None or steps is not None or not samples:
+            raise ValueError(
+                f"--weights, --clusters, --steps and --no-samples are about a run; {run} is an annotation"
+            )
         _annotation(run, out=out, data=data, truth=truth, audit=audit)
         return
     if data is not None or truth is not None or audit is not None:
-        raise ValueError(f"--data, --truth and --audit are about an annotation; {run} is none")
-    if not (run / "model").is_dir() and not (run / "metrics.jsonl").is_file():
+        kept = run / "annotations"
+        hint = f"; that of this run is in {kept}" if trained and is_annotation(kept) else ""
+        raise ValueError(f"--data, --truth and --audit are about an annotation; {run} is none{hint}")
+    if not trained:
         raise ValueError(f"{run} is no run: it has neither model/ nor metrics.jsonl")
     try:
-        chosen = [float(text) for text in weights.split(",")]
+        chosen = [float(text) for text in (weights or "1,2,4").split(",")]
     except ValueError:
         raise ValueError(f"--weights needs numbers such as 1,2,4, got {weights!r}") from None
     from windvane.cli.config import make_config
@@ -77,7 +89,7 @@ def report(
         held_out=parts.held_out if parts else None,
         sample=samples,
         weights=chosen,
-        clusters=clusters,
+        clusters=clusters or 8,
         steps=steps or config.sample.steps,
         batch_size=config.sample.batch_size,
         device=processes().device,
