@@ -42,6 +42,7 @@ from windvane.annotate.lazy import RegionConditions
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.annotate.regions_storage import load_regions, save_regions
 from windvane.annotate.report import agreement, balance, stability
+from windvane.annotate.rule_storage import regions_of
 from windvane.annotate.shards import FeatureShards
 from windvane.annotate.storage import load_annotation, save_annotation
 
@@ -81,6 +82,7 @@ __all__ = [
     "noisy_ids",
     "original_sizes",
     "random_ids",
+    "regions_of",
     "save_annotation",
     "save_regions",
     "split_ids",

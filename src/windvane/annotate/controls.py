@@ -4,6 +4,7 @@ All depend on their seed alone. Those of this file map ids to ids, and boxes or 
 (Self-Guided Diffusion Models, arXiv 2210.06462); real-valued ones are in :mod:`.continuous`.
 """
 
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from windvane.annotate.clusters import checked_ids
 from windvane.annotate.features.base import Images, text_key
-from windvane.annotate.regions import BoxAnnotation, MaskAnnotation
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.randomness import generator
 
 Regions = TypeVar("Regions", BoxAnnotation, MaskAnnotation)
@@ -77,9 +78,15 @@ def shuffled_regions(annotation: Regions, *, seed: int) -> Regions:
     """
     order = torch.randperm(len(annotation), generator=generator(seed, 4))
     dealt = annotation.take(order)
-    if isinstance(annotation, BoxAnnotation) and annotation.ids is not None and annotation.k is not None:
+    dealt.origin = _control_of(annotation.origin, "dealt to other images")
+    if isinstance(annotation, BoxAnnotation):
         return dealt.with_ids(annotation.ids, annotation.k)
     return dealt
+
+
+def _control_of(origin: Origin, what: str) -> Origin:
+    """Where a control comes from; there is no rule that would make it of new images, so none is kept."""
+    return replace(origin, source=f"{origin.source}, {what}", rule=None)
 
 
 def moved_regions(annotation: Regions, *, seed: int) -> Regions:
@@ -88,7 +95,7 @@ def moved_regions(annotation: Regions, *, seed: int) -> Regions:
     A box keeps its size and goes to a place drawn uniformly among those within the image. A mask is rolled
     round the image by a shift drawn uniformly for each image, so every id keeps its number of pixels.
     """
-    numbers = generator(seed, 5)
+    numbers, origin = generator(seed, 5), _control_of(annotation.origin, "moved within the image")
     height, width = annotation.size
     if isinstance(annotation, BoxAnnotation):
         left, top, right, bottom = annotation.boxes.unbind(1)
@@ -97,7 +104,7 @@ def moved_regions(annotation: Regions, *, seed: int) -> Regions:
         return type(annotation)(
             torch.stack([left, top, left + across, top + down], dim=1),
             size=annotation.size,
-            origin=annotation.origin,
+            origin=origin,
             owner=annotation.owner,
             n=annotation.n,
             ids=annotation.ids,
@@ -108,7 +115,7 @@ def moved_regions(annotation: Regions, *, seed: int) -> Regions:
     column = (torch.arange(width) - torch.randint(width, (n, 1), generator=numbers)) % width
     rows = torch.arange(n)[:, None, None]
     masks = annotation.masks[rows, line[:, :, None], column[:, None, :]]
-    return type(annotation)(masks, annotation.k, origin=annotation.origin)
+    return type(annotation)(masks, annotation.k, origin=origin)
 
 
 def _places(limits: Tensor, numbers: torch.Generator) -> Tensor:

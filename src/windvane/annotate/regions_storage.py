@@ -1,19 +1,23 @@
 """Boxes and masks on disk: a folder that is whole or absent, and is refused with the reason.
 
 ``regions.json`` says what they are and what made them; ``regions.safetensors`` holds the tensors. The
-image-level annotation whose ids stand beside boxes may lie in the folder ``clusters``, for reports.
+image-level annotation whose ids stand beside boxes may lie in the folder ``clusters``; what made the boxes or
+masks lies in ``rule`` and ``dense`` (see :mod:`.rule_storage`).
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from windvane.annotate.dense.base import DenseExtractor
 from windvane.annotate.features.base import Images, content_hash
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.rule_storage import read_rule, write_rule
 from windvane.files import atomic_folder, recover_folder
 
 FORMAT = 1
@@ -48,9 +52,16 @@ def save_regions(annotation: Layouts, path: str | Path) -> None:
     with atomic_folder(path) as folder:
         save_file(tensors, folder / TENSORS)
         (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        write_rule(origin.rule, folder)
 
 
-def load_regions(path: str | Path, *, data: Images | None = None, made_by: str | None = None) -> Layouts:
+def load_regions(
+    path: str | Path,
+    *,
+    data: Images | None = None,
+    made_by: str | None = None,
+    extractor: DenseExtractor | None = None,
+) -> Layouts:
     """Load what :func:`save_regions` wrote.
 
     Args:
@@ -58,6 +69,8 @@ def load_regions(path: str | Path, *, data: Images | None = None, made_by: str |
         data: the images it must belong to; None does not ask.
         made_by: the version (``.name``) of the features or the segmenter it must come from; None does not
             ask.
+        extractor: the dense features, where they are not saved with it (those of a denoiser); only new images
+            need them.
 
     Raises:
         ValueError: files missing or damaged, boxes or ids out of range, other images or images of another
@@ -67,6 +80,7 @@ def load_regions(path: str | Path, *, data: Images | None = None, made_by: str |
     described, tensors = _read(folder)
     try:
         origin = Origin(described["source"], described["made_by"], described["settings"], described["data"])
+        origin = replace(origin, rule=read_rule(folder, origin.made_by, extractor))
         made = _built(described, tensors, origin)
         if described["content"] != _seal(described, tensors):
             raise ValueError("its content does not have the hash noted with it, so it was changed")
