@@ -200,6 +200,16 @@ def test_segmenters_that_break_their_promise_are_named():
         segment(Broken(), striped(), progress=False)
 
 
+class Matrix:
+    """What inference gives back: no array, but something that NumPy can make one of."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self._values if dtype is None else self._values.astype(dtype)
+
+
 class FakeCRF:
     """What is used of pydensecrf, without pairwise terms: inference is the softmax of the unaries."""
 
@@ -222,7 +232,7 @@ class FakeCRF:
     def inference(self, iterations):
         self.calls.append(("inference", iterations))
         weights = np.exp(-self.energy)
-        return weights / weights.sum(axis=0)
+        return Matrix(weights / weights.sum(axis=0))
 
 
 def test_the_crf_gets_energies_pictures_and_published_settings(monkeypatch):
@@ -240,7 +250,23 @@ def test_the_crf_gets_energies_pictures_and_published_settings(monkeypatch):
     assert bilateral[4][..., 0].tolist() == [[0, 128], [255, 0]] and bilateral[4].shape == (2, 2, 3)
 
 
+def test_the_library_itself_follows_the_edges_of_the_picture():
+    pytest.importorskip("pydensecrf")
+    numbers = torch.Generator().manual_seed(0)
+    images = torch.full((2, 3, 24, 24), -0.8)
+    images[:, :, 6:18, 6:18] = 0.8
+    true = (images[:, 0] > 0).long()
+    noise = torch.randn(2, 2, 24, 24, generator=numbers)
+    scores = (2 * F.one_hot(true, 2).movedim(-1, 1) + 1.5 * noise).log_softmax(dim=1)
+    refined = DenseCRF()(images, scores)
+    torch.testing.assert_close(refined.sum(dim=1), torch.ones(2, 24, 24))
+    assert (scores.argmax(dim=1) == true).float().mean() < 0.9
+    assert torch.equal(refined.argmax(dim=1), true)
+
+
 def test_a_crf_without_its_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(ValueError, match="pip install"):
         DenseCRF()(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, 2))
+    with pytest.raises(ValueError, match="pydensecrf2"):
+        DenseCRF().check()

@@ -146,3 +146,85 @@ def test_the_command_gives_the_same_files_on_two_processes(tmp_path):
         for name in ("alone", "shared")
     ]
     assert len(kept[0]) == 3 and kept[0] == kept[1]
+
+
+#: Enough for a few shards; what is tested above on 20,000 images need not be so again.
+FEW = 5000
+FEW_SHARDS = -(-FEW // SHARD)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Bars on noise, as one file."""
+    numbers = np.random.default_rng(0)
+    store = numbers.integers(0, 90, (FEW, 8, 8), dtype=np.uint8)
+    store[np.arange(FEW), numbers.integers(0, 6, FEW), 2:5] += 150
+    path = tmp_path_factory.mktemp("pictures") / "images.npy"
+    np.save(path, store)
+    return path
+
+
+def regions(folder, pictures, kind, *, pause=0.0, log="log", **place):
+    """The command that finds boxes or masks, with a cache of its own in the folder."""
+    words = ["annotate", pictures, *kind, "--dense", "restoration:2", "--out", folder / "out"]
+    words += ["--features", "pixels", "--k", "3", "--set", "data.holdout=0", "--set", "annotate.stability=0"]
+    cache = {"WINDVANE_CACHE": str(folder / "kept")}
+    return start("tests.annotate.region_worker", folder / log, pause, *words, **cache, **place)
+
+
+def region_shards(folder):
+    found = folder.glob("kept/annotate/features-*/shard-*.safetensors")
+    return {f"{path.parent.name}/{path.name}": path.stat() for path in found}
+
+
+def everything(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+KINDS = {"boxes": ["--boxes"], "masks": ["--masks", "3"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_search_for_boxes_or_masks_goes_on_where_it_was(kind, pictures, tmp_path):
+    """Masks are killed after their centres were found, in the middle of the pass over the images."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    finish(regions(whole, pictures, KINDS[kind]))
+    # Masks look at all images twice: vectors for the centres, then an id for each pixel.
+    before = 0 if kind == "boxes" else FEW_SHARDS
+    passes = 1 if kind == "boxes" else 2
+    assert counted(whole / "log") == (1, passes * FEW)
+
+    kill_when(
+        [regions(killed, pictures, KINDS[kind], pause=0.02)],
+        lambda: len(region_shards(killed)) >= before + 2,
+    )
+    done = region_shards(killed)
+    assert before + 2 <= len(done) < before + FEW_SHARDS and not (killed / "out").exists()
+    assert len(list(killed.glob("kept/annotate/segmenter-*"))) == passes - 1
+    finish(regions(killed, pictures, KINDS[kind], log="again"))
+    assert counted(killed / "again") == (0, FEW - (len(done) - before) * SHARD)
+    after = region_shards(killed)
+    assert same(done, after)
+    assert everything(killed / "out") == everything(whole / "out")
+    # A third time nothing is looked at any more.
+    finish(regions(killed, pictures, KINDS[kind], log="third"))
+    assert counted(killed / "third") == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["boxes", "stego"])
+def test_boxes_and_masks_are_the_same_on_two_processes(kind, pictures, tmp_path):
+    words = KINDS["boxes"] if kind == "boxes" else ["--masks", "2", "--method", "stego"]
+    words = [*words, "--set", "annotate.steps=2", "--set", "data.limit=2100"]
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    for folder in (alone, shared):
+        folder.mkdir()
+    finish(regions(alone, pictures, words))
+    both = [regions(shared, pictures, words, log=f"log{i}", **place) for i, place in enumerate(ranks(2))]
+    finish(*both)
+    assert everything(shared / "out") == everything(alone / "out")
+    looks = [counted(shared / f"log{i}") for i in range(2)]
+    # One learns; each looks at shards of its own, and together at every image as often as one alone.
+    assert [fits for fits, _ in looks] == [1, 0] and all(seen > 0 for _, seen in looks)
+    assert sum(seen for _, seen in looks) == counted(alone / "log")[1]

@@ -66,7 +66,7 @@ def make_annotation(
     seen = GreyImages(data) if grey else data
     cache = usable_cache("annotate")
     group = Group() if group is None else group
-    flip = flip or section.flip
+    flip = flip if section.flip is None else section.flip
     features = features_of(section.features, seed=section.seed, flip=flip, device=device)
     candidates = [k for k in _CANDIDATES if k * 10 <= len(data)] or [1]
 

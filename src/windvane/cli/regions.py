@@ -1,17 +1,23 @@
 """Boxes and masks of the training images by the settings of the section, and what there is to say."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.annotating import IN_FILE, check_features, features_of, lines, make_annotation
+from windvane.cli.annotating import IN_FILE, lines, make_annotation
+from windvane.cli.errors import say
+from windvane.cli.finders import finder
 from windvane.cli.sections import AnnotateSection
 
 if TYPE_CHECKING:
-    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
-    from windvane.annotate.dense import DenseExtractor
+    from windvane.annotate import Annotation, BoxAnnotation, Group, MaskAnnotation
     from windvane.annotate.region_robustness import Find
     from windvane.data import ImageData
+
+    Regions = BoxAnnotation | MaskAnnotation
 
 
 @dataclass(frozen=True)
@@ -22,28 +28,44 @@ class Made:
     them in other images; it is None for those of a file.
     """
 
-    regions: "BoxAnnotation | MaskAnnotation"
+    regions: "Regions"
     labels: "Annotation | None"
     told: dict[str, Any]
     find: "Find | None"
 
 
 def make_regions(
-    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
+    section: AnnotateSection,
+    data: "ImageData",
+    *,
+    flip: bool,
+    device: str,
+    progress: bool,
+    group: "Group | None" = None,
 ) -> Made:
-    """Boxes and the image-level clusters beside them, or masks; and what there is to say about them."""
-    from windvane.annotate import BoxAnnotation
+    """Boxes and the image-level clusters beside them, or masks; and what there is to say about them.
 
+    What is learnt and found is kept in the cache, so that a killed command goes on where it was; `group`
+    shares the work.
+    """
+    from windvane.annotate import BoxAnnotation, Group
+
+    group = Group() if group is None else group
     find = None
     if section.coco is None:
-        find = finder(section, data, flip=flip, device=device, progress=progress)
-        found = find(data)
+        with _warnings_said(group.rank == 0):
+            find = finder(section, data, flip=flip, device=device, progress=progress, group=group)
+            found = find(data)
     else:
         found = _of_file(section, section.coco, data)
+    if section.control is not None:
+        # Whether a control comes back is no question, so there is nothing to find it again with.
+        found, find = _controlled(found, section), None
     told: dict[str, Any] = {"kind": found.kind, "n": len(found)}
     labels = None
     if isinstance(found, BoxAnnotation):
-        labels, about = _beside(found, section, data, flip=flip, device=device, progress=progress)
+        beside = section.model_copy(update={"control": None})
+        labels, about = _beside(found, beside, data, flip=flip, device=device, progress=progress, group=group)
         found = found.with_ids(labels.ids, labels.k)
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).double()
         share = sides.prod(1) / (found.size[0] * found.size[1])
@@ -58,7 +80,28 @@ def make_regions(
     return Made(found, labels, told, find)
 
 
-def _of_file(section: AnnotateSection, file: str, data: "ImageData") -> "BoxAnnotation | MaskAnnotation":
+@contextmanager
+def _warnings_said(aloud: bool) -> Iterator[None]:
+    """Warnings as lines to the user, once and without the place in the source."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
+        if aloud:
+            say(f"warning: {text}")
+
+
+def _controlled(found: "Regions", section: AnnotateSection) -> "Regions":
+    """The control of boxes or masks that the section names."""
+    from windvane.annotate import BoxAnnotation, moved_regions, shuffled_regions
+
+    make = shuffled_regions if section.control == "shuffled" else moved_regions
+    if isinstance(found, BoxAnnotation):
+        return make(found, seed=section.seed)
+    return make(found, seed=section.seed)
+
+
+def _of_file(section: AnnotateSection, file: str, data: "ImageData") -> "Regions":
     from windvane.annotate import boxes_from_coco, masks_from_coco
 
     if section.masks is None:
@@ -80,67 +123,15 @@ def _beside(
     flip: bool,
     device: str,
     progress: bool,
+    group: "Group",
 ) -> "tuple[Annotation, dict[str, Any]]":
     """The image-level clusters beside boxes: those that came with them, or new ones."""
     from windvane.annotate import Annotation
 
     if boxes.ids is None:
-        return make_annotation(section, data, flip=flip, device=device, progress=progress)
+        return make_annotation(section, data, flip=flip, device=device, progress=progress, group=group)
     given = Annotation.given(boxes.ids, data, k=boxes.k, source=f"{IN_FILE} {section.coco}")
     return given, given.report(data.labels)
-
-
-def check_dense(text: str) -> None:
-    """Refuse unknown dense features before anything is loaded."""
-    from windvane.annotate.dense.spec import dense_kind
-
-    if text.startswith("denoiser:") and text != "denoiser:":
-        check_features(text)
-    else:
-        dense_kind(text)
-
-
-def _dense(
-    section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool
-) -> "DenseExtractor":
-    """The dense features of the settings: maps of the user's own denoiser, or what the library names."""
-    from windvane.annotate import DenoiserFeatures
-    from windvane.annotate.dense import DenoiserMaps
-    from windvane.annotate.dense.spec import dense_features
-
-    if section.dense.startswith("denoiser:"):
-        features = features_of(section.dense, seed=section.seed, flip=flip, device=device)
-        assert isinstance(features, DenoiserFeatures)
-        return DenoiserMaps(features)
-    return dense_features(section.dense, data, seed=section.seed, flip=flip, device=device, progress=progress)
-
-
-def finder(section: AnnotateSection, data: "ImageData", *, flip: bool, device: str, progress: bool) -> "Find":
-    """What finds boxes or masks in any images, learnt on ``data`` where something is learnt."""
-    from windvane.annotate import find_boxes, find_masks
-    from windvane.annotate.masks import PatchClusters, Stego
-
-    dense = _dense(section, data, flip=flip, device=device, progress=progress)
-    if section.masks is None:
-        # The published method takes the keys of a transformer as they are; other features are centred.
-        centre = not section.dense.startswith("hub:")
-        return partial(
-            find_boxes,
-            extractor=dense,
-            method=section.method,
-            centre=centre,
-            device=device,
-            progress=progress,
-        )
-    if section.segmenter == "stego":
-        stego = Stego(dense, section.masks, flip=flip, seed=section.seed)
-        return partial(
-            find_masks, segmenter=stego.fit(data, progress=progress, device=device), progress=progress
-        )
-    # Lifted as for the learnt features' own contrast; raw patches are clustered as they are.
-    lift = 0.3 if section.dense.startswith("restoration") else None
-    clusters = PatchClusters(dense, section.masks, seed=section.seed, normalise=lift is not None, lift=lift)
-    return partial(find_masks, segmenter=clusters.fit(data, progress=progress), progress=progress)
 
 
 def found_again(
@@ -164,7 +155,10 @@ def found_again(
 
 
 def _quiet(find: "Find") -> "Find":
-    return partial(find, progress=False)  # type: ignore[call-arg]
+    """The same by this process alone, of images that nobody will ask for again."""
+    from windvane.annotate import Group
+
+    return partial(find, progress=False, cache=None, group=Group())  # type: ignore[call-arg]
 
 
 def region_lines(told: dict[str, Any]) -> list[str]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from windvane.annotate.dense.base import DenseExtractor
 from windvane.annotate.features.base import Images
+from windvane.annotate.features.learnt import learnt
+from windvane.annotate.group import Group
 
 KNOWN = "restoration[:STEPS], patches[:SIZE], encoder[:STEPS], hub:NAME[@ENLARGE]"
 _ENLARGED = re.compile(r"(?P<name>.+)@(?P<times>\d+(?:\.\d+)?)")
@@ -36,6 +38,8 @@ def dense_features(
     seed: int = 0,
     flip: bool = False,
     device: str = "cpu",
+    cache: str | Path | None = None,
+    group: Group | None = None,
     progress: bool = True,
 ) -> DenseExtractor:
     """The features a text names, learnt on ``data`` where they are learnt.
@@ -51,6 +55,8 @@ def dense_features(
         seed: of what is learnt.
         flip: mirror images count as the same, for "encoder".
         device: where to train and compute.
+        cache: a folder where what is learnt is kept, so that it is learnt once.
+        group: processes that all make this call and get the same features.
         progress: show a bar.
 
     Raises:
@@ -71,9 +77,15 @@ def dense_features(
         from windvane.annotate.dense.encoder import EncoderMaps
         from windvane.annotate.features.selfsup import SelfSup
 
-        learnt = SelfSup(seed=seed, flip=flip, steps=int(rest)) if rest else SelfSup(seed=seed, flip=flip)
-        return EncoderMaps(learnt.fit(data, progress=progress, device=device))
+        encoder = SelfSup(seed=seed, flip=flip, steps=int(rest)) if rest else SelfSup(seed=seed, flip=flip)
+        # The same one as that of image-level features, so it is looked for in the same place.
+        return EncoderMaps(
+            learnt(encoder, data, cache=cache, device=device, group=group, progress=progress)
+        ).to(device)
     from windvane.annotate.dense.restore import Restoration
 
     restoration = Restoration(seed=seed, steps=int(rest)) if rest else Restoration(seed=seed)
-    return restoration.fit(data, progress=progress, device=device)
+    kinds = {Restoration.kind: Restoration}
+    return learnt(
+        restoration, data, cache=cache, device=device, group=group, kinds=kinds, progress=progress
+    ).to(device)

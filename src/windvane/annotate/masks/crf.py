@@ -1,7 +1,9 @@
 """Dense-CRF refinement of masks through a library, where one is installed."""
 
 from dataclasses import dataclass
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,12 +27,17 @@ class DenseCRF:
     place_sd: float = 67.0
     colour_sd: float = 3.0
 
-    def __call__(self, images: Tensor, log_probabilities: Tensor) -> Tensor:
-        """Refined probabilities ``(B, k, H, W)`` of images ``(B, 1 or 3, H, W)`` in [-1, 1].
+    def check(self) -> Self:
+        """This CRF, or the reason why it cannot work here, before any work is done.
 
         Raises:
-            ValueError: the library is not installed, or images with another number of channels.
+            ValueError: the library is not installed.
         """
+        self._library()
+        return self
+
+    @staticmethod
+    def _library() -> Any:
         try:
             from pydensecrf import densecrf
         except ImportError as error:
@@ -38,6 +45,15 @@ class DenseCRF:
                 "CRF refinement needs the library pydensecrf (pip install pydensecrf2); without it use "
                 "crf=None"
             ) from error
+        return densecrf
+
+    def __call__(self, images: Tensor, log_probabilities: Tensor) -> Tensor:
+        """Refined probabilities ``(B, k, H, W)`` of images ``(B, 1 or 3, H, W)`` in [-1, 1].
+
+        Raises:
+            ValueError: the library is not installed, or images with another number of channels.
+        """
+        densecrf = self._library()
         if images.shape[1] not in (1, 3):
             raise ValueError(f"CRF refinement needs images with 1 or 3 channels, got {images.shape[1]}")
         pixels = ((images.expand(-1, 3, -1, -1) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -53,6 +69,7 @@ class DenseCRF:
                 rgbim=image.movedim(0, -1).contiguous().numpy(),
                 compat=self.colour_weight,
             )
-            found = torch.tensor(crf.inference(self.iterations))
+            # The library gives a matrix of its own that NumPy can read and torch cannot.
+            found = torch.from_numpy(np.array(crf.inference(self.iterations), dtype=np.float32))
             refined.append(found.reshape(k, height, width))
         return torch.stack(refined)

@@ -50,7 +50,8 @@ def annotate(
         str | None,
         typer.Option(
             "--control",
-            help="Instead of clusters: random, noise:RATIO, split:PARTS, grey; labels, labels+split:5.",
+            help="Instead of clusters: random, noise:RATIO, split:PARTS, grey; labels, labels+split:5. Of "
+            "boxes and masks: shuffled (to other images), moved (within theirs).",
         ),
     ] = None,
     report: Annotated[
@@ -69,6 +70,7 @@ def annotate(
     """
     from windvane.cli.annotating import check_features
     from windvane.cli.config import make_config
+    from windvane.cli.finders import REGION_CONTROLS
     from windvane.cli.opening import check_source
 
     if out is None:
@@ -107,6 +109,8 @@ def annotate(
     if made.annotate.boxes or made.annotate.masks is not None:
         _regions(made, out, export, original=export_pixels == "original", report=report)
         return
+    if made.annotate.control in REGION_CONTROLS:
+        raise ValueError(f"--control {made.annotate.control} is for --boxes or --masks K")
     _annotate(made, out, report=report)
 
 
@@ -153,26 +157,33 @@ def _page(config: "Config", out: Path, parts: "Parts", device: str) -> None:
 
 
 def _regions(config: "Config", out: Path, export: Path | None, *, original: bool, report: bool) -> None:
-    from windvane.annotate import original_sizes, write_coco
+    from windvane.annotate import Group, original_sizes, write_coco
     from windvane.annotate.regions_storage import BESIDE
     from windvane.cli.annotating import REPORT
     from windvane.cli.config import write_yaml
+    from windvane.cli.errors import say
+    from windvane.cli.finders import check_regions
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
-    from windvane.cli.regions import check_dense, found_again, make_regions, region_lines
+    from windvane.cli.regions import found_again, make_regions, region_lines
     from windvane.files import atomic_write_json, atomic_write_text
 
-    check_dense(config.annotate.dense)
-    if config.annotate.control is not None:
-        raise ValueError(
-            "--control is for clusters; shuffled_regions and moved_regions are the maps' controls"
-        )
+    check_regions(config.annotate)
     group = processes()
-    if group.count > 1:
-        raise ValueError("boxes and masks are found by one process; start windvane annotate without launch")
-    parts = open_parts(config.data)
+    if group.first and group.count > 1:
+        say(f"{group.count} processes annotate together")
+    parts = open_parts(config.data, quiet=not group.first)
     flip, device = config.train.flip, group.device
-    made = make_regions(config.annotate, parts.train, flip=flip, device=device, progress=True)
+    made = make_regions(
+        config.annotate,
+        parts.train,
+        flip=flip,
+        device=device,
+        progress=group.first,
+        group=Group(group.rank, group.count),
+    )
+    if not group.first:
+        return
     if report and made.find is not None:
         again = found_again(config.annotate, made.find, parts.train, flip=flip, device=device, progress=True)
         made.told["region_stability"] = again

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from windvane.cli.sections.base import Section
 
-_CONTROL = re.compile(r"grey|labels|(labels\+)?(random|noise:[\d.]+|split:\d+)")
+_CONTROL = re.compile(r"grey|labels|(labels\+)?(random|noise:[\d.]+|split:\d+)|shuffled|moved")
 
 
 class AnnotateSection(Section):
@@ -19,12 +19,16 @@ class AnnotateSection(Section):
     )
     k: int | Literal["auto"] = Field(default=30, description="number of clusters, or auto to choose one")
     seed: int = Field(default=0, ge=0, description="seed of learnt features and of k-means")
-    flip: bool = Field(default=False, description="mirror images count as the same")
+    flip: bool | None = Field(
+        default=None,
+        description="mirror images count as the same; if not said, as in train.flip, and STEGO averages over "
+        "the mirror image",
+    )
     batch_size: int = Field(default=256, ge=1, description="images per batch of features")
     control: str | None = Field(
         default=None,
         description="instead of the clusters: random, noise:RATIO, split:PARTS, grey, labels, or "
-        "labels+random, labels+noise:RATIO, labels+split:PARTS",
+        "labels+random, labels+noise:RATIO, labels+split:PARTS; of boxes and masks: shuffled or moved",
     )
     backend: Literal["auto", "sklearn", "faiss"] = Field(
         default="auto", description="of k-means; auto is faiss above 100,000 images, scikit-learn below"
@@ -33,6 +37,8 @@ class AnnotateSection(Section):
     masks: int | None = Field(default=None, ge=2, le=255, description="masks of so many ids, not clusters")
     method: Literal["lost", "ncut"] = Field(default="lost", description="how boxes are found")
     segmenter: Literal["clusters", "stego"] = Field(default="clusters", description="how masks are found")
+    steps: int = Field(default=200, ge=1, description="training steps of STEGO")
+    crf: bool = Field(default=False, description="refine STEGO's masks by a dense CRF; needs pydensecrf")
     dense: str = Field(
         default="restoration",
         description="for boxes and masks: restoration[:STEPS], patches[:SIZE], encoder[:STEPS], "
@@ -54,6 +60,6 @@ class AnnotateSection(Section):
         if value is not None and not _CONTROL.fullmatch(value):
             raise ValueError(
                 f"unknown control {value!r}; known: random, noise:RATIO, split:PARTS, grey, labels, and the "
-                "first three after labels+"
+                "first three after labels+; of boxes and masks: shuffled, moved"
             )
         return value
