@@ -205,14 +205,61 @@ def test_masks_do_not_depend_on_the_batch(trained):
     assert together[together == 0].numel() > 0 and together.max() == 2
 
 
-def test_codes_are_averaged_over_the_mirror_image(trained):
-    stego, data, _ = trained
-    both = Stego.restore({**stego.settings(), "flip": True}, stego.state(), stego.extractor)
+def test_codes_are_averaged_over_the_mirror_image():
+    """Patches of three pixels see left and right, so the code of the mirror image is another one."""
+    data, _ = planted(12)
+    settings = {"codes": 5, "steps": 3, "probe_steps": 2, "batch": 8, "points": 3, "lift": 0.5}
+    patches = Patches(3, channels=6)
+    plain = Stego(patches, 3, flip=False, seed=1, **settings).fit(data, progress=False)
+    both = Stego.restore({**plain.settings(), "flip": True}, plain.state(), patches)
     images = data.images[:3]
+    mirrored = plain.code(images.flip(-1)).flip(-1)
+    assert (plain.code(images) - mirrored).abs().max() > 0.1
+    torch.testing.assert_close(both.code(images), (plain.code(images) + mirrored) / 2)
     torch.testing.assert_close(both.code(images), both.code(images.flip(-1)).flip(-1))
-    expected = (stego.code(images) + stego.code(images.flip(-1)).flip(-1)) / 2
-    torch.testing.assert_close(both.code(images), expected)
     torch.testing.assert_close(both.log_probabilities(images).exp().sum(dim=1), torch.ones(3, 12, 12))
+    assert torch.equal(both(images.flip(-1)).flip(-1), both(images))
+    assert not torch.equal(plain(images.flip(-1)).flip(-1), plain(images))
+
+
+def test_lifted_features_are_what_the_head_is_trained_on():
+    """Kinds that differ in length alone have one direction: no cosine tells them apart without a lift."""
+    numbers = torch.Generator().manual_seed(0)
+    masks = torch.zeros(30, 8, 8, dtype=torch.int64)
+    for mask in masks:
+        at = int(torch.randint(1, 5, (), generator=numbers))
+        mask[:, at : at + 3] = 1
+    images = torch.where(masks == 1, 0.9, 0.1)[:, None].expand(-1, 2, -1, -1)
+    data = TensorImages(images + 0.01 * torch.randn(images.shape, generator=numbers))
+    settings = {"codes": 4, "steps": 40, "probe_steps": 10, "batch": 16, "learning_rate": 5e-3, "points": 5}
+    extractor = Patches(1, channels=2)
+    found = {}
+    for lift in (None, 0.5):
+        made = Stego(extractor, 2, flip=False, seed=1, lift=lift, **settings).fit(data, progress=False)
+        found[lift] = mean_iou(segment(made, data, progress=False), masks).value
+        again = Stego.restore(made.settings(), made.state(), extractor)
+        assert again.name == made.name and torch.equal(again(data.images), made(data.images))
+    assert found[0.5] > 0.95 > 0.7 > found[None]
+
+
+def test_more_images_than_fit_into_memory_are_drawn():
+    data, _ = planted(40)
+    settings = {"codes": 4, "steps": 2, "probe_steps": 2, "batch": 8, "points": 3, "flip": False}
+    seen = []
+
+    class Watched(Patches):
+        def __call__(self, images):
+            seen.extend(int(i) for x in images for i in range(40) if torch.equal(x, data.images[i]))
+            return super().__call__(images)
+
+    each = 4 * 6 * 12 * 12
+    small = Stego(Watched(1, channels=6), 3, memory=15 * each, seed=2, **settings).fit(data, progress=False)
+    assert len(seen) == 15 and seen == sorted(set(seen)) and seen != list(range(15))
+    assert small(data.images).shape == (40, 12, 12)
+    seen.clear()
+    Stego(Watched(1, channels=6), 3, memory=each, **settings).fit(data, progress=False)
+    # A batch has to be there in any case.
+    assert len(seen) == 8
 
 
 def test_a_restored_segmenter_gives_the_same_masks(trained):
