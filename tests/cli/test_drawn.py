@@ -1,0 +1,53 @@
+"""Boxes and masks drawn by a user: what is read, what stands beside it, and the network they are asked of."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.cli.test_layouts import SIZE, boxed  # noqa: F401
+from windvane.cli.build import build_denoiser
+from windvane.cli.drawn import read_masks
+from windvane.cli.models import open_model
+from windvane.cli.sections import ModelSection, ProcessSection, SampleSection
+from windvane.cli.wanted import wanted
+
+
+def test_pictures_of_one_bit_are_masks_of_two_ids(tmp_path):
+    levels = np.zeros((8, 8), dtype=bool)
+    levels[2:5, 3:] = True
+    Image.fromarray(levels).save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as opened:
+        assert opened.mode == "1"
+    masks = read_masks(tmp_path / "mask.png", SIZE, 2).masks
+    assert torch.equal(masks[0].bool(), torch.from_numpy(levels))
+    with pytest.raises(ValueError, match="holds the id 255; the model knows 3"):
+        read_masks(tmp_path / "mask.png", SIZE, 3)
+
+
+def test_boxes_have_ids_beside_them_even_where_no_condition_is_asked_for(boxed, tmp_path):  # noqa: F811
+    """Boxes alone were never seen in training."""
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps([[1, 1, 5, 6]]))
+    model, seeds = open_model(boxed), list(range(40))
+    plain = wanted(SampleSection(boxes=str(file)), model.asked, seeds, model=model.folder)
+    none = wanted(SampleSection(boxes=str(file), condition="none"), model.asked, seeds, model=model.folder)
+    ids = none.condition().signals["vector"]
+    assert torch.equal(ids, plain.condition().signals["vector"])
+    # As often as in training: 1, 2 and 1 of four images.
+    assert ids.bincount(minlength=3).tolist()[1] > 12 and set(ids.tolist()) == {0, 1, 2}
+    uniform = SampleSection(boxes=str(file), condition="uniform")
+    even = wanted(uniform, model.asked, seeds, model=model.folder).condition().signals["vector"]
+    assert not torch.equal(even, ids)
+
+
+@pytest.mark.parametrize(
+    ("vector", "layout", "tokens"), [(3, 1, 32), (3, 3, 32), (None, 1, None), (3, None, None)]
+)
+def test_beside_a_map_the_vector_makes_tokens_as_published(vector, layout, tokens):
+    model = ModelSection(type="unet", channels=[8, 8], layers=1)
+    built = build_denoiser(model, ProcessSection(), shape=(1, 8, 8), vector=vector, layout=layout, seed=0)
+    config = built.network.config
+    assert (config["vector"], config["layout"], config["tokens"]) == (vector, layout, tokens)
