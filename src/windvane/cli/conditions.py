@@ -19,7 +19,8 @@ class Asked:
     """The ids of a model: `count` of them, with training images per id and names where they are known.
 
     A model of boxes or masks also has `layout`, the channels of its maps, and `size`, (height, width) of its
-    pictures; `count` is then the number of ids beside the boxes, or 0.
+    pictures; `count` is then the number of ids beside the boxes, or 0. `shape` is that of a picture, where it
+    is known.
     """
 
     count: int
@@ -28,6 +29,7 @@ class Asked:
     names: Sequence[str] | None = None
     layout: int | None = None
     size: tuple[int, int] | None = None
+    shape: tuple[int, ...] | None = None
 
     def to_extra(self) -> dict[str, Any]:
         """As JSON values, for the model folder."""
@@ -40,13 +42,14 @@ def asked_of(description: Mapping[str, Any]) -> Asked | None:
     config = description["network"]["config"]
     count, layout = config.get("vector"), config.get("layout")
     known = description.get("extra", {}).get(KEY) or {}
+    shape = None if description.get("shape") is None else tuple(description["shape"])
     if layout is not None:
         height, width = description["shape"][-2:]
         kind = known.get("kind", "boxes" if layout == 1 else "masks")
-        return Asked(count or 0, kind, known.get("sizes"), None, layout, (height, width))
+        return Asked(count or 0, kind, known.get("sizes"), None, layout, (height, width), shape)
     if count is None:
         return None
-    return Asked(count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"))
+    return Asked(count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"), shape=shape)
 
 
 def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) -> SampleSection:
@@ -64,7 +67,7 @@ def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) 
         raise ValueError(f"--cluster: this model was trained {trained}, it has no clusters")
     if section.cluster is not None and asked is not None and section.cluster >= asked.count:
         raise ValueError(f"--cluster {section.cluster}: the model has {asked.count}, 0 to {asked.count - 1}")
-    drawn = section.boxes is not None or section.mask is not None
+    drawn = any(given is not None for given in (section.boxes, section.mask, section.like))
     if asked is not None and (section.cluster is not None or section.condition != "none" or drawn):
         return section
     if weight_given and section.weight != 0:

@@ -71,7 +71,8 @@ def _name(recipe: Recipe) -> str:
     """A folder name that differs wherever pictures would."""
     section = recipe.section
     told = {**recipe.settings(), "condition": section.condition, "cluster": section.cluster}
-    told |= {name: value for name, value in (("boxes", section.boxes), ("mask", section.mask)) if value}
+    drawn = (("boxes", section.boxes), ("mask", section.mask), ("like", section.like))
+    told |= {name: value for name, value in drawn if value}
     told = {name: value for name, value in told.items() if name not in CIRCUMSTANCES}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     return f"w{section.weight:g}-{section.sampler.replace('+', 'p')}-{section.steps}-{key}"

@@ -95,20 +95,22 @@ def asked(annotation: "Given | None", data: "ImageData") -> Asked | None:
 
     from windvane.annotate import BoxAnnotation, MaskAnnotation
 
+    shape = tuple(data.shape)
     if annotation is None:
         return None
     if isinstance(annotation, MaskAnnotation):
-        return Asked(annotation.k, "masks", layout=annotation.k, size=annotation.size)
+        return Asked(annotation.k, "masks", layout=annotation.k, size=annotation.size, shape=shape)
     if isinstance(annotation, BoxAnnotation):
         count, ids = annotation.k or 0, annotation.ids
         sizes = None if ids is None else torch.bincount(ids, minlength=count).tolist()
-        return Asked(count, "boxes", sizes, layout=1, size=annotation.size)
+        return Asked(count, "boxes", sizes, layout=1, size=annotation.size, shape=shape)
     by_labels = annotation.source == "labels"
     return Asked(
         annotation.k,
         "labels" if by_labels else "clusters",
         annotation.sizes.tolist(),
         data.label_names if by_labels else None,
+        shape=shape,
     )
 
 

@@ -100,6 +100,8 @@ def wanted(
         if given is not None and (asked is None or asked.kind != kind):
             trained = "no condition" if asked is None else asked.kind
             raise ValueError(f"{flag}: this model was trained on {trained}, not on {kind}")
+    if section.like is not None:
+        return _like(section, asked, seeds, model)
     if asked is None or asked.size is None:
         ids = draw(section, asked, seeds)
         return None if ids is None else Ids(ids)
@@ -110,6 +112,28 @@ def wanted(
     if section.condition == "none" and section.cluster is None:
         return None
     return Layouts(_of_training(section, asked, seeds, model))
+
+
+def _like(section: SampleSection, asked: Asked | None, seeds: Sequence[int], model: Path | None) -> Wanted:
+    """What is found in the user's pictures, dealt to the seeds in turn."""
+    import torch
+
+    from windvane.annotate import BoxAnnotation
+    from windvane.cli.likeness import found_in
+
+    other = [name for name in ("boxes", "mask") if getattr(section, name) is not None]
+    if asked is None or other:
+        why = f"not beside --{other[0]}" if other else "this model was trained without a condition"
+        raise ValueError(f"--like asks for what is found in a picture; {why}")
+    if section.cluster is not None and asked.kind != "boxes":
+        raise ValueError("--like finds the cluster or the mask itself; leave out --cluster")
+    assert section.like is not None
+    found = found_in(Path(section.like), asked, None if model is None else model.parent / ANNOTATIONS)
+    rows = torch.arange(len(seeds)) % len(found)
+    if isinstance(found, torch.Tensor):
+        return Ids(found[rows])
+    dealt = found.take(rows)
+    return Layouts(_with_ids(dealt, section, asked, seeds) if isinstance(dealt, BoxAnnotation) else dealt)
 
 
 def _of_training(
@@ -142,11 +166,17 @@ def _drawn_boxes(path: Path, section: SampleSection, asked: Asked, seeds: Sequen
 
     assert asked.size is not None
     found = read_boxes(path, asked.size)
-    dealt = found.take(torch.arange(len(seeds)) % len(found))
+    return _with_ids(found.take(torch.arange(len(seeds)) % len(found)), section, asked, seeds)
+
+
+def _with_ids(
+    dealt: "BoxAnnotation", section: SampleSection, asked: Asked, seeds: Sequence[int]
+) -> "BoxAnnotation":
+    """Boxes beside the ids that the model wants there: their own, the one that was chosen, or drawn ones."""
     if not asked.count:
         return dealt.with_ids(None, None)
     if section.cluster is None and dealt.k == asked.count:
-        return dealt  # a COCO-style file brought the clusters along
+        return dealt  # a COCO-style file brought the clusters along, or they were found in a picture
     ids = draw(section.model_copy(update={"condition": _ids_from(section)}), asked, seeds)
     assert ids is not None
     return dealt.with_ids(ids, asked.count)

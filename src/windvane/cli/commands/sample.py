@@ -35,6 +35,13 @@ def sample(
         Path | None,
         typer.Option("--mask", help="Which id every pixel shall have: a PNG, or a folder of them."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            "--like",
+            help="A picture, or a folder of them: ask for its cluster, or boxes or mask found in it.",
+        ),
+    ] = None,
     weight: Annotated[
         float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
     ] = None,
@@ -78,6 +85,7 @@ def sample(
         "condition": condition,
         "boxes": None if boxes is None else str(boxes),
         "mask": None if mask is None else str(mask),
+        "like": None if like is None else str(like),
         "weight": weight,
         "interval": parse_interval(interval),
         "sampler": sampler,

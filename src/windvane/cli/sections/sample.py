@@ -30,6 +30,9 @@ class SampleSection(Section):
     cluster: int | None = Field(default=None, ge=0, description="this cluster for every picture")
     boxes: str | None = Field(default=None, description="JSON file of boxes for the pictures")
     mask: str | None = Field(default=None, description="mask for the pictures, or a folder of masks")
+    like: str | None = Field(
+        default=None, description="a picture, or a folder of them, whose cluster, boxes or mask to ask for"
+    )
     weight: float = Field(
         default=1.0, description="guidance: 1 the conditional model, 0 the unconditional one"
     )

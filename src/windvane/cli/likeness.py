@@ -1,0 +1,76 @@
+"""What a model may be asked for, found in the user's pictures by the rules that annotated its images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from windvane.cli.conditions import Asked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def found_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor | BoxAnnotation | MaskAnnotation":
+    """Ids, boxes (with the clusters beside them) or masks of one or more pictures.
+
+    Args:
+        path: a picture, or a folder of them; they are brought to the size of the model's as in training.
+        asked: what the model knows.
+        annotations: the folder of the run where its annotation is kept.
+
+    Raises:
+        ValueError: no pictures, no annotation, or one that says nothing about new images.
+    """
+    from windvane.annotate import load_annotation, load_regions, regions_of
+    from windvane.annotate.regions_storage import BESIDE
+
+    ids = asked.kind == "clusters"
+    file = "annotation.json" if ids else "regions.json"
+    if asked.kind in ("labels", "vectors"):
+        raise ValueError(f"--like: this model was trained on {asked.kind}, which no rule finds in a picture")
+    if annotations is None or not (annotations / file).is_file():
+        raise ValueError(
+            f"--like needs the annotation of the training images ({file}), which is not beside the model"
+        )
+    images = read_pictures(path, asked)
+    if ids:
+        return load_annotation(annotations)(images)
+    regions = load_regions(annotations)
+    beside: Annotation | None = None
+    if regions.kind == "boxes" and (annotations / BESIDE / "annotation.json").is_file():
+        beside = load_annotation(annotations / BESIDE)
+        # Clusters that came from a file have no rule; then ids are drawn as beside boxes drawn by hand.
+        beside = None if beside.clusters is None else beside
+    return regions_of(regions, images, labels=beside)
+
+
+def read_pictures(path: Path, asked: Asked) -> "Tensor":
+    """Pictures ``(m, C, H, W)`` in [-1, 1] in the shape of the model's, sorted by name.
+
+    Raises:
+        ValueError: nothing there that can be read, or a model that does not say the shape of its pictures.
+    """
+    import numpy as np
+    import torch
+
+    from windvane.data.decode import Decoder
+    from windvane.data.errors import UnreadableImage
+    from windvane.pictures import from_uint8
+
+    if not path.exists():
+        raise ValueError(f"there is no picture {path}")
+    if asked.shape is None:
+        raise ValueError("--like: the model does not say the shape of its pictures")
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in _PICTURES) if path.is_dir() else [path]
+    if not files:
+        raise ValueError(f"no pictures in {path}; known: {', '.join(_PICTURES)}")
+    channels, height, width = asked.shape
+    decode = Decoder((height, width), channels)
+    try:
+        levels = np.stack([decode(file) for file in files])
+    except UnreadableImage as error:
+        raise ValueError(f"{path}: {error}") from None
+    return torch.from_numpy(from_uint8(levels))
