@@ -96,7 +96,8 @@ def test_from_a_folder_to_boxes_and_masks():
         Path(name).write_text(truth, encoding="utf-8")
     Path("where.json").write_text(next(code for _, code in blocks(page, "json")), encoding="utf-8")
     Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) % 6).save("drawn.png")
-    assert run(page) == {"annotate": 4, "train": 2, "sample": 2, "report": 4}
+    Image.fromarray(np.full((50, 40, 3), 90, dtype=np.uint8)).save("one.png")
+    assert run(page) == {"annotate": 6, "train": 2, "sample": 3, "report": 4}
     told = json.loads(Path("boxes/report.json").read_text(encoding="utf-8"))
     assert "corloc" in told["boxes"]["truth"] and told["audit"]["samples"]["images"] == 16
     assert json.loads(Path("masks/report.json").read_text(encoding="utf-8"))["audit"]["clusters"] == []

@@ -29,8 +29,8 @@ def normalised_cut(
         weak: weight of all other edges; keeps the graph connected.
         centre: subtract each image's mean patch first.
         most: of more patches, squares are averaged to one until at most so many are left: the eigenvectors of
-            N patches take some N^3 steps and N^2 numbers, half a second an image at 1024. A patch of the
-            result then belongs to the object if its square does.
+            N patches take some N^3 steps and N^2 numbers. A patch of the result then belongs to the object if
+            its square does.
 
     Raises:
         ValueError: features of another rank or not finite, or ``most`` below 1.
