@@ -60,6 +60,41 @@ def test_without_normalisation_it_is_plain_kmeans():
     torch.testing.assert_close(clusters.centres, means, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("n", "named", "expected"),
+    [
+        (50_000, {"k": 200}, (4, 100)),
+        (50_001, {"k": 200}, (1, 30)),
+        (1_000_000, {"k": 30, "restarts": 2}, (2, 30)),
+        (1_000_000, {"k": 30, "iterations": 7}, (1, 7)),
+        (100, {"k": 3, "restarts": 1, "iterations": 5}, (1, 5)),
+    ],
+)
+def test_the_effort_follows_the_size_unless_it_is_given(n, named, expected):
+    assert Clusters(**named).effort(n) == expected
+
+
+@pytest.mark.parametrize(("much", "expected"), [(10_000_000, (4, 100)), (100, (1, 30))])
+def test_kmeans_is_asked_for_that_effort(much, expected, monkeypatch):
+    import sklearn.cluster
+
+    from windvane.annotate import clusters as module
+
+    asked = []
+
+    def watched(k, *, n_init, max_iter, random_state):
+        asked.append((n_init, max_iter))
+        return KMeans(k, n_init=n_init, max_iter=max_iter, random_state=random_state)
+
+    monkeypatch.setattr(sklearn.cluster, "KMeans", watched)
+    monkeypatch.setattr(module, "MUCH", much)
+    features, _ = blobs()
+    fitted = Clusters(4).fit(features)
+    assert asked == [expected]
+    again = Clusters(**fitted.settings()).restored(fitted.centres, fitted.sizes)
+    assert again.settings() == fitted.settings() and again.restarts is None
+
+
 def test_the_same_seed_gives_the_same_clusters_and_sizes_fall():
     features, _ = blobs(spread=2.0)
     first, second = (Clusters(9, seed=3, restarts=1).fit(features) for _ in range(2))

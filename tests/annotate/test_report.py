@@ -57,6 +57,23 @@ def test_clear_clusters_are_stable_and_noise_is_not():
     assert stability(vague, 20)["ami"] < 0.4
 
 
+def test_stability_of_many_vectors_looks_at_some_of_them(monkeypatch):
+    from windvane.annotate import Clusters
+
+    seen, plain = [], Clusters.fit
+    monkeypatch.setattr(Clusters, "fit", lambda self, rows: (seen.append(rows), plain(self, rows))[1])
+    features = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    told = stability(features, 3, most=100)
+    assert [len(rows) for rows in seen] == [100] * 3
+    assert torch.equal(seen[0], seen[2]) and len(torch.unique(seen[0], dim=0)) == 100
+    assert all((features == row).all(dim=1).any() for row in seen[0])
+    assert 0 < told["ami"] <= 1
+    seen.clear()
+    # Enough for every cluster.
+    stability(features, 8, most=100, seeds=(0, 1))
+    assert [len(rows) for rows in seen] == [160] * 2
+
+
 def test_choice_of_k_takes_the_largest_safe_candidate_and_says_why():
     data = digit_images(600)
     choice = choose_k(data.images.flatten(1) - data.images.flatten(1).mean(0), [5, 10, 60], progress=False)

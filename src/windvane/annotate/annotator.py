@@ -24,7 +24,7 @@ def annotate(
     k: int,
     seed: int = 0,
     normalise: bool = True,
-    restarts: int = 4,
+    restarts: int | None = None,
     backend: Backend = "auto",
     flip: bool = False,
     cache: str | Path | None = None,
@@ -45,7 +45,7 @@ def annotate(
         k: the number of clusters.
         seed: of the clusters, and of a self-supervised encoder named by a text.
         normalise: L2-normalise the features before clustering.
-        restarts: initialisations of k-means.
+        restarts: initialisations of k-means; None chooses by the size, see :class:`Clusters`.
         backend: of k-means, see :class:`Clusters`.
         flip: mirror images count as the same: average features with those of the mirror image, and mirror
             the views of a self-supervised encoder named by a text.

@@ -16,6 +16,8 @@ Backend = Literal["auto", "sklearn", "faiss"]
 
 #: "auto" goes to faiss above this many vectors.
 FAISS_ABOVE = 100_000
+#: Above so many distances a round, one start of 30 rounds has to do.
+MUCH = 10_000_000
 _CHUNK = 8192
 
 
@@ -32,8 +34,10 @@ class Clusters:
         k: the number of clusters.
         seed: of the initial centres; the same seed gives the same clusters.
         normalise: L2-normalise; a zero vector stays zero.
-        restarts: independent initialisations, of which the one with the lowest sum of squares is kept.
-        iterations: at most so many rounds of k-means.
+        restarts: independent initialisations, of which the one with the lowest sum of squares is kept; None
+            takes 4, or 1 where there is much to do: more than 10 million distances a round (vectors times k).
+        iterations: at most so many rounds of k-means; None takes 100, or, where there is much to do, 30 as
+            published.
         backend: "sklearn", "faiss" (needs the faiss extra), or "auto": faiss above 100,000 vectors. faiss
             learns the centres on at most 256 vectors a cluster, drawn at random.
     """
@@ -44,11 +48,11 @@ class Clusters:
         *,
         seed: int = 0,
         normalise: bool = True,
-        restarts: int = 4,
-        iterations: int = 100,
+        restarts: int | None = None,
+        iterations: int | None = None,
         backend: Backend = "auto",
     ) -> None:
-        if k < 1 or restarts < 1 or iterations < 1:
+        if any(number is not None and number < 1 for number in (k, restarts, iterations)):
             raise ValueError(
                 f"k, restarts and iterations must be at least 1, got {k}, {restarts}, {iterations}"
             )
@@ -137,12 +141,19 @@ class Clusters:
         # By the number alone, not by what is installed: the same settings give the same clusters everywhere.
         return self.backend == "faiss" or (self.backend == "auto" and n > FAISS_ABOVE)
 
+    def effort(self, n: int) -> tuple[int, int]:
+        """Restarts and rounds of k-means on ``n`` vectors."""
+        usual = (4, 100) if n * self.k <= MUCH else (1, 30)
+        restarts = usual[0] if self.restarts is None else self.restarts
+        return restarts, usual[1] if self.iterations is None else self.iterations
+
     def _sklearn(self, rows: Tensor) -> Tensor:
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
 
         seed = derive_seed(self.seed) % 2**32
-        means = KMeans(self.k, n_init=self.restarts, max_iter=self.iterations, random_state=seed)
+        restarts, iterations = self.effort(len(rows))
+        means = KMeans(self.k, n_init=restarts, max_iter=iterations, random_state=seed)
         with warnings.catch_warnings():
             # Too few different points are refused by fit with a message of its own.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -152,11 +163,12 @@ class Clusters:
     def _faiss(self, rows: Tensor) -> Tensor:
         import faiss
 
+        restarts, iterations = self.effort(len(rows))
         means = faiss.Kmeans(
             rows.shape[1],
             self.k,
-            niter=self.iterations,
-            nredo=self.restarts,
+            niter=iterations,
+            nredo=restarts,
             seed=derive_seed(self.seed) % 2**31,
             min_points_per_centroid=1,
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from windvane.annotate.clusters import Backend, Clusters, checked_ids
 from windvane.progress import track
+from windvane.randomness import generator
 
 #: Below this many images a cluster, samples come closer to training images than held-out images do
 #: (measured on the handwritten digits at 12 a cluster).
@@ -66,6 +67,7 @@ def stability(
     seeds: Sequence[int] = (0, 1, 2),
     restarts: int = 1,
     backend: Backend = "auto",
+    most: int = 100_000,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Cluster the same features once for each seed and compare all pairs of assignments.
@@ -76,10 +78,14 @@ def stability(
         seeds: two or more.
         restarts: initialisations a seed; 1 shows what a single start can do.
         backend: of k-means, see :class:`Clusters`.
+        most: of more vectors as many are drawn, the same for every seed, or 20 a cluster if that is more.
         progress: show a bar.
     """
     if len(seeds) < 2:
         raise ValueError(f"stability compares at least two seeds, got {list(seeds)}")
+    most = max(most, 20 * k)
+    if len(features) > most:
+        features = features[torch.randperm(len(features), generator=generator(0, 10))[:most].sort().values]
     found = []
     for seed in track(seeds, f"stability at k={k}", enabled=progress):
         clusters = Clusters(k, seed=seed, restarts=restarts, backend=backend)
