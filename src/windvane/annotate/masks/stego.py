@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.dense.base import DenseExtractor, to_pixels
-from windvane.annotate.features.base import Images, version
+from windvane.annotate.features.base import Images, beside, version
 from windvane.annotate.group import Group
 from windvane.annotate.masks.correspondence import BALANCED, PUBLISHED, ClusterProbe, CodeHead
 from windvane.annotate.masks.crf import DenseCRF
@@ -193,12 +193,12 @@ class Stego:
 
     def code(self, images: Tensor) -> Tensor:
         """Codes ``(B, codes, h, w)`` on the patches of images ``(B, C, H, W)``."""
+        codes = self._code(images)
+        return (codes + self._code(images.flip(-1)).flip(-1)) / 2 if self.flip else codes
+
+    def _code(self, images: Tensor) -> Tensor:
         head = self._trained()[0]
-        codes = head(self.lift(self.extractor(images).float()))
-        if self.flip:
-            mirrored = head(self.lift(self.extractor(images.flip(-1)).float()))
-            codes = (codes + mirrored.flip(-1)) / 2
-        return codes
+        return head(self.lift(beside(self.extractor(images).float(), head)))
 
     def log_probabilities(self, images: Tensor) -> Tensor:
         """log softmax(2 cos) over the clusters at every pixel, ``(B, k, H, W)``, before the CRF."""
