@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tests.adapters.test_transformers_encoders import model_folder  # noqa: F401
-from windvane.annotate import load_annotation, load_regions
+from windvane.annotate import SelfSup, load_annotation, load_regions
 from windvane.annotate.dense import EncoderMaps, Patches
 from windvane.annotate.masks import Stego
 from windvane.cli.finders import _segmenter, finder
@@ -94,6 +94,24 @@ def test_learnt_dense_features_see_mirror_images_as_the_clusters_do():
         section = AnnotateSection(boxes=True, dense="encoder:1", flip=said)
         dense = finder(section, data, flip=trained, device="cpu", progress=False).keywords["extractor"]
         assert isinstance(dense, EncoderMaps) and dense.features.flip is flip
+
+
+def test_dense_maps_come_from_the_encoder_of_the_clusters(found, monkeypatch, tmp_path):
+    """It is learnt once, and found again by another command."""
+    monkeypatch.setenv("WINDVANE_CACHE", str(tmp_path / "cache"))
+    fits, plain = [], SelfSup.fit
+    monkeypatch.setattr(
+        SelfSup, "fit", lambda self, *a, **n: (fits.append(self.seed), plain(self, *a, **n))[1]
+    )
+    boxes, _ = found("--boxes", dense="encoder:2", features="selfsup:2")
+    assert (
+        fits == [0]
+        and load_annotation(tmp_path / "boxes" / "clusters").extractor_name in boxes.origin.made_by
+    )
+    found("--masks", 2, dense="encoder:2")
+    assert fits == [0]
+    found("--masks", 3, "--seed", 1, dense="encoder:2")
+    assert fits == [0, 1]
 
 
 def test_the_batch_size_is_that_of_the_settings(found, monkeypatch):

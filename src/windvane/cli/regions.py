@@ -151,7 +151,10 @@ def found_again(
     for seed in range(section.seed + 1, section.seed + most if by_seed else 0):
         other = section.model_copy(update={"seed": seed})
         refits[seed] = _quiet(finder(other, data, flip=flip, device=device, progress=progress))
-    return region_stability(_quiet(find), data, refits=refits, seed_used=section.seed)
+    with warnings.catch_warnings():
+        # What there is to warn of was said when the images themselves were looked at.
+        warnings.simplefilter("ignore", UserWarning)
+        return region_stability(_quiet(find), data, refits=refits, seed_used=section.seed)
 
 
 def _quiet(find: "Find") -> "Find":
