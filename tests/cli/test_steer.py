@@ -290,13 +290,16 @@ def test_the_towers_of_clip_take_the_place_of_the_own_encoder(
 
     asked = []
     monkeypatch.setattr(
-        adapters, "load_text_image", lambda name: asked.append(name) or Stand(), raising=False
+        adapters,
+        "load_text_image",
+        lambda name, device: asked.append((name, str(device))) or Stand(),
+        raising=False,
     )
     from windvane.cli.steering import Asked, Target
     from windvane.cli.steering_networks import make_eyes
 
     target = Target(None, (1, 8, 8), {}, decode=lambda x: 2 * x)
     eyes = make_eyes(Asked(text=("anything",), encoder="clip:some/folder"), target, lambda: None, 0)
-    assert asked == ["some/folder"] and not eyes.timed
+    assert asked == [("some/folder", "cpu")] and not eyes.timed
     assert torch.equal(eyes.image(torch.ones(2, 1, 8, 8)), torch.full((2, 10), 2.0))
     assert "clip:NAME_OR_FOLDER" in refused("steer", tmp_path, text="x", encoder="t5", out=tmp_path / "out")

@@ -85,6 +85,7 @@ def load_classifier(
     names: Mapping[int, str] | None = None,
     revision: str | None = None,
     offline: bool | None = None,
+    device: torch.device | str = "cpu",
 ) -> Classifier:
     """Open an image classifier from a file, a folder or the hub.
 
@@ -98,6 +99,7 @@ def load_classifier(
         preprocess: of pictures in [-1, 1], for files (see :class:`~windvane.adapters.preprocess.Preprocess`);
             for folders and hub names it replaces the model's own.
         names: of the classes, for files.
+        device: of the classifier; a guide belongs where the denoiser is.
 
     Raises:
         ValueError: not there, or not readable; a plain pickle of weights, which is no program.
@@ -106,14 +108,14 @@ def load_classifier(
     if path.suffix in PROGRAMS + SCRIPTS and not path.is_dir():
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
-        model = _program(path) if path.suffix in PROGRAMS else _script(path)
+        model = _program(path, device) if path.suffix in PROGRAMS else _script(path, device)
         return Classifier(model, preprocess=preprocess, names=names, source=str(path))
-    return _transformers(name, preprocess, revision, offline)
+    return _transformers(name, preprocess, revision, offline).to(device)
 
 
-def _script(path: Path) -> nn.Module:
+def _script(path: Path, device: torch.device | str) -> nn.Module:
     try:
-        model = torch.jit.load(str(path), map_location="cpu").eval()
+        model = torch.jit.load(str(path), map_location=torch.device(device)).eval()
     except RuntimeError as error:
         raise ValueError(
             f"{path} is no TorchScript: {str(error).splitlines()[0]}. Weights alone are no program; load "
@@ -125,15 +127,20 @@ def _script(path: Path) -> nn.Module:
     return model
 
 
-def _program(path: Path) -> nn.Module:
+def _program(path: Path, device: torch.device | str) -> nn.Module:
     from zipfile import BadZipFile
 
     try:
-        model = torch.export.load(str(path)).module()
+        program = torch.export.load(str(path))
     except (RuntimeError, ValueError, KeyError, BadZipFile, AssertionError) as error:
         raise ValueError(f"{path} is no program of torch.export: {error}") from error
+    if torch.device(device).type != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        # Not only the weights: devices are written into the operations of a program, too.
+        program = move_to_device_pass(program, str(device))
     # An exported program has no training mode to leave; it is what it was at its export.
-    return model.requires_grad_(False)
+    return program.module().requires_grad_(False)
 
 
 def _transformers(

@@ -105,6 +105,7 @@ def load_text_image(
     revision: str | None = None,
     offline: bool | None = None,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> TextImage:
     """Load a CLIP or SigLIP from a local folder, the hub's local cache or the hub, in this order.
 
@@ -113,6 +114,7 @@ def load_text_image(
         revision: branch, tag or commit on the hub.
         offline: never ask the network; None asks the environment (``HF_HUB_OFFLINE``).
         dtype: of the weights.
+        device: of the model; a guide belongs where the denoiser is.
 
     Raises:
         ValueError: not there, not readable, or another kind of model; the message names offline choices.
@@ -132,4 +134,4 @@ def load_text_image(
         preprocess = Preprocess.from_folder(folder, family, int(getattr(vision, "image_size", 224)))
         return TextImage(model, tokenizer, preprocess, source=str(name))
 
-    return load_from_hub(name, load, what="text-image model", revision=revision, offline=offline)
+    return load_from_hub(name, load, what="text-image model", revision=revision, offline=offline).to(device)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.errors import say
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from windvane.cli.steering_networks import Known
@@ -34,6 +35,13 @@ class Target:
     shape: tuple[int, ...]
     about: dict[str, Any]
     decode: "Callable[[Tensor], Tensor] | None" = None
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the denoiser is, and so every network that guides it must be."""
+        from windvane.samplers.plan import resolve_device
+
+        return resolve_device(self.denoiser, None)
 
     def pictures(self, x: "Tensor") -> "Tensor":
         """The pictures of states."""

@@ -69,10 +69,12 @@ def opened_classifier(name: str, target: Target) -> "Eyes":
     from windvane.tasks.steering import Eyes
 
     if name.endswith(".safetensors"):
-        return Eyes(logits=of_pictures(Judge.load(name).classify, target), logits_timed=False)
+        return Eyes(
+            logits=of_pictures(Judge.load(name).to(target.device).classify, target), logits_timed=False
+        )
     from windvane.adapters import load_classifier
 
-    opened = load_classifier(name)
+    opened = load_classifier(name, device=target.device)
     return Eyes(
         logits=of_pictures(opened, target),
         logits_timed=False,
@@ -85,7 +87,7 @@ def foreign_encoder(name: str, target: Target) -> "Eyes":
     from windvane.adapters import load_text_image
     from windvane.tasks.steering import Eyes
 
-    opened = load_text_image(name.partition(":")[2])
+    opened = load_text_image(name.partition(":")[2], device=target.device)
     return Eyes(
         image=of_pictures(opened.image, target),
         maps=of_pictures(opened.maps, target),
@@ -110,7 +112,7 @@ def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes"
         if sentences is None:
             # Before half a minute is spent on training.
             vocabulary_of(describe(known.guide)).bag([text for text in asked.text if text], warn=False)
-    encoder = text_encoder(known.guide, seed=seed, unseen=known.judge, sentences=sentences)
+    encoder = text_encoder(known.guide, seed=seed, unseen=known.judge, sentences=sentences).to(target.device)
     if target.decode is None:
         return own_eyes(encoder, target.denoiser.process)
     return Eyes(
@@ -126,14 +128,14 @@ def own_classifier(target: Target, known: Known, seed: int) -> "Eyes":
     from windvane.tasks.steering import Eyes, own_eyes
     from windvane.text import train_noisy_classifier
 
-    classifier = train_noisy_classifier(known.guide, seed=seed)
+    classifier = train_noisy_classifier(known.guide, seed=seed).to(target.device)
     if target.decode is None:
         return own_eyes(None, target.denoiser.process, classifier)
     return Eyes(logits=of_pictures(classifier, target), logits_timed=False)
 
 
 def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed: int) -> "Eyes":
-    """The networks that guide, made or opened as the wishes need them."""
+    """The networks that guide, made or opened as the wishes need them, on the target's device."""
     from dataclasses import replace
 
     from windvane.tasks.steering import Eyes

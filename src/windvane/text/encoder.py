@@ -193,7 +193,7 @@ class Look(nn.Module):
         times = t.to("cpu", torch.float64)
         alpha, sigma = self.process.scales(times)
         x = x_t / expand(torch.sqrt(alpha**2 + sigma**2), x_t)
-        log_snr = self.process.log_snr(times).to(x_t.device)
+        log_snr = self.process.log_snr(times).to(x_t)  # float64 is not on every device
         return self.encoder.maps(x, log_snr) if self.with_maps else self.encoder.image(x, log_snr)
 
 
