@@ -195,8 +195,11 @@ def make_wishes(asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[]
         made.append(class_wish(eyes, label, asked.weight("class"), what=told))
     for text in asked.measure:
         found = open_measure(text, target.shape)
-        operator = of_pictures(found.operator, target)
-        made.append(measurement_wish(operator, found.y, asked.weight("measure"), what=found.what))
+        made.append(
+            measurement_wish(
+                found.operator, found.y, asked.weight("measure"), what=found.what, decode=target.decode
+            )
+        )
     return made
 
 

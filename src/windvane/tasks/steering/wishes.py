@@ -55,7 +55,7 @@ class Wish:
         what: as a person would say it.
         noisy: whether the energy may be asked about x_t.
         image: the reference picture ``(1, C, H, W)``, or the measured values.
-        operator: of a measurement.
+        operator: of a measurement, of pictures.
         label: of a class.
     """
 
@@ -112,10 +112,21 @@ def class_wish(eyes: Eyes, label: int, weight: float = 1.0, *, what: str = "") -
 
 
 def measurement_wish(
-    operator: Callable[[Tensor], Tensor], y: Tensor, weight: float = 1.0, *, what: str = "measurement"
+    operator: Callable[[Tensor], Tensor],
+    y: Tensor,
+    weight: float = 1.0,
+    *,
+    what: str = "measurement",
+    decode: Callable[[Tensor], Tensor] | None = None,
 ) -> Wish:
-    """Agreement with a measurement y = A x, ``(1, *)``."""
-    energy = MeasurementNorm(operator, y, name=f"measure {what}")
+    """Agreement with a measurement y = A x, ``(1, *)``.
+
+    Args:
+        operator: A, of pictures.
+        decode: states -> pictures where these differ (latents): the energy decodes, judges see pictures.
+    """
+    seen = operator if decode is None else lambda x: operator(decode(x))
+    energy = MeasurementNorm(seen, y, name=f"measure {what}")
     return Wish("measure", what, energy, weight, noisy=False, image=y, operator=operator)
 
 
