@@ -42,9 +42,8 @@ def report(out):
 
 def test_a_text_leaves_pictures_numbers_and_a_report(windvane, unconditional, tmp_path):
     out = tmp_path / "out"
-    result = windvane("steer", unconditional, text="a handwritten seven", out=out, **FEW)
+    result = windvane("steer", unconditional, text="a handwritten seven", data="digits", out=out, **FEW)
     assert result.exit_code == 0, result.output
-    assert "the model does not say what it was trained on" in result.stderr
     assert "text 'a handwritten seven': similarity" in result.stdout
     files = {p.name for p in out.iterdir()}
     assert {f"{s:08d}.png" for s in range(4)} <= files
@@ -93,7 +92,7 @@ def test_everything_at_once_in_a_sweep(windvane, unconditional, picture, tmp_pat
     result = windvane(
         "steer", unconditional, "--class", "7", "--sweep", "0,1,2", text="bold seven", like=picture,
         content=picture, style=picture, measure=f"superres=2:{picture}",
-        weights="text=2,style=0.5", sampler="ddpm", out=out, **FEW,
+        weights="text=2,style=0.5", sampler="ddpm", data="digits", out=out, **FEW,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     found = report(out)
@@ -206,7 +205,7 @@ def test_a_pipeline_that_windvane_saved_is_steered_like_the_model_it_came_from(w
 def test_sdgs_protocol(windvane, unconditional, tmp_path):
     for kind in ("text", "like"):
         out = tmp_path / kind
-        result = windvane("steer", unconditional, evaluate=kind, out=out, steps=2)
+        result = windvane("steer", unconditional, evaluate=kind, data="digits", out=out, steps=2)
         assert result.exit_code == 0, result.output
         found = json.loads((out / "evaluation.json").read_text())
         assert [row["strength"] for row in found["strengths"]] == [0, 1]
@@ -237,6 +236,7 @@ def test_refusals(refused, windvane, unconditional, picture, tmp_path):
     assert "there is no classifier" in said("--class", "1", classifier=tmp_path / "none.pt")
     assert "--evaluate is for text, like" in said(evaluate="class")
     assert "leave out the wishes" in said(evaluate="text", text="seven")
+    assert "--data names the images" in refused("steer", unconditional, evaluate="text", out=out)
     assert "there is no run or model folder" in refused("steer", tmp_path / "no", text="seven")
     assert not out.exists()
 

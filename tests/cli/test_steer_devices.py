@@ -62,7 +62,7 @@ def check(eyes, shape, *names):
 
 
 def digits():
-    return known_images(DataSection(source="digits", holdout=1 / 3), (1, 8, 8), told=True)
+    return known_images(DataSection(source="digits", holdout=1 / 3), (1, 8, 8))
 
 
 @pytest.mark.parametrize("latent", [False, True], ids=["pixels", "latents"])

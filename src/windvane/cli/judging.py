@@ -1,5 +1,7 @@
 """The feature space of an evaluation: never one that took part in making the samples."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +20,36 @@ _OTHER_SEED = 7_001_001
 
 def judge_for(data: "ImageData", held_out: "ImageData | None", section: EvaluateSection) -> "Judge | None":
     """A classifier trained on the labels of `data`, or None where there are none or they say nothing."""
-    from windvane.metrics import Judge, train_judge
-
     if section.features not in ("auto", "judge"):
         return None
     if data.labels is None:
         if section.features == "judge":
             raise ValueError("features judge needs labels, and these images have none; use auto")
         return None
-    path = _kept(f"judge-{data.fingerprint[:32]}-{section.seed}.safetensors")
-    if path is not None and path.is_file():
-        judge = Judge.load(path)
-    else:
-        known = held_out is not None and held_out.labels is not None
-        test = (held_out, held_out.labels) if known and held_out is not None else None
-        judge = train_judge(data, test=test, seed=section.seed)  # type: ignore[arg-type]
-        if path is not None:
-            judge.save(path)
+    judge = kept_judge(data, held_out, seed=section.seed)
     if judge.accuracy is not None:
         say(
             f"judge: a classifier trained on the labels, {judge.accuracy:.1%} right on images it has not seen"
         )
     return None if section.features == "auto" and poor(judge, data) else judge
+
+
+def kept_judge(data: "ImageData", held_out: "ImageData | None", *, seed: int) -> "Judge":
+    """A classifier trained on the labels of `data`, from the cache where it is known already."""
+    from windvane.metrics import Judge, train_judge
+
+    test = None if held_out is None or held_out.labels is None else (held_out, held_out.labels)
+    # Labels and the images that the accuracy was measured on have no part in the fingerprint of the images.
+    told = [data.fingerprint, None if data.labels is None else data.labels.tolist()]
+    told += [] if test is None else [test[0].fingerprint, test[1].tolist()]
+    digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    path = _kept(f"judge-{digest}-{seed}.safetensors")
+    if path is not None and path.is_file():
+        return Judge.load(path)
+    judge = train_judge(data, test=test, seed=seed)
+    if path is not None:
+        judge.save(path)
+    return judge
 
 
 def poor(judge: "Judge", data: "ImageData") -> bool:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,10 +170,16 @@ def open_target(path: Path, *, weights: str, device: str) -> Target:
     return Target(denoiser, tuple(picture.shape[1:]), about, decode)
 
 
-def make_wishes(asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[], Known]") -> "list[Wish]":
-    """The wishes in a fixed order: texts, pictures, classes, measurements."""
+def make_wishes(
+    asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[], Known]", *, judged: "Known | None"
+) -> "list[Wish]":
+    """The wishes in a fixed order: texts, pictures, classes, measurements.
+
+    Args:
+        images: those that guides learn from.
+        judged: those that judges learn from, where there are judges.
+    """
     from windvane.tasks.steering import (
-        class_wish,
         image_wish,
         measurement_wish,
         open_measure,
@@ -188,11 +194,7 @@ def make_wishes(asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[]
             picture = read_picture(path, target.shape)[None]
             made.append(image_wish(eyes, kind, picture, process, asked.weight(kind), what=path.name))
     for name in asked.classes:
-        if eyes.class_id is not None:
-            label, told = eyes.class_id(name), name
-        else:
-            label, told = class_of(name, None if asked.classifier else images().guide)
-        made.append(class_wish(eyes, label, asked.weight("class"), what=told))
+        made.append(_class_wish(name, asked, eyes, images, None if judged is None else judged.judge))
     for text in asked.measure:
         found = open_measure(text, target.shape)
         made.append(
@@ -201,6 +203,29 @@ def make_wishes(asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[]
             )
         )
     return made
+
+
+def _class_wish(
+    name: str, asked: Asked, eyes: "Eyes", images: "Callable[[], Known]", judged: "ImageData | None"
+) -> "Wish":
+    """A class of the own classifier, which the judge knows by the same number; or of another one."""
+    from windvane.tasks.steering import class_wish
+
+    if asked.classifier is None:
+        label, told = class_of(name, images().guide)
+        return class_wish(eyes, label, asked.weight("class"), what=told)
+    label, told = (eyes.class_id(name), name) if eyes.class_id is not None else class_of(name, None)
+    made = class_wish(eyes, label, asked.weight("class"), what=told)
+    return replace(made, label=same_class(eyes.class_names.get(label), judged))
+
+
+def same_class(name: str | None, data: "ImageData | None") -> int | None:
+    """The label in `data` of what another classifier calls `name`; its numbers may mean anything."""
+    ours = None if data is None else data.label_names
+    if name is None or ours is None:
+        return None
+    theirs = {part.strip().lower() for part in (name, *name.split(","))}
+    return next((label for label, known in enumerate(ours) if known.strip().lower() in theirs), None)
 
 
 def of_pictures(look: "Callable[[Tensor], Tensor]", target: Target) -> "Callable[[Tensor], Tensor]":

@@ -37,10 +37,15 @@ def evaluate_steering(
 
     section = config.sample
     target = open_target(run, weights=section.weights, device=processes().device)
-    known = known_images(config.data, target.shape, told=bool(config.data.source))
+    if not config.data.source:
+        raise ValueError(
+            "--evaluate measures with judges, and the model does not say what it was trained on: "
+            "--data names the images"
+        )
+    known = known_images(config.data, target.shape)
     asked = replace(asked, text=("",) if kind == "text" else (), like=() if kind == "text" else (Path(),))
     eyes = make_eyes(asked, target, lambda: known, section.seed)
-    judges = make_judges(lambda: known, encoder=True, seed=section.seed)
+    judges = make_judges(known, encoder=True, seed=section.seed)
     if kind == "text":
         candidates = text_candidates(known.reference, seed=section.seed)
     else:

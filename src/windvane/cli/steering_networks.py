@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.errors import say
+from windvane.cli.judging import kept_judge, poor
 from windvane.cli.opening import open_parts, usable_cache
 from windvane.cli.sections import DataSection
 from windvane.cli.steering import Asked, Target, of_pictures
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 #: Far from any seed a user is likely to take: a judge must not be the guide once more.
 _JUDGE_SEED = 9_001_001
 _HALVES = 20
+_DIGITS = (1, 8, 8)
+#: What is told where no images are known that a judge could learn from.
+NO_JUDGES = (
+    "no images are known that judges could learn from (--data names some): only residuals of measurements "
+    "and the diversity of pixels are measured"
+)
 
 
 @dataclass(frozen=True)
@@ -27,21 +34,27 @@ class Known:
     reference: "ImageData"
 
 
-def known_images(section: DataSection, shape: Sequence[int], *, told: bool) -> Known:
-    """The images of a run, or digits where a model does not tell, in the model's own size.
+def known_images(section: DataSection, shape: Sequence[int]) -> Known:
+    """The images of a run, or those that the user names, in the model's own size.
 
-    Args:
-        told: whether the section comes from the run or the user.
+    Where nobody names any, guides of images in the digits' own size learn from the embedded digits.
+
+    Raises:
+        ValueError: images of another shape; or none named, and a model of other images.
     """
     size = section.size or (shape[1] if shape[1] == shape[2] else None)
-    section = section.model_copy(update={"size": size, "channels": shape[0]})
-    if not told:
+    if not section.source:
+        if tuple(shape) != _DIGITS:
+            raise ValueError(
+                "the model does not say what it was trained on, so there is nothing for a guide to learn "
+                "from: --data names images, or take trained guides, --encoder clip:NAME and --classifier"
+            )
         say(
-            "the model does not say what it was trained on: guides and judges learn from the embedded "
-            "digits; --data names other images"
+            "the model does not say what it was trained on: guides learn from the embedded digits; --data "
+            "names other images"
         )
         section = section.model_copy(update={"source": "digits", "holdout": 1 / 3, "seed": 0})
-    parts = open_parts(section, quiet=True)
+    parts = open_parts(section.model_copy(update={"size": size, "channels": shape[0]}), quiet=True)
     if tuple(parts.train.shape) != tuple(shape):
         raise ValueError(f"the model makes images {tuple(shape)}, {section.source} has {parts.train.shape}")
     guide, judge = parts.train.split((0.5, 0.5), _HALVES)
@@ -79,6 +92,7 @@ def opened_classifier(name: str, target: Target) -> "Eyes":
         logits=of_pictures(opened, target),
         logits_timed=False,
         class_id=lambda wanted: opened.class_id(int(wanted) if wanted.isdecimal() else wanted),
+        class_names=opened.names,
     )
 
 
@@ -149,17 +163,25 @@ def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed:
         seeing = foreign_encoder(asked.encoder, target)
     elif asked.looks:
         seeing = own_encoder(asked, target, images(), seed)
-    return replace(seeing, logits=naming.logits, logits_timed=naming.logits_timed, class_id=naming.class_id)
+    return replace(
+        seeing,
+        logits=naming.logits,
+        logits_timed=naming.logits_timed,
+        class_id=naming.class_id,
+        class_names=naming.class_names,
+    )
 
 
-def make_judges(images: "Callable[[], Known]", *, encoder: bool, seed: int) -> "Judges":
-    """Judges of other seeds, trained on images that no guide has seen."""
-    from windvane.metrics import train_judge
+def make_judges(known: Known | None, *, encoder: bool, seed: int) -> "Judges":
+    """Judges of other seeds, trained on images that no guide has seen; none where no images are known."""
     from windvane.tasks.steering import Judges
 
-    known = images()
+    if known is None:
+        return Judges(None, None, None)
     labels = known.judge.labels
     labelled = labels is not None and len(labels[labels >= 0].unique()) > 1
-    classifier = train_judge(known.judge, seed=seed + _JUDGE_SEED) if labelled else None
+    classifier = kept_judge(known.judge, None, seed=seed + _JUDGE_SEED) if labelled else None
+    if classifier is not None and poor(classifier, known.judge):
+        classifier = None
     made = text_encoder(known.judge, seed=seed + _JUDGE_SEED) if encoder else None
     return Judges(made, classifier, known.reference)

@@ -143,29 +143,33 @@ def _steer(
     from windvane.cli.console import print_table
     from windvane.cli.processes import processes
     from windvane.cli.steering import make_wishes, open_target, warnings_said
-    from windvane.cli.steering_networks import known_images, make_eyes, make_judges
+    from windvane.cli.steering_networks import NO_JUDGES, known_images, make_eyes, make_judges
     from windvane.cli.steering_outputs import BEFORE_AFTER, PAGE, settings_of, write_outputs
-    from windvane.tasks.steering import DEFAULT, combined, measured, method
+    from windvane.tasks.steering import DEFAULT, combined, measured, method, unjudged
     from windvane.tasks.steering.page import score_rows
 
     section, preset = config.sample, preset or DEFAULT
     target = open_target(run, weights=section.weights, device=processes().device)
 
+    method(preset)
+    known = known_images(config.data, target.shape) if config.data.source else None
+
     @functools.cache
     def images() -> "Known":
-        return known_images(config.data, target.shape, told=bool(config.data.source))
+        return known or known_images(config.data, target.shape)
 
-    method(preset)
     eyes = make_eyes(asked, target, images, section.seed)
     with warnings_said():
-        wishes = make_wishes(asked, eyes, target, images)
+        wishes = make_wishes(asked, eyes, target, images, judged=known)
     combined(wishes, preset=preset)  # refuses what does not go together, before anything is sampled
     factors = list(dict.fromkeys([0.0, *(strengths or [1.0])]))
     arms = _arms(target, wishes, section, factors, preset=preset, paper_scale=paper_scale)
-    judges = make_judges(images, encoder=asked.looks, seed=section.seed)
+    judges = make_judges(known, encoder=asked.looks, seed=section.seed)
     pictures = {arm.factor: target.pictures(arm.x).cpu() for arm in arms}
     scores = {factor: measured(judges, wishes, found) for factor, found in pictures.items()}
-    notes = [text for arm in arms if arm.factor != 0 for text in arm.warnings]
+    notes = list(dict.fromkeys(text for arm in arms if arm.factor != 0 for text in arm.warnings))
+    notes += [] if known is not None else [NO_JUDGES]
+    notes += [] if known is None else unjudged(wishes, scores[factors[0]])
     for text in notes:
         say(text)
     told = settings_of(target.about, wishes, section, preset=preset, paper_scale=paper_scale)

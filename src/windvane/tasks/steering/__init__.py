@@ -4,7 +4,7 @@ More Control for Free! (SDG), Liu et al. 2023, arXiv 2112.05744, and the family 
 """
 
 from windvane.tasks.steering.experiment import Arm, steer
-from windvane.tasks.steering.measure import Judges, Score, measured
+from windvane.tasks.steering.measure import Judges, Score, measured, unjudged
 from windvane.tasks.steering.measurements import (
     OPERATIONS,
     Measured,
@@ -65,5 +65,6 @@ __all__ = [
     "sweep_grid",
     "text_candidates",
     "text_wish",
+    "unjudged",
     "write_page",
 ]

@@ -17,6 +17,8 @@ from windvane.text import TextImageEncoder, describe, top_k
 
 #: For tables: name, and whether more is better.
 ARROWS = {"higher": "↑", "lower": "↓"}
+#: What measures where no network does.
+PIXELS, OPERATOR = "pixels", "the operator"
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ class Judges:
         self._theirs: Tensor | None = None
 
     @property
-    def space(self) -> str | None:
+    def space(self) -> str:
         """The name of the feature space."""
         maker = self.classifier or self.encoder
-        return None if maker is None else maker.name
+        return PIXELS if maker is None else maker.name
 
     def features(self, images: Tensor) -> Tensor:
         """The classifier's features, or else the encoder's embeddings, or else pixels: ``(n, D)`` float64."""
@@ -66,7 +68,7 @@ class Judges:
 
     def overall(self, images: Tensor) -> list[Score]:
         """Fréchet distance to the reference, where there are images enough, and diversity."""
-        ours, by = self.features(images.clamp(-1, 1)), self.space or "pixels"
+        ours, by = self.features(images.clamp(-1, 1)), self.space
         found = []
         if self.reference is not None:
             if self._theirs is None:
@@ -141,9 +143,18 @@ def _residual(wish: Wish, images: Tensor) -> list[Score]:
     assert wish.operator is not None and wish.image is not None
     gap = wish.operator(images) - wish.image.to(images)
     value = gap.flatten(1).square().mean(1).sqrt().mean()
-    return [Score(f"{wish.title}: residual (RMS)", float(value), "lower", "the operator")]
+    return [Score(f"{wish.title}: residual (RMS)", float(value), "lower", OPERATOR)]
 
 
 def measured(judges: Judges, wishes: Sequence[Wish], images: Tensor) -> list[Score]:
     """All scores of one set of samples."""
     return [*(score for wish in wishes for score in judges.of(wish, images)), *judges.overall(images)]
+
+
+def unjudged(wishes: Sequence[Wish], scores: Sequence[Score]) -> list[str]:
+    """A sentence for every wish that no judge could tell, so that a missing number is no silent one."""
+    return [
+        f"no judge can tell how far the samples have {wish.title}: only its guide's own opinion is reported"
+        for wish in wishes
+        if not any(score.name.startswith(f"{wish.title}: ") for score in scores)
+    ]

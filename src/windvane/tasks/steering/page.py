@@ -10,7 +10,7 @@ from torch import Tensor
 from windvane import report as html
 from windvane.pictures import image_grid
 from windvane.tasks.steering.experiment import Arm
-from windvane.tasks.steering.measure import ARROWS, Score
+from windvane.tasks.steering.measure import ARROWS, OPERATOR, PIXELS, Score
 from windvane.tasks.steering.wishes import Wish
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def write_page(
         "Result",
         *(html.note(text) for text in notes),
         html.table(heads, rows, numbers=range(1, len(heads))),
-        intro="Measured by networks that did not steer: of other seeds, trained on other images.",
+        intro=_intro(scores),
     )
     page.section(
         "Before and after",
@@ -94,6 +94,13 @@ def write_page(
     page.section("Samples", html.images_row(pictures[strongest.factor].clamp(-1, 1)[:100]))
     page.section("Settings", html.table(["", ""], [[key, value] for key, value in settings.items()]))
     return page.write(path)
+
+
+def _intro(scores: Mapping[float, Sequence[Score]]) -> str:
+    """Who measured; no network may have done so."""
+    if all(score.by in (OPERATOR, PIXELS) for found in scores.values() for score in found):
+        return "Measured without networks: no images were known that judges could learn from."
+    return "Measured by networks that did not steer: of other seeds, trained on other images."
 
 
 def _curves(arms: Sequence[Arm], scores: Mapping[float, Sequence[Score]]) -> list[str]:

@@ -1,6 +1,6 @@
 """What is wished of the samples: a text, a picture's likeness, layout or style, a class, a measurement."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class Eyes:
         logits: images to logits; ``logits_timed`` says whether it is given t.
         timed: whether image and maps are noise-aware.
         class_id: the number of a class by name, where the classifier has names of its own.
+        class_names: these names, by number.
     """
 
     image: Callable[..., Tensor] | None = None
@@ -44,6 +45,7 @@ class Eyes:
     timed: bool = True
     logits_timed: bool = True
     class_id: Callable[[str], int] | None = None
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Wish:
         noisy: whether the energy may be asked about x_t.
         image: the reference picture ``(1, C, H, W)``, or the measured values.
         operator: of a measurement, of pictures.
-        label: of a class.
+        label: of a class, as the judge numbers it; None where the judge does not know it.
     """
 
     kind: str
@@ -104,7 +106,7 @@ def image_wish(
 
 
 def class_wish(eyes: Eyes, label: int, weight: float = 1.0, *, what: str = "") -> Wish:
-    """A class of the classifier."""
+    """A class of the classifier. Judges are taken to number classes as it does; else replace ``label``."""
     if eyes.logits is None:
         raise ValueError("a class needs a classifier")
     energy = ClassLogProb(eyes.logits, label, timed=eyes.logits_timed, name=f"class {what or label}")
