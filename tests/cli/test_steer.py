@@ -202,45 +202,6 @@ def test_a_pipeline_that_windvane_saved_is_steered_like_the_model_it_came_from(w
     torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
 
 
-def test_sdgs_protocol(windvane, unconditional, tmp_path):
-    for kind in ("text", "like"):
-        out = tmp_path / kind
-        result = windvane("steer", unconditional, evaluate=kind, data="digits", out=out, steps=2)
-        assert result.exit_code == 0, result.output
-        found = json.loads((out / "evaluation.json").read_text())
-        assert [row["strength"] for row in found["strengths"]] == [0, 1]
-        assert len(found["candidates"]) == 50 and found["strengths"][0]["samples"] == 300
-        assert {"top-1", "top-5", "top-10", "top-20", "diversity", "frechet"} <= set(found["strengths"][1])
-        assert "top-20" in result.stdout
-
-
-def test_refusals(refused, windvane, unconditional, picture, tmp_path):
-    out = tmp_path / "out"
-
-    def said(*words, **options):
-        return refused("steer", unconditional, *words, out=out, data="digits", **{**FEW, **options})
-
-    assert "nothing to steer by: give --text" in said()
-    assert "'a xyzzy' says nothing that this encoder understands; it knows: zero" in said(text="a xyzzy")
-    assert "did you mean 'seven'?" in said(text="a sevn")
-    assert "there is no picture" in said(like=tmp_path / "none.png")
-    assert "kinds such as text=1" in said(text="seven", weights="colour=1")
-    assert "--sweep needs strengths" in said(text="seven", sweep="0,x")
-    assert "unknown preset 'magic'; known: universal" in said(text="seven", preset="magic")
-    assert "asks about noisy states, which measure superres:seven.png cannot judge" in said(
-        preset="adm", measure=f"superres=2:{picture}"
-    )
-    assert "a measurement is OP:FILE" in said(measure="sharpen:x.png")
-    assert "no class 'eleven'; labels: 0, 1" in said("--class", "eleven")
-    assert "classes 0 to 9" in said("--class", "12")
-    assert "there is no classifier" in said("--class", "1", classifier=tmp_path / "none.pt")
-    assert "--evaluate is for text, like" in said(evaluate="class")
-    assert "leave out the wishes" in said(evaluate="text", text="seven")
-    assert "--data names the images" in refused("steer", unconditional, evaluate="text", out=out)
-    assert "there is no run or model folder" in refused("steer", tmp_path / "no", text="seven")
-    assert not out.exists()
-
-
 def test_an_unknown_word_is_told_and_left_out(windvane, unconditional, tmp_path):
     result = windvane("steer", unconditional, text="a purple seven", out=tmp_path / "out", **FEW)
     assert result.exit_code == 0

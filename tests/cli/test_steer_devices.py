@@ -114,7 +114,7 @@ def test_classifiers_of_transformers_and_judges(tmp_path, monkeypatch):
 
 
 def test_the_model_is_opened_on_the_processes_device(unconditional, windvane, monkeypatch, tmp_path):
-    from windvane.cli import processes, steering
+    from windvane.cli import processes, steering_run
 
     asked = []
 
@@ -123,6 +123,6 @@ def test_the_model_is_opened_on_the_processes_device(unconditional, windvane, mo
         raise ValueError("that is enough")
 
     monkeypatch.setattr(processes, "processes", lambda: Processes(0, 1, "mps"))
-    monkeypatch.setattr(steering, "open_target", opened)
+    monkeypatch.setattr(steering_run, "open_target", opened)
     result = windvane("steer", unconditional, text="seven", out=tmp_path / "out")
     assert "that is enough" in result.stderr and asked == ["mps"]

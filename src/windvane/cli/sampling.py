@@ -152,7 +152,7 @@ def _write(
         cond=None if asked is None else asked.condition(),
         sampler=build_sampler(section),
         steps=section.steps,
-        grid=_grid(section.grid),
+        grid=grid_of(section.grid),
         batch_size=section.batch_size,
         clip=clip_of(denoiser, section),
         progress=progress,
@@ -185,7 +185,7 @@ def sample_rows(
         cond=None if asked is None else asked.condition(),
         sampler=build_sampler(section),
         steps=section.steps,
-        grid=_grid(section.grid),
+        grid=grid_of(section.grid),
         clip=clip_of(denoiser, section),
         progress=False,
     )
@@ -250,7 +250,8 @@ def machine(device: str) -> dict[str, Any]:
     return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}
 
 
-def _grid(name: str | None) -> Any:
+def grid_of(name: str | None) -> Any:
+    """The grid of a name, None for the sampler's usual one."""
     from windvane.grids import GRIDS
 
     return None if name is None else GRIDS[name]

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
     from windvane.tasks.steering import Eyes, Wish
 
-_FILES = (".safetensors", ".pt", ".pth", ".ts", ".pt2")
-
 
 @dataclass(frozen=True)
 class Target:
@@ -74,13 +72,40 @@ class Asked:
         return name if kind == "sentences" else None
 
     @property
+    def titles(self) -> list[tuple[str, str]]:
+        """Every wish: its kind, and what errors call it."""
+        named = (("text", self.text), ("like", self.like), ("content", self.content), ("style", self.style))
+        given = (*named, ("class", self.classes), ("measure", self.measure))
+        return [(kind, f"{kind} {one}") for kind, ones in given for one in ones]
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of what is wished for."""
+        return {kind for kind, _ in self.titles}
+
+    @property
     def looks(self) -> bool:
         """Whether an encoder is needed."""
-        return bool(self.text or self.like or self.content or self.style)
+        return bool(self.kinds & {"text", "like", "content", "style"})
 
     def weight(self, kind: str) -> float:
         """The weight of a kind, 1 unless it was given."""
         return self.weights.get(kind, self.weights.get("", 1.0))
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the wishes steer.
+
+    Args:
+        preset: a name among the library's methods.
+        paper_scale: weights are the paper's own, not fractions of the step.
+        strengths: what all weights are multiplied by, one arm each; 0, unguided, comes first.
+    """
+
+    preset: str
+    paper_scale: bool = False
+    strengths: Sequence[float] = (0.0, 1.0)
 
 
 @contextmanager
@@ -91,62 +116,6 @@ def warnings_said() -> Iterator[None]:
         yield
     for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
         say(message)
-
-
-def check_wishes(asked: Asked, evaluate: str | None) -> None:
-    """Refuse what cannot be wished for, before torch is imported."""
-    if evaluate is not None:
-        if evaluate not in ("text", "like", "content", "style"):
-            raise ValueError(f"--evaluate is for text, like, content or style, got {evaluate!r}")
-        if asked.looks or asked.classes or asked.measure:
-            raise ValueError("--evaluate chooses its own texts or pictures; leave out the wishes")
-    elif not (asked.looks or asked.classes or asked.measure):
-        raise ValueError("nothing to steer by: give --text, --like, --content, --style, --class or --measure")
-    if asked.encoder is not None and not asked.encoder.startswith(("clip:", "siglip:", "sentences:")):
-        raise ValueError(
-            "--encoder takes clip:NAME_OR_FOLDER, siglip:NAME_OR_FOLDER or sentences:NAME_OR_FOLDER, got "
-            f"{asked.encoder!r}"
-        )
-    if (
-        asked.classifier is not None
-        and asked.classifier.endswith(_FILES)
-        and not Path(asked.classifier).is_file()
-    ):
-        raise ValueError(f"there is no classifier {asked.classifier}")
-    for path in (*asked.like, *asked.content, *asked.style):
-        if not path.is_file():
-            raise ValueError(f"there is no picture {path}")
-
-
-def parse_weights(text: str | None, kinds: Sequence[str]) -> dict[str, float]:
-    """`2` -> {"": 2.0} for all kinds; `text=1,style=0.5` -> by kind."""
-    found: dict[str, float] = {}
-    for part in (text or "").split(",") if text else []:
-        name, equals, value = part.rpartition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if number != number or (equals and name not in kinds) or (not equals and len(text.split(",")) > 1):  # type: ignore[union-attr]
-            raise ValueError(
-                f"--weights takes one number, or kinds such as text=1,style=0.5, got {text!r}; "
-                f"kinds: {', '.join(kinds)}"
-            )
-        found[name] = number
-    return found
-
-
-def parse_sweep(text: str | None) -> list[float]:
-    """`0,0.5,1` -> [0.0, 0.5, 1.0]; nothing -> []."""
-    if text is None:
-        return []
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"--sweep needs strengths such as 0,0.5,1,2, got {text!r}") from None
-    if not all(abs(value) < float("inf") for value in found):
-        raise ValueError(f"--sweep needs finite strengths, got {text!r}")
-    return list(dict.fromkeys(found))
 
 
 def open_target(path: Path, *, weights: str, device: str) -> Target:

@@ -1,13 +1,18 @@
 """`windvane steer --evaluate`: SDG's protocol on a model."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from windvane.cli.console import print_table
+from windvane.cli.steering import Asked, Manner, open_target
+from windvane.cli.steering_checks import check_manner, check_sampler
 from windvane.files import atomic_write_json
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
-    from windvane.cli.steering import Asked
+    from windvane.tasks.steering import Candidates, Found
 
 EVALUATION = "evaluation.json"
 _PER = 6
@@ -17,67 +22,95 @@ def evaluate_steering(
     run: Path,
     out: Path,
     config: "Config",
-    asked: "Asked",
-    kind: str,
+    asked: Asked,
+    kinds: Sequence[str],
+    manner: Manner,
     *,
-    preset: str | None,
-    paper_scale: bool,
-    factors: list[float],
+    n: int | None,
 ) -> None:
-    """Guide by up to 50 texts or held-out pictures, six samples each, and measure retrieval and distance."""
-    from dataclasses import replace
+    """Guide by up to 50 texts or held-out pictures, or pairs of them, and measure retrieval and distance.
 
+    Args:
+        n: samples in all; by default six for each guidance.
+    """
     from windvane.cli.build import build_sampler
-    from windvane.cli.console import print_table
     from windvane.cli.models import clip_of
-    from windvane.cli.processes import processes
-    from windvane.cli.steering import open_target
+    from windvane.cli.sampling import grid_of
     from windvane.cli.steering_networks import known_images, make_eyes, make_judges
-    from windvane.tasks.steering import DEFAULT, picture_candidates, protocol, text_candidates
+    from windvane.cli.steering_run import one_process
+    from windvane.tasks.steering import picture_candidates, protocol, text_candidates
 
     section = config.sample
-    target = open_target(run, weights=section.weights, device=processes().device)
+    sampler = build_sampler(section)
+    check_sampler(sampler, manner)
     if not config.data.source:
         raise ValueError(
             "--evaluate measures with judges, and the model does not say what it was trained on: "
             "--data names the images"
         )
+    target = open_target(run, weights=section.weights, device=one_process())
+    check_manner(asked, kinds, target, manner)
     known = known_images(config.data, target.shape)
-    asked = replace(asked, text=("",) if kind == "text" else (), like=() if kind == "text" else (Path(),))
-    eyes = make_eyes(asked, target, lambda: known, section.seed)
+    candidates = [
+        text_candidates(known.reference, seed=section.seed)
+        if kind == "text"
+        else picture_candidates(known.reference, kind, seed=section.seed)
+        for kind in kinds
+    ]
+    fewest = min(len(one) for one in candidates)
+    candidates = [one.first(fewest) for one in candidates]
+    # Empty wishes, so that guides are made that can look for them.
+    pictured = any(kind != "text" for kind in kinds)
+    seeking = replace(asked, text=("",) if "text" in kinds else (), like=(Path(),) if pictured else ())
+    eyes = make_eyes(seeking, target, lambda: known, section.seed)
     judges = make_judges(known, encoder=True, seed=section.seed)
-    if kind == "text":
-        candidates = text_candidates(known.reference, seed=section.seed)
-    else:
-        candidates = picture_candidates(known.reference, kind, seed=section.seed)
     found = protocol(
         target.denoiser,
         eyes,
         candidates,
         judges,
         per=_PER,
-        factors=list(dict.fromkeys([0.0, *(factors or [1.0])])),
+        n=n,
+        factors=manner.strengths,
         seed=section.seed,
-        weight=asked.weight(kind),
-        preset=preset or DEFAULT,
-        paper_scale=paper_scale,
-        sampler=build_sampler(section),
+        weights=[asked.weight(kind) for kind in kinds],
+        preset=manner.preset,
+        paper_scale=manner.paper_scale,
+        sampler=sampler,
         steps=section.steps,
+        grid=grid_of(section.grid),
+        batch_size=section.batch_size,
         clip=clip_of(target.denoiser, section),
         decode=target.decode,
     )
-    told = {"kind": kind, "preset": preset or DEFAULT, "candidates": list(candidates.names), "per": _PER}
-    atomic_write_json(out / EVALUATION, {**target.about, **told, "strengths": [f.to_dict() for f in found]})
-    tops = sorted(found[0].retrieval)
+    _write(out, found, candidates, target.about, manner)
+
+
+def _write(
+    out: Path,
+    found: "Sequence[Found]",
+    candidates: "Sequence[Candidates]",
+    about: dict[str, object],
+    manner: Manner,
+) -> None:
+    names = {one.kind: list(one.names) for one in candidates}
+    told = {
+        "kind": "+".join(names),
+        "preset": manner.preset,
+        "scale": "paper" if manner.paper_scale else "relative",
+        "candidates": next(iter(names.values())) if len(names) == 1 else names,
+    }
+    atomic_write_json(out / EVALUATION, {**about, **told, "strengths": [f.to_dict() for f in found]})
     rows = [
         [
             "unguided" if f.factor == 0 else f"x {f.factor:g}",
-            *(f"{f.retrieval[k]:.3f}" for k in tops),
-            f"{f.diversity:.3g}",
+            *(f"{value:.3g}" for value in f.rows().values()),
+            "–" if f.diversity is None else f"{f.diversity:.3g}",
             "–" if f.distance is None else f"{f.distance:.3g}",
         ]
         for f in found
     ]
-    heads = ["strength", *(f"top-{k} ↑" for k in tops), "diversity ↑", "Fréchet distance ↓"]
+    heads = ["strength", *(f"{name} {found[0].arrow(name)}" for name in found[0].rows())]
+    heads += ["diversity ↑", "Fréchet distance ↓"]
     print_table(heads, rows, right=range(1, len(heads)))
-    print(f"\n{found[0].samples} samples by {len(candidates)} guidances; numbers in {out / EVALUATION}")
+    print(f"\n{found[0].samples} samples by {len(candidates[0])} guidances; numbers in {out / EVALUATION}")

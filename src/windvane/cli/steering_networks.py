@@ -8,7 +8,7 @@ from windvane.cli.errors import say
 from windvane.cli.judging import kept_judge, poor
 from windvane.cli.opening import open_parts, usable_cache
 from windvane.cli.sections import DataSection
-from windvane.cli.steering import Asked, Target, of_pictures
+from windvane.cli.steering import Asked, Target, class_of, of_pictures
 
 if TYPE_CHECKING:
     from windvane.data import ImageData
@@ -137,11 +137,13 @@ def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes"
     )
 
 
-def own_classifier(target: Target, known: Known, seed: int) -> "Eyes":
+def own_classifier(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes":
     """A classifier of the labels, trained on the guides' half of the images."""
     from windvane.tasks.steering import Eyes, own_eyes
     from windvane.text import train_noisy_classifier
 
+    for name in asked.classes:
+        class_of(name, known.guide)  # refuses what is not there before anything is trained
     classifier = train_noisy_classifier(known.guide, seed=seed).to(target.device)
     if target.decode is None:
         return own_eyes(None, target.denoiser.process, classifier)
@@ -158,7 +160,7 @@ def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed:
     if asked.classifier is not None:
         naming = opened_classifier(asked.classifier, target)
     elif asked.classes:
-        naming = own_classifier(target, images(), seed)
+        naming = own_classifier(asked, target, images(), seed)
     if asked.encoder is not None and asked.sentences is None:
         seeing = foreign_encoder(asked.encoder, target)
     elif asked.looks:

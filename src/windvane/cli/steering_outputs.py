@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from windvane._version import __version__
 from windvane.cli.sampling import ARRAY, GRID, INDEX, file_of, machine
+from windvane.cli.steering import Manner
 from windvane.files import atomic_file, atomic_write_json
 from windvane.pictures import image_grid, save_png, to_picture, to_uint8
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from windvane.cli.sections import SampleSection
     from windvane.tasks.steering import Arm, Score, Wish
 
 BEFORE_AFTER, SWEEP, NUMBERS, PAGE = "before_after.png", "sweep.png", "report.json", "report.html"
@@ -19,7 +21,7 @@ _MOST_IN_GRID = 100
 
 
 def settings_of(
-    about: Mapping[str, Any], wishes: "Sequence[Wish]", section: Any, *, preset: str, paper_scale: bool
+    about: Mapping[str, Any], wishes: "Sequence[Wish]", section: "SampleSection", manner: Manner
 ) -> dict[str, Any]:
     """Everything that makes the pictures, as JSON values."""
     return {
@@ -32,8 +34,8 @@ def settings_of(
         "grid": section.grid,
         "clip": section.clip,
         "weights": section.weights,
-        "preset": preset,
-        "scale": "paper" if paper_scale else "relative",
+        "preset": manner.preset,
+        "scale": "paper" if manner.paper_scale else "relative",
         "steered_by": [{"kind": w.kind, "what": w.what, "weight": w.weight} for w in wishes],
     }
 

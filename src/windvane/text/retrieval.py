@@ -20,8 +20,12 @@ def top_k(rows: Tensor, candidates: Tensor, own: Tensor, ks: Sequence[int] = TOP
         own: ``(n,)``: which candidate is the row's own; or bool ``(n, m)``: which ones are, the best of
             which counts. Ties are counted against the row.
     """
-    similar = F.normalize(rows.double(), dim=1) @ F.normalize(candidates.double(), dim=1).T
-    right = F.one_hot(own, len(candidates)).bool() if own.dtype != torch.bool else own
+    return ranked(F.normalize(rows.double(), dim=1) @ F.normalize(candidates.double(), dim=1).T, own, ks)
+
+
+def ranked(similar: Tensor, own: Tensor, ks: Sequence[int] = TOPS) -> dict[int, float]:
+    """:func:`top_k` of similarities ``(n, m)`` of any kind, larger is more similar."""
+    right = F.one_hot(own, similar.shape[1]).bool() if own.dtype != torch.bool else own
     if right.shape != similar.shape:
         raise ValueError(f"{tuple(similar.shape)} similarities, but own ones are given as {tuple(own.shape)}")
     best = similar.masked_fill(~right, -torch.inf).amax(1, keepdim=True)

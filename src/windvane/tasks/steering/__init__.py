@@ -12,7 +12,15 @@ from windvane.tasks.steering.measurements import (
     read_picture,
     split_measure,
 )
-from windvane.tasks.steering.methods import DEFAULT, METHODS, Method, guidance, method
+from windvane.tasks.steering.methods import (
+    DEFAULT,
+    METHODS,
+    Method,
+    check_noisy,
+    check_step,
+    guidance,
+    method,
+)
 from windvane.tasks.steering.page import before_and_after, sweep_grid, write_page
 from windvane.tasks.steering.protocol import (
     Candidates,
@@ -48,6 +56,8 @@ __all__ = [
     "Score",
     "Wish",
     "before_and_after",
+    "check_noisy",
+    "check_step",
     "class_wish",
     "combined",
     "guidance",

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from windvane.conditions import Condition
 from windvane.denoiser import Denoiser
 from windvane.guidance import GuidanceWarning
+from windvane.guidance.composer import DENOISER_SIGNALS, without
 from windvane.samplers import DDIM, Sampler, sample
+from windvane.samplers.plan import Grid, resolve_cond
 from windvane.tasks.steering.methods import DEFAULT
 from windvane.tasks.steering.wishes import Wish, combined
 
@@ -43,6 +46,8 @@ def steer(
     paper_scale: bool = False,
     sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
+    grid: Grid | Tensor | None = None,
+    cond: Condition | None = None,
     shape: Sequence[int] | None = None,
     batch_size: int | None = None,
     clip: float | None = 1.0,
@@ -55,6 +60,7 @@ def steer(
         factor: multiplies every weight.
         preset: a name in :data:`~windvane.tasks.steering.METHODS`.
         paper_scale: weights are the paper's own instead of fractions.
+        cond: of the denoiser, and the signals that hold the wishes' targets where these differ by sample.
         score: whether the guides give their own opinion of the finished samples.
 
     Raises:
@@ -63,22 +69,29 @@ def steer(
         FloatingPointError: an energy, a gradient or a sample that is not finite.
     """
     guided = combined(wishes, preset=preset, factor=factor, paper_scale=paper_scale).sampler(sampler)
+    own = frozenset().union(*(wish.energy.signals for wish in wishes)) - set(DENOISER_SIGNALS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GuidanceWarning)
         made = sample(
             denoiser, seeds=list(seeds) if not isinstance(seeds, int) else seeds, n=n,
-            sampler=sampler if factor == 0 else guided, steps=steps, shape=shape, batch_size=batch_size,
-            clip=clip, progress=progress,
+            cond=without(cond, own) if factor == 0 else cond, sampler=sampler if factor == 0 else guided,
+            steps=steps, grid=grid, shape=shape, batch_size=batch_size, clip=clip, progress=progress,
         )  # fmt: skip
     told = [str(w.message) for w in caught if issubclass(w.category, GuidanceWarning)]
     for other in caught:
         if not issubclass(other.category, GuidanceWarning):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-    scores = {wish.title: float(_score(wish, made.x)) for wish in wishes} if score else {}
+    rows = resolve_cond(cond, len(made.x))
+    scores = {wish.title: _score(wish, made.x, rows, batch_size) for wish in wishes} if score else {}
     return Arm(factor, made.x, made.seeds, made.rows_per_sample, tuple(dict.fromkeys(told)), scores)
 
 
-def _score(wish: Wish, x: Tensor) -> Tensor:
-    """The guide's own opinion of the finished samples: their mean energy."""
+def _score(wish: Wish, x: Tensor, cond: Condition | None, size: int | None) -> float:
+    """The guide's own opinion of the finished samples, ``size`` at a time: their mean energy."""
+    total = 0.0
     with torch.no_grad():
-        return wish.energy(x).mean()
+        for first in range(0, len(x), size or len(x)):
+            rows = slice(first, first + (size or len(x)))
+            part = None if cond is None else cond.index(rows).to(x.device)
+            total += float(wish.energy(x[rows], None, part).sum())
+    return total / len(x)

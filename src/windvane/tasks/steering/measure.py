@@ -1,7 +1,7 @@
 """What is measured of steered samples, by judges that had no part in steering."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,13 @@ from windvane.text import TextImageEncoder, describe, top_k
 
 #: For tables: name, and whether more is better.
 ARROWS = {"higher": "↑", "lower": "↓"}
+#: What agreement is called, by the kind of a wish, and which way it is better.
+MEASURES = {
+    "text": ("similarity", "higher"),
+    "like": ("similarity", "higher"),
+    "content": ("feature distance", "lower"),
+    "style": ("Gram distance", "lower"),
+}
 #: What measures where no network does.
 PIXELS, OPERATOR = "pixels", "the operator"
 
@@ -59,31 +66,53 @@ class Judges:
 
     def features(self, images: Tensor) -> Tensor:
         """The classifier's features, or else the encoder's embeddings, or else pixels: ``(n, D)`` float64."""
-        with torch.no_grad():
-            if self.classifier is not None:
-                return self.classifier.features(images).double()
-            if self.encoder is not None:
-                return self.encoder.image(images).double()
+        if self.classifier is not None:
+            return in_parts(self.classifier.features, images).double()
+        if self.encoder is not None:
+            return in_parts(self.encoder.image, images).double()
         return images.flatten(1).double()
+
+    def nearness(self, kind: str, images: Tensor, targets: Tensor | Sequence[str]) -> Tensor:
+        """How near every image is to every target, ``(n, m)``, for the encoder; larger is nearer.
+
+        Cosines for texts and for what is in a picture ("like"), minus a distance of feature maps for its
+        layout ("content") and of their Gram matrices for its style.
+
+        Args:
+            targets: sentences for the kind "text", else pictures ``(m, C, H, W)``.
+        """
+        encoder = self.encoder
+        if encoder is None:
+            raise ValueError("nearness needs a judge that sees texts and pictures in one space")
+        with torch.no_grad():
+            if isinstance(targets, Tensor) and kind in ("content", "style"):
+                theirs = encoder.maps(targets)
+                return in_parts(lambda x: -map_distances(kind, encoder.maps(x), theirs), images)
+            wanted = (
+                encoder.image(targets) if isinstance(targets, Tensor) else encoder.text(targets, warn=False)
+            )
+            ours = in_parts(encoder.image, images)
+            return F.normalize(ours, dim=1) @ F.normalize(wanted, dim=1).T
+
+    def theirs(self) -> Tensor | None:
+        """The features of the reference images, computed once."""
+        if self._theirs is None and self.reference is not None:
+            self._theirs = self.features(self.reference.batch(slice(None)))
+        return self._theirs
 
     def overall(self, images: Tensor) -> list[Score]:
         """Fréchet distance to the reference, where there are images enough, and diversity."""
         ours, by = self.features(images.clamp(-1, 1)), self.space
-        found = []
-        if self.reference is not None:
-            if self._theirs is None:
-                self._theirs = self.features(self.reference.batch(slice(None)))
-            if len(ours) > ours.shape[1] and len(self._theirs) > ours.shape[1]:
-                value = frechet(ours, self._theirs, resamples=0, bias=False).value
+        found, theirs = [], self.theirs()
+        if theirs is not None:
+            if min(len(ours), len(theirs)) > ours.shape[1]:
+                value = frechet(ours, theirs, resamples=0, bias=False).value
                 found.append(Score("Fréchet distance", value, "lower", by))
-            found.append(Score("distance to the nearest real image", self._nearest(ours), "lower", by))
+            value = float(nearest(ours, theirs).distances.mean())
+            found.append(Score("distance to the nearest real image", value, "lower", by))
         if len(ours) > 1:
             found.append(Score("diversity", float(mean_distances(ours).mean()), "higher", by))
         return found
-
-    def _nearest(self, ours: Tensor) -> float:
-        assert self._theirs is not None
-        return float(nearest(ours, self._theirs).distances.mean())
 
     def of(self, wish: Wish, images: Tensor) -> list[Score]:
         """How far the images have what was wished for; [] where no judge can tell."""
@@ -102,7 +131,7 @@ class Judges:
     def _class(self, wish: Wish, images: Tensor) -> list[Score]:
         if self.classifier is None or wish.label is None or wish.label >= self.classifier.classes:
             return []
-        right = self.classifier.classify(images).argmax(1) == wish.label
+        right = in_parts(self.classifier.classify, images).argmax(1) == wish.label
         return [Score(f"{wish.title}: share", float(right.double().mean()), "higher", self.classifier.name)]
 
     def _text(self, wish: Wish, images: Tensor) -> list[Score]:
@@ -112,8 +141,9 @@ class Judges:
             target = self.encoder.text([text], warn=False)
         except ValueError:  # a guide with a larger vocabulary may understand what this judge does not
             return []
-        ours = self.encoder.image(images)
-        found = [Score(f"{wish.title}: similarity", float((ours @ target.T).mean()), "higher", by)]
+        ours = in_parts(self.encoder.image, images)
+        name, better = MEASURES["text"]
+        found = [Score(f"{wish.title}: {name}", float((ours @ target.T).mean()), better, by)]
         if self.reference is not None and self.reference.labels is not None:
             told = describe(self.reference)
             sentences, mentioned = told.candidates()
@@ -127,16 +157,29 @@ class Judges:
 
     def _picture(self, wish: Wish, images: Tensor) -> list[Score]:
         assert self.encoder is not None and wish.image is not None
-        by, theirs = self.encoder.name, wish.image.to(images)
-        if wish.kind == "like":
-            value = F.cosine_similarity(self.encoder.image(images), self.encoder.image(theirs)).mean()
-            return [Score(f"{wish.title}: similarity", float(value), "higher", by)]
-        pairs = zip(self.encoder.maps(images), self.encoder.maps(theirs))
-        if wish.kind == "style":
-            gaps = [(gram(a) - gram(b)).square().flatten(1).sum(1).sqrt() for a, b in pairs]
-            return [Score(f"{wish.title}: Gram distance", float(sum(gaps).mean()), "lower", by)]  # type: ignore[union-attr]
-        gaps = [(a - b).square().flatten(1).mean(1) for a, b in pairs]
-        return [Score(f"{wish.title}: feature distance", float(sum(gaps).mean()), "lower", by)]  # type: ignore[union-attr]
+        value = float(self.nearness(wish.kind, images, wish.image.to(images)).mean())
+        name, better = MEASURES[wish.kind]
+        sign = 1 if better == "higher" else -1
+        return [Score(f"{wish.title}: {name}", sign * value, better, self.encoder.name)]
+
+
+def in_parts(look: Callable[[Tensor], Tensor], images: Tensor, size: int = 256) -> Tensor:
+    """``look(images)``, ``size`` at a time and without gradients."""
+    with torch.no_grad():
+        return torch.cat([look(part) for part in images.split(size)])
+
+
+def map_distances(kind: str, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+    """Between all pairs of n and m images, ``(n, m)``, summed over their maps ``(n, C_j, H_j, W_j)``.
+
+    "content": mean squared differences; "style": Frobenius distances of Gram matrices.
+    """
+    total = torch.zeros(())
+    for a, b in zip(ours, theirs, strict=True):
+        one, other = ((gram(f) if kind == "style" else f).flatten(1) for f in (a, b))
+        gaps = torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
+        total = total + (gaps if kind == "style" else gaps.square() / one.shape[1])
+    return total
 
 
 def _residual(wish: Wish, images: Tensor) -> list[Score]:

@@ -5,11 +5,12 @@ is made relative (:class:`~windvane.guidance.Guide`): a fraction of what noise l
 step's own length. Weight 1 is the preset's usual fraction, 0 is off.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from windvane.energies import Energy
 from windvane.guidance import GradientGuidance, presets
+from windvane.samplers import Sampler
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Method:
         make: the guidance of an energy with the paper's own weights, but for the one that is given.
         fraction: of the push, at weight 1.
         noisy: whether the energy is asked about x_t itself, and so must be noise-aware.
+        ancestral: whether the paper's own weights contain the variance of an ancestral step.
     """
 
     make: Callable[[Energy, float], GradientGuidance]
     fraction: float
     noisy: bool = False
+    ancestral: bool = False
 
 
 def _tfg(energy: Energy, scale: float) -> GradientGuidance:
@@ -48,7 +51,7 @@ METHODS = {
     "freedom": Method(presets.freedom, 0.6),
     "mpgd": Method(presets.mpgd, 0.6),
     "tfg": Method(_tfg, 0.25),
-    "elucd": Method(presets.elucd, 0.2),
+    "elucd": Method(presets.elucd, 0.2, ancestral=True),
     "steered": Method(presets.steered, 0.6),
     "adm": Method(_adm, 0.6, noisy=True),
     "sdg": Method(_sdg, 0.6, noisy=True),
@@ -65,6 +68,34 @@ def method(preset: str) -> Method:
     if preset not in METHODS:
         raise ValueError(f"unknown preset {preset!r}; known: {', '.join(METHODS)}")
     return METHODS[preset]
+
+
+def check_noisy(preset: str, blind: Sequence[str]) -> None:
+    """Refuse a preset that asks about noisy states where some wishes are ``blind`` to them.
+
+    Raises:
+        ValueError: the first of these is named, and the presets that would do; or an unknown preset.
+    """
+    if method(preset).noisy and blind:
+        clean = ", ".join(name for name, other in METHODS.items() if not other.noisy)
+        raise ValueError(
+            f"the preset {preset!r} asks about noisy states, which {blind[0]} cannot judge; "
+            f"take one of {clean}"
+        )
+
+
+def check_step(preset: str, sampler: Sampler, *, paper_scale: bool) -> None:
+    """Refuse a sampler without the variance that the preset's own weights contain.
+
+    Raises:
+        ValueError: such a sampler, and which ones would do.
+    """
+    has = sampler.stochastic and hasattr(sampler, "transition")
+    if paper_scale and method(preset).ancestral and not has:
+        raise ValueError(
+            f"the paper's own weights of {preset!r} contain the variance of an ancestral step, which "
+            f"{sampler} has not: take ddpm, or ddim with eta=1"
+        )
 
 
 def guidance(

@@ -19,7 +19,7 @@ from windvane.energies import (
 )
 from windvane.guidance import GradientGuidance
 from windvane.process import Process
-from windvane.tasks.steering.methods import DEFAULT, METHODS, guidance
+from windvane.tasks.steering.methods import DEFAULT, check_noisy, guidance
 
 KINDS = ("text", "like", "content", "style", "class", "measure")
 
@@ -77,19 +77,31 @@ class Wish:
         return f"{self.kind} {self.what}"
 
 
-def text_wish(eyes: Eyes, text: str | list[str], weight: float = 1.0) -> Wish:
-    """A text, or one for each sample."""
+def text_wish(eyes: Eyes, text: str | list[str], weight: float = 1.0, *, signal: str | None = None) -> Wish:
+    """A text, or one for each sample.
+
+    Args:
+        signal: the condition's signal with the embeddings, ``eyes.text(texts)`` row by row, so that samples
+            may be drawn in batches; ``text`` then only says what they are.
+    """
     if eyes.image is None or eyes.text is None:
         raise ValueError("a text needs an encoder of texts and images")
+    if signal is not None:
+        energy = TextSimilarity(eyes.image, signal, timed=eyes.timed, name=f"text {text}")
+        return Wish("text", str(text), energy, weight, noisy=eyes.timed)
     energy = TextSimilarity.of(eyes.image, eyes.text, text, timed=eyes.timed)
     what = repr(text) if isinstance(text, str) else f"of {len(text)} samples"
     return Wish("text", what, energy, weight, noisy=eyes.timed, extra={"text": text})
 
 
 def image_wish(
-    eyes: Eyes, kind: str, image: Tensor, process: Process, weight: float = 1.0, *, what: str = ""
+    eyes: Eyes, kind: str, image: Tensor | str, process: Process, weight: float = 1.0, *, what: str = ""
 ) -> Wish:
-    """A picture ``(1, C, H, W)``: its likeness ("like"), layout ("content") or style ("style")."""
+    """A picture: its likeness ("like"), layout ("content") or style ("style").
+
+    Args:
+        image: ``(1, C, H, W)``, or one for each sample, or the name of a condition's signal with these.
+    """
     makers: dict[str, tuple[Any, Any]] = {
         "like": (ImageSimilarity, eyes.image),
         "content": (FeatureMatch, eyes.maps),
@@ -102,7 +114,8 @@ def image_wish(
         raise ValueError(f"--{kind} needs an image encoder with feature maps; this encoder has none")
     target = Reference(image, process) if eyes.timed else image
     energy = make(look, target, timed=eyes.timed, name=f"{kind} {what}".strip())
-    return Wish(kind, what or "picture", energy, weight, noisy=eyes.timed, image=image)
+    shown = None if isinstance(image, str) else image
+    return Wish(kind, what or "picture", energy, weight, noisy=eyes.timed, image=shown)
 
 
 def class_wish(eyes: Eyes, label: int, weight: float = 1.0, *, what: str = "") -> Wish:
@@ -143,14 +156,7 @@ def combined(
     """
     if not wishes:
         raise ValueError("nothing is wished for: give at least one of " + ", ".join(KINDS))
-    if preset in METHODS and METHODS[preset].noisy:
-        blind = [wish.title for wish in wishes if not wish.noisy]
-        if blind:
-            clean = ", ".join(name for name, method in METHODS.items() if not method.noisy)
-            raise ValueError(
-                f"the preset {preset!r} asks about noisy states, which {blind[0]} cannot judge; "
-                f"take one of {clean}"
-            )
+    check_noisy(preset, [wish.title for wish in wishes if not wish.noisy])
     first, *others = (
         guidance(wish.energy, factor * wish.weight, preset, paper_scale=paper_scale) for wish in wishes
     )

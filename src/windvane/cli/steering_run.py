@@ -1,0 +1,94 @@
+"""`windvane steer`: the arms of a sweep, from the same seeds, and what they leave behind."""
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from windvane.cli.console import print_table
+from windvane.cli.errors import say
+from windvane.cli.steering import Asked, Manner, Target, make_wishes, open_target, warnings_said
+from windvane.cli.steering_checks import check_manner, check_sampler
+
+if TYPE_CHECKING:
+    from windvane.cli.config import Config
+    from windvane.cli.sections import SampleSection
+    from windvane.cli.steering_networks import Known
+    from windvane.tasks.steering import Arm, Wish
+
+
+def one_process() -> str:
+    """The device of this process.
+
+    Raises:
+        ValueError: a launcher started several, which would all do the same.
+    """
+    from windvane.cli.processes import processes
+
+    group = processes()
+    if group.count > 1:
+        raise ValueError(f"steer runs in one process, not in {group.count}; start it without a launcher")
+    return group.device
+
+
+def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Manner) -> None:
+    """Open the model, make guides and judges, sample every arm, measure, and write the folder."""
+    from windvane.cli.build import build_sampler
+    from windvane.cli.steering_networks import NO_JUDGES, known_images, make_eyes, make_judges
+    from windvane.cli.steering_outputs import BEFORE_AFTER, PAGE, settings_of, write_outputs
+    from windvane.tasks.steering import combined, measured, unjudged
+    from windvane.tasks.steering.page import score_rows
+
+    section = config.sample
+    check_sampler(build_sampler(section), manner)
+    target = open_target(run, weights=section.weights, device=one_process())
+    check_manner(asked, (), target, manner)
+    known = known_images(config.data, target.shape) if config.data.source else None
+
+    @functools.cache
+    def images() -> "Known":
+        return known or known_images(config.data, target.shape)
+
+    eyes = make_eyes(asked, target, images, section.seed)
+    with warnings_said():
+        wishes = make_wishes(asked, eyes, target, images, judged=known)
+    combined(wishes, preset=manner.preset)  # refuses what does not go together, before anything is sampled
+    arms = _arms(target, wishes, section, manner)
+    judges = make_judges(known, encoder=asked.looks, seed=section.seed)
+    pictures = {arm.factor: target.pictures(arm.x).cpu() for arm in arms}
+    scores = {factor: measured(judges, wishes, found) for factor, found in pictures.items()}
+    notes = list(dict.fromkeys(text for arm in arms if arm.factor != 0 for text in arm.warnings))
+    notes += [NO_JUDGES] if known is None else unjudged(wishes, scores[0.0])
+    for text in notes:
+        say(text)
+    told = settings_of(target.about, wishes, section, manner)
+    write_outputs(out, wishes=wishes, arms=arms, pictures=pictures, scores=scores, settings=told, notes=notes)
+    heads, rows = score_rows(arms, scores)
+    print_table(heads, rows, right=range(1, len(heads)))
+    print(f"\n{len(arms[0].x)} pictures in {out}; see {out / BEFORE_AFTER} and {out / PAGE}")
+
+
+def _arms(target: Target, wishes: "list[Wish]", section: "SampleSection", manner: Manner) -> "list[Arm]":
+    from windvane.cli.build import build_sampler
+    from windvane.cli.models import clip_of
+    from windvane.cli.sampling import grid_of
+    from windvane.tasks.steering import steer
+
+    made = {
+        factor: steer(
+            target.denoiser,
+            wishes,
+            seeds=section.seed,
+            n=section.n,
+            factor=factor,
+            preset=manner.preset,
+            paper_scale=manner.paper_scale,
+            sampler=build_sampler(section),
+            steps=section.steps,
+            grid=grid_of(section.grid),
+            batch_size=section.batch_size,
+            clip=clip_of(target.denoiser, section),
+        )
+        # Guided ones first: what is wrong with a guide is then told with its noise level.
+        for factor in sorted(manner.strengths, key=lambda factor: factor == 0)
+    }
+    return [made[factor] for factor in manner.strengths]
