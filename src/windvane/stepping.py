@@ -8,8 +8,10 @@ the step, so threads do not see each other's.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 _step: ContextVar[tuple[int, int] | None] = ContextVar("windvane_step", default=None)
+_looped: ContextVar[bool] = ContextVar("windvane_looped", default=False)
 
 
 @contextmanager
@@ -20,6 +22,35 @@ def at_step(index: int, steps: int) -> Iterator[None]:
         yield
     finally:
         _step.reset(token)
+
+
+@contextmanager
+def in_loop() -> Iterator[None]:
+    """Within the block the sampling loop takes the steps, and will call :func:`finish` when they are done."""
+    token = _looped.set(True)
+    try:
+        yield
+    finally:
+        _looped.reset(token)
+
+
+def will_finish() -> bool:
+    """Whether somebody will call :func:`finish`; who takes steps otherwise must notice the end himself."""
+    return _looped.get()
+
+
+def finish(sampler: Any, denoiser: Any) -> None:
+    """A sampling has ended: call ``finished()`` of the sampler and of every denoiser in ``denoiser``.
+
+    That is where guidance says what of it had no effect. A sampler round another one passes the call on.
+    """
+    parts = (
+        [part for part in denoiser.modules() if part is not denoiser] if hasattr(denoiser, "modules") else []
+    )
+    for part in (sampler, denoiser, *parts):
+        call = getattr(part, "finished", None)
+        if callable(call):
+            call()
 
 
 def current_step() -> tuple[int, int] | None:

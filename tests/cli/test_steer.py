@@ -87,6 +87,15 @@ def test_unguided_is_what_sample_makes_and_weight_zero_is_unguided(windvane, unc
         assert (ours["images"] == theirs["images"]).all()
 
 
+def test_one_wish_without_effect_is_named(windvane, unconditional, picture, tmp_path):
+    out = tmp_path / "out"
+    options = {"text": "seven", "style": picture, "weights": "text=1,style=0", **FEW}
+    result = windvane("steer", unconditional, out=out, **options)
+    assert result.exit_code == 0, result.output
+    (note,) = [note for note in report(out)["notes"] if "changed nothing" in note]
+    assert "(style seven.png): its weight is 0" in note and note in result.stderr
+
+
 def test_everything_at_once_in_a_sweep(windvane, unconditional, picture, tmp_path):
     out = tmp_path / "out"
     result = windvane(

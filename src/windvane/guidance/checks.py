@@ -1,6 +1,7 @@
 """What is checked of an energy while it guides: values, gradients, and that it changes something."""
 
 import warnings
+from collections.abc import Collection, Hashable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,15 +12,19 @@ from windvane.process import Process
 
 
 class GuidanceWarning(UserWarning):
-    """A guidance that changed nothing."""
+    """A guidance, or one guide of several, that changed nothing."""
 
 
 class Watch:
-    """Remembers which energies have shown a gradient, and whether anything was changed since the start."""
+    """Remembers which energies have shown a gradient, and which guides had a weight and changed something.
+
+    Guides are known by keys: any hashable value.
+    """
 
     def __init__(self) -> None:
         self._alive: set[int] = set()
-        self.changed = False
+        self.acted: set[Hashable] = set()
+        self.changed: set[Hashable] = set()
 
     def values(self, energy: Energy, x: Tensor, t: Tensor, cond: Condition | None, level: float) -> Tensor:
         """energy(x, t, cond), with errors that name the noise level too."""
@@ -66,21 +71,25 @@ class Watch:
             raise ValueError(_without_gradient(energy, "its gradient is exactly zero in every row", level))
         self._alive.add(id(energy))
 
-    def note(self, before: Tensor, after: Tensor) -> None:
-        """Remembers that a push changed a number."""
-        if not self.changed:
-            self.changed = not torch.equal(before, after)
+    def note(self, keys: Collection[Hashable], before: Tensor, after: Tensor) -> None:
+        """Remembers that a push by these guides changed a number."""
+        if not self.changed.issuperset(keys) and not torch.equal(before, after):
+            self.changed.update(keys)
 
-    def finish(self, what: str) -> None:
-        """At the end of a run: warns if nothing was changed, and starts again."""
-        if not self.changed:
-            warnings.warn(
-                f"guidance changed nothing in this run ({what}): its weight is 0 or too small for the dtype, "
-                "or its window holds no step of the grid",
-                GuidanceWarning,
-                stacklevel=4,
-            )
-        self.changed = False
+    def finish(self, idle: Mapping[Hashable, tuple[str, str]]) -> None:
+        """At the end of a run: warns of every guide that changed nothing, and starts again.
+
+        Args:
+            idle: key -> what the guide is called, and why it has had no weight if it had none.
+        """
+        for key, (name, why) in idle.items():
+            if key not in self.changed:
+                reason = "its push is too small for the dtype" if key in self.acted else why
+                warnings.warn(
+                    f"guidance changed nothing in this run ({name}): {reason}", GuidanceWarning, stacklevel=2
+                )
+        self.acted.clear()
+        self.changed.clear()
 
 
 def _without_gradient(energy: Energy, why: str, level: float) -> str:

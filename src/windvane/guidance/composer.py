@@ -1,8 +1,8 @@
 """Several guides, one denoiser evaluation: how predictions and gradients become pushes."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from windvane.energies import Energy
 from windvane.energies.targets import time_noise
 from windvane.guidance.checks import Watch, first_level
 from windvane.guidance.guide import Guide
+from windvane.guidance.idle import key_of, why_idle
 from windvane.guidance.memory import checkpointed_blocks
 from windvane.guidance.steps import Step
 from windvane.guidance.weights import as_schedule
@@ -41,12 +42,16 @@ def without(cond: Condition | None, names: Collection[str]) -> Condition | None:
 
 @dataclass(frozen=True)
 class Move:
-    """A push whose size depends on its surroundings: ``factor`` times ``direction``, see :class:`Guide`."""
+    """A push whose size depends on its surroundings: ``factor`` times ``direction``, see :class:`Guide`.
+
+    ``keys`` are those of the guides that it comes from.
+    """
 
     direction: Tensor
     factor: Tensor
     relative: bool
     limit: float | None
+    keys: tuple[Hashable, ...] = ()
 
     def sized(self, unit: Tensor) -> Tensor:
         """The push, given the size ``(B,)`` of its surroundings."""
@@ -109,6 +114,7 @@ class Composer:
         chosen = self.guides if guides is None else guides
         weighted = [(g, g.weights(self.process, times, step)) for g in chosen]
         active = [(g, w) for g, w in weighted if bool((w != 0).any())]
+        self.watch.acted.update(key_of(g) for g, _ in active)
         if not active:
             return Steered(base(x_t, times, self.hide(cond)), active=False)
         outer = torch.is_grad_enabled()
@@ -122,12 +128,23 @@ class Composer:
             moves, after = self._moves(active, pull, times, cond, step)
         pushed = x0 if outer else x0.detach()
         if moves:
-            unpushed = pushed
-            unit = self._unknown(x_t, unpushed, times)
+            unit = self._unknown(x_t, pushed, times)
             for move in moves:
-                pushed = pushed + move.sized(unit)
-            self.watch.note(unpushed, pushed)
+                pushed = self.moved(pushed, move, unit)
         return Steered(pushed, after)
+
+    def moved(self, x: Tensor, move: Move, unit: Tensor) -> Tensor:
+        """x pushed, and watched for whether that changed it."""
+        pushed = x + move.sized(unit)
+        self.watch.note(move.keys, x, pushed)
+        return pushed
+
+    def finished(self) -> None:
+        """At the end of a run: warn of the guides that changed nothing."""
+        together: dict[Hashable, list[Guide]] = {}
+        for guide in self.guides:
+            together.setdefault(key_of(guide), []).append(guide)
+        self.watch.finish({key: (of[0].energy.name, why_idle(of)) for key, of in together.items()})
 
     def _unknown(self, x_t: Tensor, x0: Tensor, times: Tensor) -> Tensor:
         """sigma / sqrt(alpha^2 + sigma^2) RMS(eps), ``(B,)``: see :class:`Guide`'s ``relative``."""
@@ -154,12 +171,12 @@ class Composer:
                 gradient, factor = self._direct(guide, pull, times, cond, factor, level)
             else:
                 gradient = self._gradient(guide, pull.at_x0(), times, cond, level, pull.outer)
-            move = Move(gradient, factor * guide.carry(step), guide.relative, guide.limit)
+            move = Move(gradient, factor * guide.carry(step), guide.relative, guide.limit, (key_of(guide),))
             if guide.backward:
                 waiting.append((guide.after_step, plain, move))
             else:
                 found[guide.after_step].append(move)
-        for after, move in pull.all(waiting):
+        for after, move in pull.all(waiting, self.watch):
             found[after].append(move)
         return found[False], tuple(found[True])
 
@@ -233,20 +250,19 @@ class _Pull:
             return self.x0
         return self.x0.detach().requires_grad_(True)
 
-    def all(self, waiting: list[tuple[bool, bool, Move]]) -> list[tuple[bool, Move]]:
+    def all(self, waiting: list[tuple[bool, bool, Move]], watch: Watch) -> list[tuple[bool, Move]]:
         """The moves with their directions taken back to x; plain ones for one place share a pass."""
         merged: list[tuple[bool, Move]] = []
         for after in (False, True):
             plain = [m for place, is_plain, m in waiting if place == after and is_plain]
             if plain:
-                total = torch.stack([expand(m.factor, m.direction) * m.direction for m in plain]).sum(0)
-                merged.append((after, Move(total, torch.ones_like(plain[0].factor), False, None)))
+                merged.append((after, _merged(plain, watch)))
             merged += [(place, m) for place, is_plain, m in waiting if place == after and not is_plain]
         done = []
         for k, (after, move) in enumerate(merged):
             last = k == len(merged) - 1
             back = self._back(move.direction, last)
-            done.append((after, Move(back, move.factor, move.relative, move.limit)))
+            done.append((after, replace(move, direction=back)))
         return done
 
     def _back(self, cotangent: Tensor, last: bool) -> Tensor:
@@ -260,6 +276,19 @@ class _Pull:
             self.x0, self.x, cotangent, create_graph=self.outer, retain_graph=self.outer or not last
         )
         return back
+
+
+def _merged(plain: Sequence[Move], watch: Watch) -> Move:
+    """The sum of plain pushes, by the guides without which it would be another one."""
+    parts = torch.stack([expand(m.factor, m.direction) * m.direction for m in plain])
+    total = parts.sum(0)
+    keys = [
+        key
+        for k, move in enumerate(plain)
+        for key in move.keys
+        if key in watch.changed or not torch.equal(torch.cat([parts[:k], parts[k + 1 :]]).sum(0), total)
+    ]
+    return Move(total, torch.ones_like(plain[0].factor), False, None, tuple(keys))
 
 
 def as_base(denoise: Any) -> Base:

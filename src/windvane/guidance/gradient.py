@@ -24,7 +24,7 @@ class Guided(Denoiser):
     For guides whose push is "score" or "x0"; those that push after the step need
     :meth:`GradientGuidance.sampler`. Each evaluation makes one of the denoiser underneath, and one backward
     pass if a guide is active and needs it. Warns (:class:`GuidanceWarning`) if the first active evaluation
-    changes nothing; the guided sampler also reports a window that no step falls into.
+    changes nothing, and at the end of a run of every guide that changed nothing in it.
 
     Args:
         low_memory: see :func:`~windvane.guidance.memory.checkpointed_blocks`.
@@ -40,10 +40,11 @@ class Guided(Denoiser):
             )
         self.denoiser = denoiser
         self.compose = Composer(guides, denoiser.process, low_memory=low_memory)
-        self._warned = False
+        self._warned = self._asked = False
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         times = as_times(t, len(x_t))
+        self._asked = True
         found = self.compose(as_base(self.denoiser), x_t, times, cond, network=self.denoiser)
         if found.active and not self.compose.watch.changed and not self._warned:
             self._warned = True
@@ -55,6 +56,12 @@ class Guided(Denoiser):
                 stacklevel=2,
             )
         return found.x0
+
+    def finished(self) -> None:
+        """At the end of a run: warn of the guides that changed nothing, if this denoiser took part in it."""
+        if self._asked:
+            self.compose.finished()
+        self._asked = False
 
 
 @dataclass(frozen=True)

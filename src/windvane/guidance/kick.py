@@ -15,6 +15,8 @@ from windvane.guidance.composer import DENOISER_SIGNALS, rms
 from windvane.guidance.pushed import GuidedState
 from windvane.process import expand
 from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, State, is_zero, moved
+from windvane.samplers.plan import Grid
+from windvane.stepping import finish, will_finish
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class KickedSampler:
     def needs_log_snr(self) -> bool:
         return getattr(self.sampler, "needs_log_snr", False)
 
+    @property
+    def own_grid(self) -> Grid | None:
+        return getattr(self.sampler, "own_grid", None)
+
     def init(self, x: Tensor, times: Tensor) -> GuidedState:
         return GuidedState(self.sampler.init(x, times), tuple(times.tolist()))
 
@@ -89,12 +95,19 @@ class KickedSampler:
         inner: State = state.inner
         if fraction > 0 and acts:
             kicked = self._kicked(watch, x, as_times(t, len(x)), denoise, fraction, level)
-            watch.note(x, kicked)
+            watch.acted.add(self.energy)
+            watch.note([self.energy], x, kicked)
             x, inner = kicked, moved(inner)
         x_s, inner = self.sampler.step(self._hidden(denoise), x, t, s, inner, noise)
-        if is_zero(denoise.process.sigma(s)):
-            watch.finish(self.energy.name)
+        if is_zero(denoise.process.sigma(s)) and not will_finish():
+            self.finished()
         return x_s, replace(state, inner=inner)
+
+    def finished(self) -> None:
+        """At the end of a run: warn if no kick changed anything."""
+        why = "its size is 0" if self.size == 0 else f"its window {self.window} holds no step of the grid"
+        self._watch.finish({self.energy: (self.energy.name, why)})  # type: ignore[attr-defined]
+        finish(self.sampler, None)
 
     def fraction(self, t: float, times: Sequence[float]) -> float:
         """h_i of the step that starts at ``t`` on the grid ``times``."""

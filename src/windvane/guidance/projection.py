@@ -1,11 +1,14 @@
 """Projection of the prediction onto a measurement: steering without a gradient."""
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times
 from windvane.energies.targets import rows_of
+from windvane.guidance.checks import GuidanceWarning
 from windvane.guidance.composer import DENOISER_SIGNALS, without
 from windvane.guidance.weights import Schedule, as_schedule
 from windvane.operators import Operator
@@ -57,6 +60,7 @@ class Projected(Denoiser):
         self.denoiser, self.operator, self.y = denoiser, operator, y
         self.weight, self.within, self.rounds = as_schedule(weight), within, rounds
         self._own = {y} - set(DENOISER_SIGNALS) if isinstance(y, str) else set()
+        self._asked = self._acted = False
 
     def _measured(self, x: Tensor, y: Tensor) -> Tensor:
         """x + A^+ (y - A x), and in the range if that is asked for."""
@@ -71,8 +75,10 @@ class Projected(Denoiser):
         seen = without(cond, self._own)
         x0 = self.denoiser(x_t, times) if seen is None else self.denoiser(x_t, times, seen)
         weight = self.weight(self.process.noise_level(times))
+        self._asked = True
         if not bool((weight != 0).any()):
             return x0
+        self._acted = True
         y = rows_of(self.y, x_t, cond, "projection").to(x0)
         measured = tuple(self.operator(x0[:1]).shape[1:])
         if tuple(y.shape[1:]) != measured:
@@ -82,3 +88,13 @@ class Projected(Denoiser):
         if self.within is None:
             return x0 + expand(weight, x0) * self.operator.pinv(y - self.operator(x0))
         return x0 + expand(weight, x0) * (self._measured(x0, y) - x0)
+
+    def finished(self) -> None:
+        """At the end of a run: warn if the weight was 0 throughout."""
+        if self._asked and not self._acted:
+            warnings.warn(
+                "guidance changed nothing in this run (projection): its weight is 0 at every step",
+                GuidanceWarning,
+                stacklevel=2,
+            )
+        self._asked = self._acted = False

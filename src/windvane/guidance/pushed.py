@@ -16,6 +16,7 @@ from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for
 from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, State, is_zero, moved, require_noise
 from windvane.samplers.plan import Grid
+from windvane.stepping import finish, will_finish
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class GuidedSampler:
     solver that reuses a prediction (UniPC) must make it again after a push of its step, which costs one
     evaluation. Predictions are clipped after the energies have seen them, so clipping stops no gradient.
 
-    At the end of a run that changed nothing it warns (:class:`GuidanceWarning`). Made by
+    At the end of a run it warns of every guide that changed nothing (:class:`GuidanceWarning`). Made by
     :meth:`GradientGuidance.sampler`.
     """
 
@@ -118,9 +119,16 @@ class GuidedSampler:
             if k < rounds - 1 and noise is not None:
                 x = process.renoise(x_s, s, t, derived_noise(noise, 2 * k + 1))
                 inner = moved(state.inner)
-        if self.guides and is_zero(process.sigma(s)):
-            self._compose(process).watch.finish(", ".join(g.energy.name for g in self.guides))
+        if is_zero(process.sigma(s)) and not will_finish():
+            self.finished()
         return x_s, replace(state, inner=after)
+
+    def finished(self) -> None:
+        """At the end of a run: warn of the guides that changed nothing."""
+        made: Composer | None = getattr(self, "_composer", None)
+        if made is not None:
+            made.finished()
+        finish(self.sampler, None)
 
     def _once(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: GuidedState, noise: Tensor | None
@@ -135,8 +143,7 @@ class GuidedSampler:
         unit = rms(x_s - x)
         pushed = x_s
         for move in tap.moves:
-            pushed = pushed + move.sized(unit)
-        tap.composer.watch.note(x_s, pushed)
+            pushed = tap.composer.moved(pushed, move, unit)
         return pushed, moved(inner)
 
     def _step_of(self, process: Process, t: Tensor, s: Tensor, state: GuidedState) -> Step:

@@ -36,7 +36,7 @@ class Sampler(Protocol):
     draws from a Gaussian given ``x`` also have ``transition(denoise, x, t, s, state) -> (mean, std,
     state)``, differentiable, with ``step = mean + std * noise``. A class attribute
     ``prefers_log_snr = True`` asks for a log-SNR grid where none is given; ``needs_log_snr = True`` does so
-    on the rectified flow, too.
+    on the rectified flow, too. The loop calls ``finished()``, where there is one, after the last batch.
     """
 
     @property

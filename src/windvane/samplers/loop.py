@@ -25,6 +25,7 @@ from windvane.samplers.plan import (
     resolve_times,
 )
 from windvane.samplers.run import Callback, Run, Trajectory
+from windvane.stepping import finish
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def sample_batches(
                 x, trajectory = run(bound, x, rows[chunk], ticks)
             yield Samples(x, rows[chunk], times, count.calls, count.rows / len(x), trajectory)
         next(ticks, None)  # lets the bar finish
+        finish(sampler, denoiser)
 
     return batches()
 

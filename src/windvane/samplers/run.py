@@ -8,7 +8,7 @@ from torch import Tensor
 
 from windvane.randomness import STREAM_PRIOR, noise_for
 from windvane.samplers.base import BoundDenoiser, Sampler, State, moved
-from windvane.stepping import at_step
+from windvane.stepping import at_step, in_loop
 
 
 class StopSampling(Exception):
@@ -74,7 +74,7 @@ class Run:
             noise = None
             if sampler.stochastic:
                 noise = noise_for(seeds, STREAM_PRIOR + k + 1, x.shape[1:], dtype=x.dtype).to(x.device)
-            with at_step(k, steps):
+            with in_loop(), at_step(k, steps):
                 x, state = sampler.step(denoise, x, t, s, state, noise)
             info = StepInfo(k, steps, t, s, x, denoise.latest, state, seeds)
             x, state, stop = _called(self.after_step, info)
