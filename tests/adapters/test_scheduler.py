@@ -1,5 +1,7 @@
 """Schedulers and guiders of diffusers inside Windvane's loop, against diffusers' own loops."""
 
+import sys
+
 import pytest
 import torch
 
@@ -9,8 +11,9 @@ from windvane.adapters import DiffusersScheduler, GuidedByDiffusers, from_pipeli
 from windvane.adapters.scheduler import _generator
 from windvane.conditions import Condition
 from windvane.energies import Reward
-from windvane.guidance import presets
+from windvane.guidance import KickedSampler, presets
 from windvane.randomness import STREAM_PRIOR, noise_for
+from windvane.samplers import BoundDenoiser
 
 SETTINGS = [
     ("DDIMScheduler", {"clip_sample": False}),
@@ -39,7 +42,7 @@ def noise(k, seeds=(0, 1)):
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=NAMES)
-def test_its_steps_are_those_of_its_own_loop(name, settings):
+def test_its_steps_are_those_of_its_own_loop(name, settings, monkeypatch):
     """The loop of every pipeline of diffusers, written out; its draws are the ones that ours makes."""
     from diffusers import DDPMPipeline
 
@@ -53,19 +56,94 @@ def test_its_steps_are_those_of_its_own_loop(name, settings):
     scheduler.set_timesteps(steps)
     euler = name.startswith("Euler")
     x = start * ((1 + scheduler.sigmas[0] ** 2) ** 0.5 if euler else 1)
+    drawn = []
+    if name == "DDPMScheduler":  # which adds the loop's own noise, and can only draw
+        module = sys.modules[type(scheduler).__module__]
+        monkeypatch.setattr(module, "randn_tensor", lambda shape, **named: drawn.pop())
     with torch.no_grad():
         for k, timestep in enumerate(scheduler.timesteps):
+            drawn[:] = [noise(STREAM_PRIOR + k + 1)]
             seen = scheduler.scale_model_input(x, timestep) if euler else x
             output = network(seen, timestep).sample
             draws = {}
             if sampler.stochastic:
                 draws["generator"] = [_generator(row) for row in noise(STREAM_PRIOR + k + 1)]
             x = scheduler.step(output, timestep, x, **draws).prev_sample
+    monkeypatch.undo()
     made = wv.sample(
         denoiser, seeds=0, n=2, start=(start, float(times[0])), steps=steps, sampler=sampler, progress=False
     )
     assert made.calls == steps and len(made.times) == steps + 1
     torch.testing.assert_close(made.x, x, rtol=1e-3, atol=1e-3 * float(x.abs().max()))
+
+
+GAUSSIAN = [
+    ("DDIMScheduler", {"clip_sample": True}, 0.7),
+    ("DDIMParallelScheduler", {"clip_sample": False, "timestep_spacing": "trailing"}, 1.0),
+    ("DDPMScheduler", {}, 0.0),
+    ("DDPMScheduler", {"variance_type": "fixed_large", "timestep_spacing": "trailing"}, 0.0),
+    ("DDPMParallelScheduler", {"variance_type": "fixed_small_log", "clip_sample": False}, 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "eta"), GAUSSIAN, ids=lambda v: str(v))
+def test_a_transition_is_the_step_of_its_scheduler(name, settings, eta):
+    """Mean and spread of many of the scheduler's own steps from one x, and ours: mean + std * noise."""
+    from diffusers import DDPMPipeline
+
+    scheduler, network = built(name, settings)
+    sampler = DiffusersScheduler(scheduler, eta=eta)
+    denoiser = from_pipeline(DDPMPipeline(network, scheduler))
+    times = sampler.own_grid(denoiser.process, 6)
+    state, bound = sampler.init(noise(1), times), BoundDenoiser(denoiser)
+    scheduler.set_timesteps(6)
+    for k in (1, 5):
+        x, t, s, z = noise(1), times[k], times[k + 1], noise(7)
+        with torch.no_grad():
+            mean, std, _ = sampler.transition(bound, x, t, s, state)
+            made, _ = sampler.step(bound, x, t, s, state, z)
+            output = network(x, scheduler.timesteps[k]).sample
+        torch.testing.assert_close(mean + std * z, made)
+        more = {"eta": eta} if name.startswith("DDIM") else {}
+        many = torch.stack(
+            [
+                scheduler.step(
+                    output, scheduler.timesteps[k], x, generator=torch.Generator().manual_seed(n), **more
+                ).prev_sample
+                for n in range(400)
+            ]
+        )
+        scale = float(std) if float(std) > 1e-6 else 1e-3
+        assert float((many.mean(0) - mean).abs().max()) < 0.25 * scale
+        assert float((many - mean).square().mean().sqrt()) == pytest.approx(float(std), rel=0.01, abs=1e-4)
+
+
+def test_steps_without_a_gaussian_transition_have_none():
+    for name, settings in (("DDIMScheduler", {}), ("EulerAncestralDiscreteScheduler", {})):
+        assert not hasattr(DiffusersScheduler(built(name, settings)[0]), "transition")
+
+
+def test_mean_shifts_and_kicks_work_round_it():
+    """Weights of EluCD and SDG contain the variance of the step: with its own DDPM they do what ours does."""
+    from diffusers import DDIMScheduler, DDPMPipeline
+
+    scheduler, network = built("DDPMScheduler", {"prediction_type": "sample", "clip_sample": False})
+    denoiser = from_pipeline(DDPMPipeline(network, scheduler))
+    energy = Reward(lambda x: x[:, 0].mean((1, 2)), name="red")
+    timed = Reward(lambda x, t: x[:, 0].mean((1, 2)), timed=True, name="red")
+    theirs, ours = DiffusersScheduler(scheduler), wv.DDPM()
+    grid = theirs.own_grid(denoiser.process, 8)
+
+    def drawn(sampler, **more):
+        return wv.sample(denoiser, seeds=0, n=2, steps=8, sampler=sampler, progress=False, **more).x
+
+    for guidance in (presets.elucd(energy, 60.0), presets.adm(timed, 60.0), presets.sdg(timed, 60.0)):
+        found = drawn(guidance.sampler(theirs))
+        assert (found - drawn(theirs)).abs().max() > 0.01
+        torch.testing.assert_close(found, drawn(guidance.sampler(ours), grid=grid), rtol=1e-3, atol=1e-3)
+    for sampler in (theirs, DiffusersScheduler(DDIMScheduler())):
+        kicked = drawn(KickedSampler(sampler, energy, 0.1))
+        assert (kicked - drawn(sampler)).abs().max() > 1e-3
 
 
 def test_the_share_of_noise_of_ddim():

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from windvane.adapters.diffusers_schedule import PREDICTIONS, schedule_of
 from windvane.convert import prediction_from_x0
-from windvane.process import Process
+from windvane.process import Process, expand
 from windvane.samplers.base import Denoise, require_noise
 
 #: Schedulers whose step depends on x and the prediction alone, and whether they draw noise.
@@ -53,8 +54,9 @@ class DiffusersScheduler:
     work on x / alpha (Euler's) are given that. DDIM, DDPM, Euler, Euler ancestral and FlowMatchEuler; those
     that remember earlier predictions are refused, and have counterparts here whose state can be copied.
 
-    The noise of a step is drawn by the scheduler from a generator seeded by the loop's noise for that row, so
-    that a sample depends on its own seed alone.
+    DDPM and DDIM add the loop's noise, and have a ``transition``: what needs the step's mean or variance
+    (mean shifts, particles) works with them. Others draw theirs from a generator seeded by the loop's noise
+    for that row. Either way a sample depends on its own seed alone.
 
     Args:
         eta: the share of noise of DDIM.
@@ -108,15 +110,56 @@ class DiffusersScheduler:
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: _State, noise: Tensor | None = None
     ) -> tuple[Tensor, _State]:
-        scheduler = copy.copy(state.scheduler)
-        k = min(range(len(state.times) - 1), key=lambda i: abs(state.times[i] - float(t)))
-        kind = PREDICTIONS[scheduler.config.get("prediction_type", "flow_prediction")]
-        output = prediction_from_x0(denoise.process, kind, x, denoise(x, t), t)
+        if self._gaussian:
+            mean, std, state = self._transition(denoise, x, t, s, state)
+            return (mean + std * require_noise(noise, self)).to(x.dtype), state
+        output, k = self._output(denoise, x, t, state)
         drawn: dict[str, Any] = {}
         if self.stochastic:
             drawn["generator"] = [_generator(row) for row in require_noise(noise, self)]
-        if type(scheduler).__name__.startswith("DDIM"):
-            drawn["eta"] = self.eta
+        return self._made(state, k, output, x, drawn), state
+
+    @property
+    def transition(self) -> Callable[..., tuple[Tensor, Tensor, _State]]:
+        """Mean and standard deviation of a step of DDPM, or of DDIM with noise."""
+        if not self._gaussian:
+            raise AttributeError(f"{type(self.scheduler).__name__}'s step has no Gaussian transition here")
+        return self._transition
+
+    @property
+    def _gaussian(self) -> bool:
+        return type(self.scheduler).__name__.startswith(("DDPM", "DDIM")) and self.stochastic
+
+    def _transition(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: _State
+    ) -> tuple[Tensor, Tensor, _State]:
+        """What the scheduler makes of x without its noise, and how much of that it adds.
+
+        DDIM can be given its noise. DDPM draws it in any case: from a generator that is known, so that it can
+        be taken away again, and so found out how large it is.
+        """
+        output, k = self._output(denoise, x, t, state)
+        still = torch.zeros((1, *x.shape[1:]), dtype=torch.float64)
+        if type(self.scheduler).__name__.startswith("DDIM"):
+            one, none = torch.ones_like(still), torch.zeros_like(output)
+            std = self._made(state, k, still, still, {"variance_noise": one, "eta": self.eta}).flatten()[0]
+            mean = self._made(state, k, output, x, {"variance_noise": none, "eta": self.eta})
+            return mean, expand(std, x), state
+        known = _known_noise(still)
+        made = self._made(state, k, still, still, {"generator": _seeded()})
+        std = expand((made * known).sum() / known.square().sum(), x)
+        mean = self._made(state, k, output, x, {"generator": _seeded()}) - std * _known_noise(output)
+        return mean.to(x.dtype), std, state
+
+    def _output(self, denoise: Denoise, x: Tensor, t: Tensor, state: _State) -> tuple[Tensor, int]:
+        """The prediction that the scheduler was configured for, and the number of its step."""
+        k = min(range(len(state.times) - 1), key=lambda i: abs(state.times[i] - float(t)))
+        kind = PREDICTIONS[state.scheduler.config.get("prediction_type", "flow_prediction")]
+        return prediction_from_x0(denoise.process, kind, x, denoise(x, t), t), k
+
+    def _made(self, state: _State, k: int, output: Tensor, x: Tensor, drawn: Mapping[str, Any]) -> Tensor:
+        """x_s as the scheduler makes it."""
+        scheduler = copy.copy(state.scheduler)
         before, after = self._scales(scheduler, k)
         # Euler's asks for its scaling of the network's input, which is part of D here.
         scheduler.is_scale_input_called = True
@@ -124,7 +167,7 @@ class DiffusersScheduler:
             scheduler._step_index = None
             scheduler.set_begin_index(k)
         made = scheduler.step(output, scheduler.timesteps[k], before * x, return_dict=False, **drawn)[0]
-        return (after * made).to(x.dtype), state
+        return (after * made).to(x.dtype)
 
     def _times(self, scheduler: Any) -> Tensor:
         schedule = schedule_of(self.scheduler)
@@ -145,6 +188,20 @@ def _set(scheduler: Any, steps: int) -> Any:
     made = copy.deepcopy(scheduler)
     made.set_timesteps(steps)
     return made
+
+
+def _seeded() -> torch.Generator:
+    """A generator that always draws the same."""
+    made = torch.Generator(device="cpu")
+    made.manual_seed(0)
+    return made
+
+
+def _known_noise(like: Tensor) -> Tensor:
+    """What a scheduler draws from :func:`_seeded` for a prediction like this one."""
+    from diffusers.utils.torch_utils import randn_tensor
+
+    return randn_tensor(like.shape, generator=_seeded(), device=like.device, dtype=like.dtype)
 
 
 def _generator(noise: Tensor) -> torch.Generator:
