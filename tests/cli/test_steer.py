@@ -126,6 +126,15 @@ def test_presets_by_name(windvane, unconditional, preset, tmp_path):
     assert report(tmp_path / "out")["settings"]["preset"] == preset
 
 
+def test_steps_backward_and_steps_made_again(windvane, unconditional, tmp_path):
+    out = tmp_path / "out"
+    result = windvane("steer", unconditional, text="seven", backward=2, repeat=3, out=out, **FEW)
+    assert result.exit_code == 0, result.output
+    found = report(out)
+    assert (found["settings"]["backward"], found["settings"]["repeat"]) == (2, 3)
+    assert [arm["evaluations"] for arm in found["strengths"]] == [3, 9]
+
+
 def test_a_measurement_alone_is_met_better(windvane, unconditional, picture, tmp_path):
     out = tmp_path / "out"
     result = windvane("steer", unconditional, measure=f"superres=2:{picture}", out=out, n=6, steps=15)

@@ -77,6 +77,8 @@ def test_presets(said, picture, tmp_path):
     assert "asks about noisy states, which class 1 cannot judge" in line
     line = said("--paper-scale", text="seven", preset="elucd", sampler="heun")
     assert "weights of 'elucd' contain the variance of an ancestral step" in line and "ddpm" in line
+    assert "'dps' has no steps backward" in said("--backward", 2, text="seven", preset="dps")
+    assert "--repeat is at least 1, got 0" in said("--repeat", 0, text="seven")
     assert "belongs to the sampler ddim" in said("--set", "sample.eta=1", text="seven", sampler="heun")
 
 

@@ -107,7 +107,10 @@ def test_guidance_that_changes_nothing_is_reported():
         (lambda: Guide(GOOD, where="x_t", through=False), "no meaning"),
         (lambda: Guide(GOOD, iterations=0), "at least 1"),
         (lambda: Guide(GOOD, iterations=2), "through=False"),
-        (lambda: Guide(GOOD, iterations=2, through=False, relative=True), "relative=True"),
+        (
+            lambda: Guide(GOOD, iterations=2, through=False, relative=True, push="x0_keep_eps"),
+            "relative=True need",
+        ),
         (lambda: Guide(GOOD, draws=2), "noised"),
         (lambda: Guide(GOOD, Variance()), "depends on the step"),
         (lambda: Guide(GOOD, limit=0.0), "limit"),

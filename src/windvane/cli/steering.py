@@ -101,11 +101,20 @@ class Manner:
         preset: a name among the library's methods.
         paper_scale: weights are the paper's own, not fractions of the step.
         strengths: what all weights are multiplied by, one arm each; 0, unguided, comes first.
+        inner: gradient steps on the prediction itself, `--backward`.
+        repeat: how often each guided step is made.
     """
 
     preset: str
     paper_scale: bool = False
     strengths: Sequence[float] = (0.0, 1.0)
+    inner: int = 0
+    repeat: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """What shapes the pictures of one strength, as JSON values."""
+        scale = "paper" if self.paper_scale else "relative"
+        return {"preset": self.preset, "scale": scale, "backward": self.inner, "repeat": self.repeat}
 
 
 @contextmanager

@@ -92,11 +92,21 @@ def _check_encoder(asked: "Asked", evaluated: Sequence[str]) -> None:
         raise ValueError("--encoder belongs to --text, --like, --content and --style, of which there is none")
 
 
-def check_manner(asked: "Asked", evaluated: Sequence[str], target: "Target", manner: "Manner") -> None:
-    """Refuse a preset that cannot ask these guides, and files that do not fit: before guides are trained."""
-    from windvane.tasks.steering import check_noisy, open_measure, read_picture
+def check_manner(
+    asked: "Asked", evaluated: Sequence[str], target: "Target", manner: "Manner", sampler: "Sampler"
+) -> None:
+    """Refuse what cannot be done together, and files that do not fit: before any guide is trained."""
+    from windvane.tasks.steering import check_method, check_noisy, open_measure, read_picture
 
     check_noisy(manner.preset, _blind(asked, evaluated, target))
+    check_method(
+        manner.preset,
+        sampler,
+        target.denoiser.process,
+        paper_scale=manner.paper_scale,
+        backward=manner.inner,
+        recurrences=manner.repeat,
+    )
     for text in asked.measure:
         open_measure(text, target.shape)
     for path in (*asked.like, *asked.content, *asked.style):
@@ -113,10 +123,3 @@ def _blind(asked: "Asked", evaluated: Sequence[str], target: "Target") -> list[s
         for kind, title in (*asked.titles, *((kind, kind) for kind in evaluated))
         if kind == "measure" or (names if kind == "class" else looks)
     ]
-
-
-def check_sampler(sampler: "Sampler", manner: "Manner") -> None:
-    """Refuse a sampler that a preset's own weights cannot be computed with."""
-    from windvane.tasks.steering import check_step
-
-    check_step(manner.preset, sampler, paper_scale=manner.paper_scale)

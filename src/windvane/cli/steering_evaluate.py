@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from windvane.cli.console import print_table
 from windvane.cli.steering import Asked, Manner, open_target
-from windvane.cli.steering_checks import check_manner, check_sampler
+from windvane.cli.steering_checks import check_manner
 from windvane.files import atomic_write_json
 
 if TYPE_CHECKING:
@@ -42,14 +42,13 @@ def evaluate_steering(
 
     section = config.sample
     sampler = build_sampler(section)
-    check_sampler(sampler, manner)
     if not config.data.source:
         raise ValueError(
             "--evaluate measures with judges, and the model does not say what it was trained on: "
             "--data names the images"
         )
     target = open_target(run, weights=section.weights, device=one_process())
-    check_manner(asked, kinds, target, manner)
+    check_manner(asked, kinds, target, manner, sampler)
     known = known_images(config.data, target.shape)
     candidates = [
         text_candidates(known.reference, seed=section.seed)
@@ -76,6 +75,8 @@ def evaluate_steering(
         weights=[asked.weight(kind) for kind in kinds],
         preset=manner.preset,
         paper_scale=manner.paper_scale,
+        backward=manner.inner,
+        recurrences=manner.repeat,
         sampler=sampler,
         steps=section.steps,
         grid=grid_of(section.grid),
@@ -96,8 +97,7 @@ def _write(
     names = {one.kind: list(one.names) for one in candidates}
     told = {
         "kind": "+".join(names),
-        "preset": manner.preset,
-        "scale": "paper" if manner.paper_scale else "relative",
+        **manner.to_dict(),
         "candidates": next(iter(names.values())) if len(names) == 1 else names,
     }
     atomic_write_json(out / EVALUATION, {**about, **told, "strengths": [f.to_dict() for f in found]})

@@ -34,8 +34,7 @@ def settings_of(
         "grid": section.grid,
         "clip": section.clip,
         "weights": section.weights,
-        "preset": manner.preset,
-        "scale": "paper" if manner.paper_scale else "relative",
+        **manner.to_dict(),
         "steered_by": [{"kind": w.kind, "what": w.what, "weight": w.weight} for w in wishes],
     }
 

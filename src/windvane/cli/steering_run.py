@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from windvane.cli.console import print_table
 from windvane.cli.errors import say
 from windvane.cli.steering import Asked, Manner, Target, make_wishes, open_target, warnings_said
-from windvane.cli.steering_checks import check_manner, check_sampler
+from windvane.cli.steering_checks import check_manner
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
     from windvane.cli.sections import SampleSection
     from windvane.cli.steering_networks import Known
+    from windvane.samplers import Sampler
     from windvane.tasks.steering import Arm, Wish
 
 
@@ -39,9 +40,9 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
     from windvane.tasks.steering.page import score_rows
 
     section = config.sample
-    check_sampler(build_sampler(section), manner)
+    sampler = build_sampler(section)
     target = open_target(run, weights=section.weights, device=one_process())
-    check_manner(asked, (), target, manner)
+    check_manner(asked, (), target, manner, sampler)
     known = known_images(config.data, target.shape) if config.data.source else None
 
     @functools.cache
@@ -52,7 +53,7 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
     with warnings_said():
         wishes = make_wishes(asked, eyes, target, images, judged=known)
     combined(wishes, preset=manner.preset)  # refuses what does not go together, before anything is sampled
-    arms = _arms(target, wishes, section, manner)
+    arms = _arms(target, wishes, section, manner, sampler)
     judges = make_judges(known, encoder=asked.looks, seed=section.seed)
     pictures = {arm.factor: target.pictures(arm.x).cpu() for arm in arms}
     scores = {factor: measured(judges, wishes, found) for factor, found in pictures.items()}
@@ -67,8 +68,9 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
     print(f"\n{len(arms[0].x)} pictures in {out}; see {out / BEFORE_AFTER} and {out / PAGE}")
 
 
-def _arms(target: Target, wishes: "list[Wish]", section: "SampleSection", manner: Manner) -> "list[Arm]":
-    from windvane.cli.build import build_sampler
+def _arms(
+    target: Target, wishes: "list[Wish]", section: "SampleSection", manner: Manner, sampler: "Sampler"
+) -> "list[Arm]":
     from windvane.cli.models import clip_of
     from windvane.cli.sampling import grid_of
     from windvane.tasks.steering import steer
@@ -82,7 +84,9 @@ def _arms(target: Target, wishes: "list[Wish]", section: "SampleSection", manner
             factor=factor,
             preset=manner.preset,
             paper_scale=manner.paper_scale,
-            sampler=build_sampler(section),
+            backward=manner.inner,
+            recurrences=manner.repeat,
+            sampler=sampler,
             steps=section.steps,
             grid=grid_of(section.grid),
             batch_size=section.batch_size,

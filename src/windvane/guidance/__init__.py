@@ -2,13 +2,14 @@
 
 from windvane.guidance import presets
 from windvane.guidance.checks import GuidanceWarning
-from windvane.guidance.composer import Composer, Move
+from windvane.guidance.composer import Composer
 from windvane.guidance.confusion import GradientFree
 from windvane.guidance.contrast import ClassifierFree, contrast
 from windvane.guidance.gradient import GradientGuidance, Guided
 from windvane.guidance.guide import Guide
 from windvane.guidance.kick import KickedSampler
 from windvane.guidance.manifold import Autoencoder, OnManifold
+from windvane.guidance.moves import Move
 from windvane.guidance.projection import Projected
 from windvane.guidance.pushed import GuidedSampler, Recurrence
 from windvane.guidance.routed import ByLogSNR, ByNoiseLevel, BySteps, ByTime, Routed, count_routes

@@ -15,6 +15,7 @@ from windvane.guidance.checks import Watch, first_level
 from windvane.guidance.guide import Guide
 from windvane.guidance.idle import key_of, why_idle
 from windvane.guidance.memory import checkpointed_blocks
+from windvane.guidance.moves import Move, merged_moves, rms
 from windvane.guidance.steps import Step
 from windvane.guidance.weights import as_schedule
 from windvane.process import Process, expand, require_gaussian
@@ -25,11 +26,6 @@ Base = Callable[[Tensor, Tensor, Condition | None], Tensor]
 DENOISER_SIGNALS = ("vector", "layout", "tokens")
 
 
-def rms(x: Tensor) -> Tensor:
-    """Root mean square of each row, ``(B,)``."""
-    return x.flatten(1).square().mean(1).sqrt()
-
-
 def without(cond: Condition | None, names: Collection[str]) -> Condition | None:
     """The condition without these signals; None if none is left."""
     if cond is None or not any(name in cond.signals for name in names):
@@ -38,31 +34,6 @@ def without(cond: Condition | None, names: Collection[str]) -> Condition | None:
     if not kept:
         return None
     return Condition({k: cond.signals[k] for k in kept}, {k: cond.present[k] for k in kept})
-
-
-@dataclass(frozen=True)
-class Move:
-    """A push whose size depends on its surroundings: ``factor`` times ``direction``, see :class:`Guide`.
-
-    ``keys`` are those of the guides that it comes from.
-    """
-
-    direction: Tensor
-    factor: Tensor
-    relative: bool
-    limit: float | None
-    keys: tuple[Hashable, ...] = ()
-
-    def sized(self, unit: Tensor) -> Tensor:
-        """The push, given the size ``(B,)`` of its surroundings."""
-        length = rms(self.direction)
-        factor, unit = self.factor.to(length), unit.to(length)
-        floor = torch.finfo(length.dtype).tiny
-        if self.relative:
-            factor = torch.where(length > 0, factor * unit / length.clamp(min=floor), 0)
-        if self.limit is not None:
-            factor = factor * (self.limit * unit / (factor.abs() * length).clamp(min=floor)).clamp(max=1)
-        return expand(factor, self.direction) * self.direction
 
 
 @dataclass(frozen=True)
@@ -171,7 +142,8 @@ class Composer:
                 gradient, factor = self._direct(guide, pull, times, cond, factor, level)
             else:
                 gradient = self._gradient(guide, pull.at_x0(), times, cond, level, pull.outer)
-            move = Move(gradient, factor * guide.carry(step), guide.relative, guide.limit, (key_of(guide),))
+            relative = guide.relative and guide.iterations == 1
+            move = Move(gradient, factor * guide.carry(step), relative, guide.limit, (key_of(guide),))
             if guide.backward:
                 waiting.append((guide.after_step, plain, move))
             else:
@@ -190,10 +162,11 @@ class Composer:
         if guide.iterations == 1 and guide.latent is None:
             return self._gradient(guide, z, times, cond, level, pull.outer), factor
         moved = z if guide.latent is None else guide.latent.encode(z)
+        unit = self._unknown(pull.x, z, times) / guide.iterations if guide.relative else factor
         for _ in range(guide.iterations):
             moved = moved if pull.outer else moved.detach().requires_grad_(True)
             gradient = self._gradient(guide, moved, times, cond, level, pull.outer)
-            moved = moved + expand(factor, moved) * gradient
+            moved = moved + Move(gradient, factor, guide.relative, None).sized(unit)
         ended = moved if guide.latent is None else guide.latent.decoded(moved, z)
         # The factor is in the steps already; rows outside the window stay where they are.
         return (ended - z if pull.outer else (ended - z).detach()), (factor != 0).to(factor)
@@ -252,15 +225,15 @@ class _Pull:
 
     def all(self, waiting: list[tuple[bool, bool, Move]], watch: Watch) -> list[tuple[bool, Move]]:
         """The moves with their directions taken back to x; plain ones for one place share a pass."""
-        merged: list[tuple[bool, Move]] = []
+        together: list[tuple[bool, Move]] = []
         for after in (False, True):
             plain = [m for place, is_plain, m in waiting if place == after and is_plain]
             if plain:
-                merged.append((after, _merged(plain, watch)))
-            merged += [(place, m) for place, is_plain, m in waiting if place == after and not is_plain]
+                together.append((after, merged_moves(plain, watch)))
+            together += [(place, m) for place, is_plain, m in waiting if place == after and not is_plain]
         done = []
-        for k, (after, move) in enumerate(merged):
-            last = k == len(merged) - 1
+        for k, (after, move) in enumerate(together):
+            last = k == len(together) - 1
             back = self._back(move.direction, last)
             done.append((after, replace(move, direction=back)))
         return done
@@ -276,19 +249,6 @@ class _Pull:
             self.x0, self.x, cotangent, create_graph=self.outer, retain_graph=self.outer or not last
         )
         return back
-
-
-def _merged(plain: Sequence[Move], watch: Watch) -> Move:
-    """The sum of plain pushes, by the guides without which it would be another one."""
-    parts = torch.stack([expand(m.factor, m.direction) * m.direction for m in plain])
-    total = parts.sum(0)
-    keys = [
-        key
-        for k, move in enumerate(plain)
-        for key in move.keys
-        if key in watch.changed or not torch.equal(torch.cat([parts[:k], parts[k + 1 :]]).sum(0), total)
-    ]
-    return Move(total, torch.ones_like(plain[0].factor), False, None, tuple(keys))
 
 
 def as_base(denoise: Any) -> Base:

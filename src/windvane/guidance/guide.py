@@ -40,7 +40,8 @@ class Guide:
             after the step it is RMS(x_s - x_t), the step's length.
         limit: the largest push, in the same units, whatever the weight; None is no limit.
         window: (5) (low, high): acts where low < sigma / alpha <= high only, and costs nothing elsewhere.
-        iterations: gradient steps of weight w each on D, for ``through=False``.
+        iterations: gradient steps of weight w each on D, for ``through=False``; with ``relative``, for pushes
+            of D, each has RMS w / iterations times that of the surroundings, whatever its gradient.
         latent: an autoencoder: these steps are made in its latent, and D is moved to what they decode to.
         radius: r, a number or a schedule in noise level.
         seed: of the draws of ``"noised"``, which depend on it and on t alone.
@@ -80,8 +81,11 @@ class Guide:
             raise ValueError(f"iterations and draws are at least 1, got {self.iterations}, {self.draws}")
         if self.iterations > 1 and (self.through or self.push == "state"):
             raise ValueError("iterations > 1 move D: they need through=False and a push other than 'state'")
-        if self.iterations > 1 and self.relative:
-            raise ValueError("iterations > 1 take plain steps; relative=True has no meaning there")
+        if self.iterations > 1 and self.relative and self.after_step:
+            raise ValueError(
+                "relative steps after the step have no length to be relative to yet: iterations > 1 with "
+                "relative=True need the push 'score' or 'x0'"
+            )
         if self.latent is not None and (self.through or self.relative or self.where != "x0"):
             raise ValueError('a latent needs through=False, where="x0" and a weight that is not relative')
         if self.latent is not None and self.push == "state":

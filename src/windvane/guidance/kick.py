@@ -11,7 +11,8 @@ from windvane.conditions import Condition
 from windvane.denoiser import as_times
 from windvane.energies import Energy
 from windvane.guidance.checks import Watch
-from windvane.guidance.composer import DENOISER_SIGNALS, rms
+from windvane.guidance.composer import DENOISER_SIGNALS
+from windvane.guidance.moves import rms
 from windvane.guidance.pushed import GuidedState
 from windvane.process import expand
 from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, State, is_zero, moved

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from windvane.conditions import Condition
 from windvane.denoiser import as_times
-from windvane.guidance.composer import Composer, Move, rms
+from windvane.guidance.composer import Composer
 from windvane.guidance.guide import Guide
+from windvane.guidance.moves import Move, rms
 from windvane.guidance.steps import Step
 from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for

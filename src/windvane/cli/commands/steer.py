@@ -45,12 +45,23 @@ def steer(
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset", help="universal (default), dps, lgd, freedom, mpgd, tfg, elucd, steered, adm, sdg."
+            "--preset",
+            help="universal (= steered; default), dps (= freedom), lgd, mpgd, tfg, elucd, adm (= sdg): equal "
+            "but for --paper-scale.",
         ),
     ] = None,
     paper_scale: Annotated[
         bool, typer.Option("--paper-scale", help="Weights are the paper's own, not fractions of the step.")
     ] = False,
+    backward: Annotated[
+        int | None,
+        typer.Option(
+            "--backward", metavar="N", help="universal, tfg: also N steps on the prediction itself."
+        ),
+    ] = None,
+    repeat: Annotated[
+        int | None, typer.Option("--repeat", metavar="N", help="Make each guided step N times (recurrence).")
+    ] = None,
     sweep: Annotated[
         str | None, typer.Option("--sweep", metavar="0,0.5,1,2", help="All weights times each of these.")
     ] = None,
@@ -101,6 +112,9 @@ def steer(
     evaluated = () if evaluate is None else parse_evaluate(evaluate)
     strengths = tuple(dict.fromkeys([0.0, *(parse_sweep(sweep) or [1.0])]))
     check_wishes(asked, evaluated)
+    for flag, number, least in (("--backward", backward, 0), ("--repeat", repeat, 1)):
+        if number is not None and number < least:
+            raise ValueError(f"{flag} is at least {least}, got {number}")
     if out.is_file():
         raise ValueError(f"--out is a folder, {out} is a file")
     check_model_path(run)
@@ -118,7 +132,7 @@ def steer(
     from windvane.cli.steering_run import steer_run
     from windvane.tasks.steering import DEFAULT, method
 
-    manner = Manner(preset or DEFAULT, paper_scale, strengths)
+    manner = Manner(preset or DEFAULT, paper_scale, strengths, backward or 0, repeat or 1)
     method(manner.preset)
     if evaluated:
         evaluate_steering(run, out, made, asked, evaluated, manner, n=n)

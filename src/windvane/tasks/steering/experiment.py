@@ -9,7 +9,7 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser
-from windvane.guidance import GuidanceWarning
+from windvane.guidance import GuidanceWarning, presets
 from windvane.guidance.composer import DENOISER_SIGNALS, without
 from windvane.samplers import DDIM, Sampler, sample
 from windvane.samplers.plan import Grid, resolve_cond
@@ -44,6 +44,8 @@ def steer(
     factor: float = 1.0,
     preset: str = DEFAULT,
     paper_scale: bool = False,
+    backward: int = 0,
+    recurrences: int = 1,
     sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
     grid: Grid | Tensor | None = None,
@@ -60,6 +62,8 @@ def steer(
         factor: multiplies every weight.
         preset: a name in :data:`~windvane.tasks.steering.METHODS`.
         paper_scale: weights are the paper's own instead of fractions.
+        backward: gradient steps on the prediction, see :func:`~windvane.tasks.steering.guidance`.
+        recurrences: how often each guided step is made.
         cond: of the denoiser, and the signals that hold the wishes' targets where these differ by sample.
         score: whether the guides give their own opinion of the finished samples.
 
@@ -68,7 +72,8 @@ def steer(
             a gradient.
         FloatingPointError: an energy, a gradient or a sample that is not finite.
     """
-    guided = combined(wishes, preset=preset, factor=factor, paper_scale=paper_scale).sampler(sampler)
+    guidance = combined(wishes, preset=preset, factor=factor, paper_scale=paper_scale, backward=backward)
+    guided = (guidance + presets.repeated(recurrences)).sampler(sampler)
     own = frozenset().union(*(wish.energy.signals for wish in wishes)) - set(DENOISER_SIGNALS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GuidanceWarning)

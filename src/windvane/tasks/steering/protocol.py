@@ -147,6 +147,8 @@ def protocol(
     weights: Sequence[float] = (1.0,),
     preset: str = DEFAULT,
     paper_scale: bool = False,
+    backward: int = 0,
+    recurrences: int = 1,
     sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
     grid: Grid | Tensor | None = None,
@@ -190,8 +192,9 @@ def protocol(
     for factor in factors:
         arm = steer(
             denoiser, wishes, seeds=seed, n=len(rows), factor=factor, preset=preset,
-            paper_scale=paper_scale, sampler=sampler, steps=steps, grid=grid, cond=whole,
-            batch_size=batch_size, clip=clip, progress=progress, score=False,
+            paper_scale=paper_scale, backward=backward, recurrences=recurrences, sampler=sampler,
+            steps=steps, grid=grid, cond=whole, batch_size=batch_size, clip=clip, progress=progress,
+            score=False,
         )  # fmt: skip
         images = arm.x if decode is None else in_parts(decode, arm.x, batch_size or 16)
         found.append(_measured(images.clamp(-1, 1).cpu(), kinds, rows, judges, factor))

@@ -146,7 +146,12 @@ def measurement_wish(
 
 
 def combined(
-    wishes: Sequence[Wish], *, preset: str = DEFAULT, factor: float = 1.0, paper_scale: bool = False
+    wishes: Sequence[Wish],
+    *,
+    preset: str = DEFAULT,
+    factor: float = 1.0,
+    paper_scale: bool = False,
+    backward: int = 0,
 ) -> GradientGuidance:
     """The guidance by all wishes together, every weight times ``factor``.
 
@@ -158,7 +163,8 @@ def combined(
         raise ValueError("nothing is wished for: give at least one of " + ", ".join(KINDS))
     check_noisy(preset, [wish.title for wish in wishes if not wish.noisy])
     first, *others = (
-        guidance(wish.energy, factor * wish.weight, preset, paper_scale=paper_scale) for wish in wishes
+        guidance(wish.energy, factor * wish.weight, preset, paper_scale=paper_scale, backward=backward)
+        for wish in wishes
     )
     for other in others:
         first = first + other
