@@ -52,6 +52,19 @@ def test_pictures_are_normalised_by_the_familys_own_statistics(encoder):
     torch.testing.assert_close(encoder.preprocess(x), ((x + 1) / 2 - mean) / std)
 
 
+def test_pixels_out_of_range_are_pulled_too(encoder):
+    """A prediction of x0 is not clipped before energies see it: saturated pixels must not be left alone."""
+    x = (3 * tiny_text.pictures(side=tiny_text.VISION["image_size"])).requires_grad_(True)
+    outside = x.abs() > 1
+    assert bool(outside.any()) and not bool(outside.all())
+    (g,) = torch.autograd.grad(encoder.text_similarity("a red dog")(x).sum(), x)
+    assert g[outside].abs().min() > 0
+    clipped = x.detach().clamp(-1, 1)
+    assert torch.equal(encoder.image(x.detach()), encoder.image(clipped)), (
+        "what is seen is the clipped picture"
+    )
+
+
 def test_a_text_is_embedded_alike_in_any_company(encoder):
     together = encoder.text(["a cat", "a photo of the red dog"])
     torch.testing.assert_close(encoder.text(["a cat"]), together[:1], rtol=1e-4, atol=1e-5)

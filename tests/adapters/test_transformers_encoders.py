@@ -245,6 +245,19 @@ def test_what_a_bicubic_resize_overshoots_is_clipped_before_the_statistics():
     torch.testing.assert_close(kept, free.clamp(low, high))
 
 
+def test_the_gradient_passes_where_the_clip_acts():
+    """Forward the same as a clamp, to the bit; backward as if there were none."""
+    x = (4 * torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))).requires_grad_(True)
+    made = Preprocess(None, mean=(0.4,) * 3, std=(0.2,) * 3)
+    held = made(x)
+    assert torch.equal(held, made(x.detach()))
+    assert torch.equal(held, (((x + 1) / 2).clamp(0, 1) - 0.4) / 0.2)
+    weight = torch.randn(held.shape, generator=torch.Generator().manual_seed(1))
+    (g,) = torch.autograd.grad((weight * held).sum(), x)
+    assert bool((x.abs() > 1).any())
+    torch.testing.assert_close(g, weight / 2 / 0.2)
+
+
 def test_unreadable_preprocessing_is_refused():
     with pytest.raises(ValueError, match="resample filter 5"):
         Preprocess.from_settings({"resample": 5}, 32)

@@ -41,7 +41,8 @@ class Preprocess:
         std: per channel.
         scale: the value of white before mean and std.
         channels: grey images are repeated to this many channels; None leaves them.
-        clip: after the resize clip to [0, scale], as 8-bit processors do; the gradient is zero where it acts.
+        clip: after the resize clip to [0, scale], as 8-bit processors do. The gradient passes straight
+            through: guides see predictions that are not clipped yet, and must move what lies outside.
     """
 
     resize: int | tuple[int, int] | None
@@ -75,7 +76,7 @@ class Preprocess:
         if self.resize is not None:
             x = self._resized(x, self.resize)
         if self.clip:
-            x = x.clamp(0, self.scale)
+            x = _clamped(x, self.scale)
         if self.crop is not None:
             x = _centre_crop(x, self.crop)
         mean, std = (
@@ -143,6 +144,13 @@ class Preprocess:
             std=tuple(settings.get("image_std", _HALF[1])) if normalise else (1.0,) * 3,
             scale=255 * factor,
         )
+
+
+def _clamped(x: Tensor, scale: float) -> Tensor:
+    """x in [0, scale], with the gradient of x itself."""
+    held = x.clamp(0, scale)
+    # The difference is exactly 0; it carries the gradient and changes no number.
+    return held.detach() + (x - x.detach()) if x.requires_grad else held
 
 
 def _size(size: Any, *, square: bool) -> int | tuple[int, int]:
