@@ -118,7 +118,7 @@ def test_the_model_is_opened_on_the_processes_device(unconditional, windvane, mo
 
     asked = []
 
-    def opened(path, *, weights, device):
+    def opened(path, section, *, device):
         asked.append(device)
         raise ValueError("that is enough")
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from windvane.cli.conditions import Asked as Conditions
+    from windvane.cli.sections import SampleSection
     from windvane.cli.steering_networks import Known
+    from windvane.conditions import Condition
     from windvane.data import ImageData
     from windvane.denoiser import Denoiser
     from windvane.tasks.steering import Eyes, Wish
@@ -25,14 +28,18 @@ class Target:
 
     Args:
         shape: (C, H, W) of its pictures.
-        decode: state -> pictures where these differ (latents), or None.
         about: what identifies it, as JSON values.
+        decode: state -> pictures where these differ (latents), or None.
+        clip: the bound for its predictions, or None.
+        cond: of every sample, one row, or None.
     """
 
     denoiser: "Denoiser"
     shape: tuple[int, ...]
     about: dict[str, Any]
     decode: "Callable[[Tensor], Tensor] | None" = None
+    clip: float | None = None
+    cond: "Condition | None" = None
 
     @property
     def device(self) -> "torch.device":
@@ -127,25 +134,65 @@ def warnings_said() -> Iterator[None]:
         say(message)
 
 
-def open_target(path: Path, *, weights: str, device: str) -> Target:
-    """A run or model folder of Windvane, a folder of a diffusers pipeline, or its name on the hub."""
+def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
+    """A run or model folder of Windvane, a folder of a diffusers pipeline, or its name on the hub.
+
+    Raises:
+        ValueError: no images, weights that are not there, or a class that the model needs or does not know.
+    """
     import torch
 
-    from windvane.cli.models import open_model
+    from windvane.cli.models import clip_of, open_model
 
-    model = open_model(path, weights=weights, device=device)
+    try:
+        model = open_model(path, weights=section.weights, device=device)
+    except ValueError as error:  # `--weights` is about guidance here
+        raise ValueError(str(error).replace("ask for weights='raw'", "--set sample.weights=raw")) from None
     denoiser = model.denoiser
     for note in getattr(denoiser, "notes", ()):
         say(f"{path}: {note}")
     if denoiser.shape is None or len(denoiser.shape) != 3:
         raise ValueError(f"{path} makes data of shape {denoiser.shape}; steer works on images (C, H, W)")
     about = {"model": str(model.folder.resolve()), "weights_sha256": model.sha256, "step": model.step}
+    sampled, cond = conditioned(denoiser, model.asked, section)
+    clip = clip_of(denoiser, section)
     if getattr(denoiser, "latent", None) is None:
-        return Target(denoiser, denoiser.shape, about)
+        return Target(sampled, denoiser.shape, about, clip=clip, cond=cond)
     decode: Any = denoiser.decode
     with torch.no_grad():
         picture = decode(torch.zeros(1, *denoiser.shape, device=device))
-    return Target(denoiser, tuple(picture.shape[1:]), about, decode)
+    return Target(sampled, tuple(picture.shape[1:]), about, decode, clip, cond)
+
+
+def conditioned(
+    denoiser: "Denoiser", asked: "Conditions | None", section: "SampleSection"
+) -> "tuple[Denoiser, Condition | None]":
+    """The denoiser and the condition for every sample: none, or the class that `--cluster` names.
+
+    Raises:
+        ValueError: a model that makes nothing without a class, or none of the class that is named.
+    """
+    from windvane.cli.build import build_guided
+    from windvane.cli.conditions import draw, settled
+    from windvane.conditions import Condition
+
+    classes, null = (getattr(denoiser, name, None) for name in ("classes", "null_class"))
+    if section.cluster is None:
+        if classes is not None and null is None:
+            raise ValueError(
+                "this pipeline has no class that stands for none: --cluster K says which it makes, "
+                f"0 to {classes - 1}"
+            )
+        return denoiser, None
+    section = settled(section, asked, weight_given=False)
+    if asked is not None and asked.size is not None:
+        raise ValueError(f"--cluster: steer knows no {asked.kind}, without which this model has no clusters")
+    if classes is not None and null is None and section.weight != 1:
+        raise ValueError(
+            "this pipeline has no class that stands for none, and a sample.weight needs one unless it is 1"
+        )
+    ids = draw(section, asked, [0])
+    return build_guided(denoiser, section), None if ids is None else Condition.vector(ids)
 
 
 def make_wishes(

@@ -34,7 +34,6 @@ def evaluate_steering(
         n: samples in all; by default six for each guidance.
     """
     from windvane.cli.build import build_sampler
-    from windvane.cli.models import clip_of
     from windvane.cli.sampling import grid_of
     from windvane.cli.steering_networks import known_images, make_eyes, make_judges
     from windvane.cli.steering_run import one_process
@@ -47,7 +46,7 @@ def evaluate_steering(
             "--evaluate measures with judges, and the model does not say what it was trained on: "
             "--data names the images"
         )
-    target = open_target(run, weights=section.weights, device=one_process())
+    target = open_target(run, section, device=one_process())
     check_manner(asked, kinds, target, manner, sampler)
     known = known_images(config.data, target.shape)
     candidates = [
@@ -81,7 +80,8 @@ def evaluate_steering(
         steps=section.steps,
         grid=grid_of(section.grid),
         batch_size=section.batch_size,
-        clip=clip_of(target.denoiser, section),
+        cond=target.cond,
+        clip=target.clip,
         decode=target.decode,
     )
     _write(out, found, candidates, target.about, manner)

@@ -34,6 +34,8 @@ def settings_of(
         "grid": section.grid,
         "clip": section.clip,
         "weights": section.weights,
+        "cluster": section.cluster,
+        "weight": None if section.cluster is None else section.weight,
         **manner.to_dict(),
         "steered_by": [{"kind": w.kind, "what": w.what, "weight": w.weight} for w in wishes],
     }
@@ -89,10 +91,11 @@ def _pictures(out: Path, images: "Tensor", arm: "Arm", settings: Mapping[str, An
     levels = to_uint8(images)
     about = []
     for row, seed in enumerate(arm.seeds.tolist()):
-        told = {**settings, "seed": seed, "condition": None, "evaluations": arm.evaluations}
+        made = {"seed": seed, "condition": settings["cluster"], "evaluations": arm.evaluations}
+        told = {**settings, **made}
         told["machine"] = machine(images.device.type)
         save_png(to_picture(levels[row]), out / file_of(seed), told)
-        about.append({"file": file_of(seed), "seed": seed, "condition": None, "evaluations": arm.evaluations})
+        about.append({"file": file_of(seed), **made})
     atomic_write_json(out / INDEX, {"settings": dict(settings), "made": len(about), "pictures": about})
 
 

@@ -41,7 +41,7 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
 
     section = config.sample
     sampler = build_sampler(section)
-    target = open_target(run, weights=section.weights, device=one_process())
+    target = open_target(run, section, device=one_process())
     check_manner(asked, (), target, manner, sampler)
     known = known_images(config.data, target.shape) if config.data.source else None
 
@@ -71,7 +71,6 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
 def _arms(
     target: Target, wishes: "list[Wish]", section: "SampleSection", manner: Manner, sampler: "Sampler"
 ) -> "list[Arm]":
-    from windvane.cli.models import clip_of
     from windvane.cli.sampling import grid_of
     from windvane.tasks.steering import steer
 
@@ -90,7 +89,8 @@ def _arms(
             steps=section.steps,
             grid=grid_of(section.grid),
             batch_size=section.batch_size,
-            clip=clip_of(target.denoiser, section),
+            cond=target.cond,
+            clip=target.clip,
         )
         # Guided ones first: what is wrong with a guide is then told with its noise level.
         for factor in sorted(manner.strengths, key=lambda factor: factor == 0)

@@ -86,6 +86,12 @@ def steer(
             "--evaluate", metavar="KIND", help="SDG's protocol: text, like, content, style, or text+style."
         ),
     ] = None,
+    cluster: Annotated[
+        int | None,
+        typer.Option(
+            "--cluster", help="The cluster or class that a conditional model makes, whatever steers it."
+        ),
+    ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="ddim, ddpm, dpm++2m, unipc3, ...")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="How many pictures; 100 by default.")] = None,
@@ -125,6 +131,7 @@ def steer(
         "sample.n": n if n is not None else None if told else 100,
         "sample.seed": seed,
         "sample.batch_size": batch_size,
+        "sample.cluster": cluster,
         "data.source": data,
     }
     made = make_config(base=run_config(run), file=config, flags=flags, settings=settings or ())
