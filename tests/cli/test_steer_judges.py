@@ -1,9 +1,11 @@
 """Who measures what `windvane steer` made: nobody without images, kept judges, and no wrong classes."""
 
 import json
+import shutil
 
 import pytest
 import torch
+import yaml
 
 from tests.cli.conftest import tiny_denoiser
 from windvane.checkpoint import save_model
@@ -83,6 +85,22 @@ def test_guides_of_small_grey_pictures_learn_from_the_digits_and_are_not_judged(
     assert result.exit_code == 0, result.output
     assert "guides learn from the embedded digits" in result.stderr
     assert set(scores(out)) == {"diversity"}
+
+
+def test_a_run_of_another_program_may_say_which_images_it_learnt(windvane, unconditional, tmp_path):
+    """As the demonstration's runs do; the rest of their settings means nothing here."""
+    from windvane.tasks.self_guided.demo import DATA
+
+    run = tmp_path / "run"
+    shutil.copytree(unconditional, run)
+    (run / "config.yaml").write_text(yaml.safe_dump({"task": "mine", "n": 3, "data": DATA}))
+    out = tmp_path / "out"
+    result = windvane("steer", run, "--class", 3, out=out, **FEW)
+    assert result.exit_code == 0, result.output
+    assert "class 3: share" in scores(out) and not report(out)["notes"]
+    (run / "config.yaml").write_text(yaml.safe_dump({"task": "mine", "data": "secret"}))
+    result = windvane("steer", run, "--class", 3, out=tmp_path / "again", **FEW)
+    assert "the model does not say what it was trained on" in result.stderr
 
 
 def test_judges_are_kept(windvane, unconditional, monkeypatch, tmp_path):

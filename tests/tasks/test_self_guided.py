@@ -5,6 +5,9 @@ import json
 import pytest
 import torch
 
+from windvane.cli.models import run_data
+from windvane.cli.opening import open_parts
+from windvane.cli.sections import DataSection
 from windvane.data import digits, train_and_held_out
 from windvane.metrics import Interval, train_judge
 from windvane.tasks.self_guided import Budget, Row, Variant, Yardstick, demo, fit, format_rows, generate
@@ -66,3 +69,8 @@ def test_quick_demo_writes_everything(tmp_path, capsys):
     assert "Cluster 0" in page
     assert "http" not in page.replace("http://www.w3.org", "")
     assert (tmp_path / "demo.png").stat().st_size > 1000
+    # Other commands find the images of its runs again.
+    told = DataSection(**run_data(tmp_path / "runs" / "none"))
+    parts, ours = open_parts(told, quiet=True), train_and_held_out(digits(), seed=0)
+    assert parts.train.fingerprint == ours[0].fingerprint
+    assert parts.held_out.fingerprint == ours[1].fingerprint

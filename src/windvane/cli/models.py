@@ -9,6 +9,7 @@ from windvane.adapters.diffusers_folder import INDEX, is_hub_name
 from windvane.cli.conditions import Asked, asked_of
 from windvane.cli.config import Config, read_yaml
 from windvane.cli.recipe import weights_hash
+from windvane.cli.sections import DataSection
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,9 +126,20 @@ def run_config(path: Path) -> dict[str, Any]:
 
     A run that a program of the user's own made may keep anything in config.yaml; that is left alone.
     """
+    settings = _settings(path)
+    return settings if set(settings) <= set(Config.model_fields) else {}
+
+
+def run_data(path: Path) -> dict[str, Any]:
+    """What a run says of its images, whatever program made it: its section `data` if it has one, else {}."""
+    found = _settings(path).get("data")
+    return found if isinstance(found, dict) and set(found) <= set(DataSection.model_fields) else {}
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What a run's config.yaml holds, for the run or the model folder inside it."""
     for folder in (path, path.parent):
         file = folder / "config.yaml"
         if file.is_file() and (folder / "model").is_dir():
-            settings = read_yaml(file)
-            return settings if set(settings) <= set(Config.model_fields) else {}
+            return read_yaml(file)
     return {}

@@ -107,7 +107,7 @@ def steer(
     with guidance, numbers measured by networks that did not guide, and a report.
     """
     from windvane.cli.config import make_config
-    from windvane.cli.models import check_model_path, run_config
+    from windvane.cli.models import check_model_path, run_config, run_data
     from windvane.cli.steering import Asked, Manner
     from windvane.cli.steering_checks import check_wishes, parse_evaluate, parse_sweep, parse_weights
 
@@ -134,7 +134,8 @@ def steer(
         "sample.cluster": cluster,
         "data.source": data,
     }
-    made = make_config(base=run_config(run), file=config, flags=flags, settings=settings or ())
+    base = run_config(run) or {"data": run_data(run)}
+    made = make_config(base=base, file=config, flags=flags, settings=settings or ())
     from windvane.cli.steering_evaluate import evaluate_steering
     from windvane.cli.steering_run import steer_run
     from windvane.tasks.steering import DEFAULT, method

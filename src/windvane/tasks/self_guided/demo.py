@@ -26,6 +26,8 @@ from windvane.tasks.self_guided.picture import cluster_picture
 WEIGHTS = {"none": (1.0,), "random ids": (1.0, 1.5), "true labels": (1.0, 1.5)}
 SWEEP = (0.0, 1.0, 1.5, 2.0, 3.0)
 CLUSTERS = 30
+#: How the command line finds the training images of a run again, and those that were held out.
+DATA = {"source": "digits", "holdout": 1 / 3, "seed": 0}
 SAMPLING_SEEDS = 3
 
 
@@ -98,7 +100,8 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = True
     for variant in arms(train, annotation, seed):
         say(f"train: {variant.name}, {budget.steps} steps of {budget.batch_size}")
         run = Run(out / "runs" / variant.name.replace(" ", "-"))
-        run.write_config({"task": "self-guided demo", "arm": variant.name, "seed": seed, **asdict(budget)})
+        told = {"task": "self-guided demo", "arm": variant.name, "seed": seed, **asdict(budget)}
+        run.write_config({**told, "data": DATA})
         denoisers[variant.name] = fit(variant, train, budget, seed=seed, run=run, progress=progress)
         rows += sweep(denoisers[variant.name], variant, yardstick, budget, samples, 1000 * (seed + 1))
         done = [row for row in rows if row.name == variant.name]
