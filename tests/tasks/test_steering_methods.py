@@ -30,7 +30,7 @@ def drawn(model, preset, **settings):
 ALIKE = [{"dps", "freedom"}, {"universal", "steered"}, {"adm", "sdg"}]
 
 
-def test_presets_that_differ_in_their_weights_alone_are_one_by_default(model):
+def test_presets_that_push_alike_are_one_by_default(model):
     """As the documentation and --help say."""
     found = {preset: drawn(model, preset).x for preset in METHODS}
     for a in METHODS:

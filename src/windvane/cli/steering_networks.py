@@ -124,7 +124,7 @@ def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes"
                 "give --encoder clip:NAME_OR_FOLDER"
             )
         if sentences is None:
-            # Before half a minute is spent on training.
+            # Before anything is trained.
             vocabulary_of(describe(known.guide)).bag([text for text in asked.text if text], warn=False)
     encoder = text_encoder(known.guide, seed=seed, unseen=known.judge, sentences=sentences).to(target.device)
     if target.decode is None:

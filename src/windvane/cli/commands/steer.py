@@ -46,8 +46,8 @@ def steer(
         str | None,
         typer.Option(
             "--preset",
-            help="universal (= steered; default), dps (= freedom), lgd, mpgd, tfg, elucd, adm (= sdg): equal "
-            "but for --paper-scale.",
+            help="universal (default; = steered but for --paper-scale), dps (= freedom), lgd, mpgd, tfg, "
+            "elucd, adm (= sdg).",
         ),
     ] = None,
     paper_scale: Annotated[
@@ -103,8 +103,8 @@ def steer(
     """Steer a model trained without captions: by text, pictures, classes, measurements, or a mixture.
 
     Nothing is retrained. Texts and pictures are understood by a small encoder that learns from the run's own
-    images in half a minute and is kept in the cache. Writes pictures, a grid of the same seeds without and
-    with guidance, numbers measured by networks that did not guide, and a report.
+    images, and is kept in the cache. Writes pictures, a grid of the same seeds without and with guidance,
+    numbers measured by networks that did not guide, and a report.
     """
     from windvane.cli.config import make_config
     from windvane.cli.models import check_model_path, run_config, run_data

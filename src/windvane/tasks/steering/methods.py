@@ -5,9 +5,9 @@ is made relative (:class:`~windvane.guidance.Guide`): a fraction of what noise l
 step's own length. Weight 1 is the preset's usual fraction, 0 is off.
 
 What a preset keeps is where its energy looks, whether the gradient goes through the denoiser, and what it
-pushes. Presets that differ in their weights alone are then one: dps and freedom, universal and steered, adm
-and sdg. Of the weights' shapes over the noise levels only tfg's h is kept, which depends on nothing but the
-grid; EluCD's is the variance of the sampler's step, and so 0 for a sampler that adds no noise.
+pushes. Presets that differ in weights, recurrence or energies alone are then one: dps and freedom, universal
+and steered, adm and sdg. Of the weights' shapes over the noise levels only tfg's h is kept, which depends on
+nothing but the grid; EluCD's is the variance of the sampler's step, and so 0 where that adds no noise.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,8 +59,8 @@ def _sdg(energy: Energy, scale: float) -> GradientGuidance:
     return presets.sdg(energy, scale, mean_shift=False)
 
 
-#: The fractions were chosen on texts for the demo's digits, with seeds that no report uses: where most
-#: samples obey and the Fréchet distance has not begun to rise.
+#: The fractions are where `windvane steer` begins, and no more: which strength a model bears is what a sweep
+#: over them shows.
 METHODS = {
     "universal": Method(presets.universal, 0.6, backward=_universal_steps),
     "dps": Method(presets.dps, 0.6),
