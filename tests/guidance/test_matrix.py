@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from windvane import energies as every_energy
 from windvane.energies import (
     ClassLogProb,
+    Decoded,
+    Energy,
     FeatureMatch,
     GramStyle,
     ImageSimilarity,
@@ -14,7 +17,7 @@ from windvane.energies import (
     Reward,
     TextSimilarity,
 )
-from windvane.guidance import GradientGuidance, Guide, presets
+from windvane.guidance import Autoencoder, GradientGuidance, Guide, OnManifold, presets
 from windvane.operators import BlockMean, Inpainting
 from windvane.points import PointsDenoiser
 from windvane.process import EDM, PFGMPP, RectifiedFlow, VPCosine, VPLinear, VPTable
@@ -55,6 +58,14 @@ TARGET = torch.tensor([[[[0.9, -0.2], [0.3, 0.7]]]], dtype=torch.float64)
 WEIGHT = normal(3, 4, seed=2)
 
 
+ZERO = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+
+
+def wider(z):
+    """A decoder of latents: pictures twice as wide."""
+    return torch.tanh(torch.cat([z, 0.5 * z.flip(-1)], dim=-1))
+
+
 def embed(x):
     return torch.tanh(x.flatten(1) @ WEIGHT.to(x).T) + 0.1
 
@@ -86,6 +97,12 @@ def energies(process):
         "reward": Reward(lambda x: -(x - 0.8).square().flatten(1).sum(1)),
         "measurement": Measurement(BlockMean(2), BlockMean(2)(TARGET), std=0.2),
         "norm": MeasurementNorm(Inpainting(torch.tensor([[1, 0], [0, 1]])), TARGET * torch.eye(2).double()),
+        "decoded": Decoded(GramStyle(maps, wider(TARGET)), wider),
+        "on a manifold": OnManifold(
+            Reward(lambda x: x.flatten(1).sum(1)), Autoencoder(torch.tanh, torch.sin)
+        ),
+        "sum": Reward(lambda x: -(x - 0.5).square().flatten(1).sum(1))
+        + 0.3 * Measurement(BlockMean(2), ZERO),
     }
 
 
@@ -136,6 +153,16 @@ def test_the_matrix_holds_every_sampler_and_process():
             assert made in kinds, name
     known = {type(p) for p in [*PROCESSES, HEAVY_TAILED]}
     assert known == set(process._KINDS.values())
+
+
+def test_the_matrix_holds_every_energy():
+    """A new one must be put into the table above."""
+    kinds = {type(energy) for energy in energies(VPCosine()).values()}
+    for name in every_energy.__all__:
+        made = getattr(every_energy, name)
+        if isinstance(made, type) and issubclass(made, Energy) and made is not Energy:
+            assert made in kinds, name
+    assert OnManifold in kinds
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)

@@ -1,6 +1,7 @@
 """CLIP and SigLIP of the transformers library: texts and pictures in one space, with gradients to pixels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,24 @@ from windvane.energies import FeatureMatch, ImageSimilarity, TextSimilarity
 
 #: The families, and how many tokens their texts are padded to; None: as long as the longest.
 FAMILIES: dict[str, int | None] = {"clip": None, "siglip": 64, "siglip2": 64}
+
+
+class ImageSide(nn.Module):
+    """The image side of a :class:`TextImage` as a module, pictures ``(B, C, H, W)`` to embeddings ``(B, D)``.
+
+    For ``noise_aware`` of :mod:`windvane.training`, and for ``align`` as the teacher. It clips no pixels:
+    a noisy state is looked at as it is, as SDG does (2112.05744).
+    """
+
+    def __init__(self, vision: nn.Module, projection: nn.Module | None, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.vision, self.projection = vision, projection
+        self.preprocess = replace(preprocess, clip=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parameter = next(self.vision.parameters())
+        pooled = self.vision(pixel_values=self.preprocess(x).to(parameter.dtype)).pooler_output
+        return (pooled if self.projection is None else self.projection(pooled)).to(x.dtype)
 
 
 class TextImage(nn.Module):
@@ -48,6 +67,13 @@ class TextImage(nn.Module):
         pooled = self._seen(x).pooler_output
         projection = getattr(self.model, "visual_projection", None)
         return (pooled if projection is None else projection(pooled)).to(x.dtype)
+
+    @property
+    def image_side(self) -> ImageSide:
+        """The image side alone, of the same weights: to be made noise-aware."""
+        return ImageSide(
+            self.model.vision_model, getattr(self.model, "visual_projection", None), self.preprocess
+        )
 
     def maps(self, x: Tensor) -> Tensor:
         """The last layer's patches in place, ``(B, D, h, w)``, for energies that keep the layout."""

@@ -70,6 +70,10 @@ def dps(energy: Energy, zeta: float | Schedule = 1.0, *, window: Window = None) 
 
     x_s <- x_s + zeta grad_{x_t} l(D(x_t)), with l = :class:`~windvane.energies.MeasurementNorm`, not
     squared as in the released code, and zeta 0.3 to 0.5 for 1000 ancestral steps; fewer steps want more.
+
+    Bias: the likelihood of D in place of x0 leaves out Cov(x0 | x_t), and zeta does not follow the step.
+    Of unit normal data measured with noise, samples with the zeta that has the posterior's mean are too
+    sure, and a larger one goes past it (tests/guidance/test_bias.py).
     """
     return GradientGuidance((Guide(energy, zeta, push="state", window=window),))
 
@@ -87,6 +91,10 @@ def lgd(
 
     ``radius`` r is by default sigma / sqrt(alpha^2 + sigma^2). The draws d depend on seed and time alone,
     so that a sample does not depend on its neighbours.
+
+    Bias: in the limit of many draws the gradient is that of N(y; A D, r^2 A A^T + std^2), exact for unit
+    normal data, whose spread given x_t is the default radius. What remains is a rho that does not follow
+    the step: where it has the posterior's mean, samples are too sure (tests/guidance/test_bias.py).
     """
     r = _vp_sigma(1.0) if radius is None else radius
     guide = Guide(energy, rho, where="noised", push="state", radius=r, draws=draws, seed=seed, window=window)
@@ -105,7 +113,8 @@ def freedom(
     """FreeDoM (Yu et al. 2023, arXiv 2303.09833, algorithm 2): x_s <- x_s + rho_t grad_{x_t} l(D(x_t)).
 
     Steps in ``recurrence_window`` are made ``recurrences`` times. With ``relative`` the push has RMS rho
-    times the step's length; the paper measures some of its weights against other parts of the step.
+    times the step's length; the paper measures some of its weights against other parts of the step. Bias: as
+    of :func:`dps`, whose push it is.
     """
     guide = Guide(energy, rho, push="state", relative=relative, window=window)
     return GradientGuidance((guide,), Recurrence(recurrences, recurrence_window))
@@ -126,6 +135,10 @@ def universal(
     ``backward_iterations`` gradient steps of size ``backward`` raising l(D + delta), then
     eps <- eps - (alpha_t / sigma_t) delta. Each step is made ``recurrences`` times. Deviation: the released
     code's backward steps are Adam's.
+
+    Bias: forward = 1 is the score of the likelihood of D in place of x0, without Cov(x0 | x_t). Of unit
+    normal data measured with noise it goes past the posterior, and the scale that has its mean is not
+    sure enough (tests/guidance/test_bias.py).
     """
     guides = [Guide(energy, forward, push="score", window=window)]
     if callable(backward) or backward != 0 or backward_iterations > 1:
@@ -155,6 +168,10 @@ def mpgd(
     "gradient" (MPGD-AE): D <- D + c grad_D l(G(E(D))), share 0.0075;
     "latent" (MPGD-Z): D <- G(z + c grad_z l(G(z))) with z = E(D), share 0.01.
     The shares are the authors' for their autoencoder's latent; tune them for others.
+
+    Bias: the Jacobian of D, which is Cov(x0 | x_t) alpha / sigma^2, is taken for 1. Of unit normal data
+    measured with noise, samples with the kappa that has the posterior's mean are too sure
+    (tests/guidance/test_bias.py).
     """
     plain = Guide(energy, PerSignal(kappa), through=False, push="x0_keep_eps", window=window)
     if autoencoder is None:
@@ -215,6 +232,9 @@ def elucd(
     is used as if it were taken at x_t. For the energy see :class:`~windvane.energies.ClassLogProb`
     (tau_marginal=0.5) and :func:`~windvane.energies.smooth`. The released EDM sampler, a normalised kick
     before the step, is :class:`~windvane.guidance.KickedSampler`.
+
+    Bias: of unit normal data measured with noise, samples with the scale that has the posterior's mean
+    are not quite sure enough (tests/guidance/test_bias.py).
     """
     guide = Guide(energy, VarianceAndSine(scale, sine), through=False, push="state", window=window)
     return GradientGuidance((guide,))
@@ -226,5 +246,9 @@ def steered(energy: Energy, scale: float = 1.0, *, window: Window = None) -> Gra
     D <- D + c_t scale grad_{x_t} l(D(x_t)), eps recomputed, c_t = sqrt(1 - abar_t) = sigma_t of a VP
     process. Deviation: the released code takes abar one index noisier. For linear conditions without
     gradient see :class:`~windvane.guidance.Projected`.
+
+    Bias: a push of D by the exact score has sigma^2 / alpha in place of c_t: this one is weaker at high
+    noise and stronger at low. Of unit normal data measured with noise, samples with the scale that has
+    the posterior's mean are too sure (tests/guidance/test_bias.py).
     """
     return GradientGuidance((Guide(energy, _vp_sigma(scale), push="x0", window=window),))
