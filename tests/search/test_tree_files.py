@@ -1,10 +1,12 @@
 """Trees that are stopped, killed, refused a reward, and go on as if nothing had happened."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from tests.search.cases import ancestral, right
 from windvane.samplers import DDPM
 from windvane.search import Chain, DiffusionTree, RewardError
+from windvane.search.nodes import Nodes
 
 PROGRAM = """
 import sys, time
@@ -130,14 +133,108 @@ def test_a_reward_that_fails_leaves_the_tree_as_it_was(tmp_path, broken, match):
     sound.grow(rollouts=49, progress=False)
     with pytest.raises(RewardError, match=match):
         tree.grow(rollouts=200, progress=False)
-    tree.save(tmp_path)
     for name, values in tree.nodes.arrays().items():
         assert np.array_equal(values, sound.nodes.arrays()[name], equal_nan=True), name
+    tree.save(tmp_path)
     assert tree.grown == 49 and tree.spent.rows > sound.spent.rows
     sound.grow(rollouts=32, progress=False)
     tree.grow(rollouts=32, progress=False)
     assert np.array_equal(tree.nodes.arrays()["reward"], sound.nodes.arrays()["reward"], equal_nan=True)
     assert np.array_equal(tree.nodes.arrays()["visits"], sound.nodes.arrays()["visits"])
+
+
+def lines_of_a_batch(tree, stop=None):
+    """The lines of the search's own code that a batch runs; at number ``stop`` Ctrl-C is pressed."""
+    seen = []
+
+    def trace(frame, event, argument):
+        if f"windvane{os.sep}search" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            seen.append((frame.f_code.co_filename, frame.f_lineno))
+            if len(seen) - 1 == stop:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        tree.grow(rollouts=16, progress=False)
+    finally:
+        sys.settrace(before)
+    return seen
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_an_interrupt_at_any_line_of_a_batch_leaves_the_tree_as_it_was(tmp_path, on_disk):
+    """At the first and the last time that each line runs: selection, rollouts, reward, states, nodes."""
+    folder = tmp_path / "states" if on_disk else None
+
+    def fresh(rollouts):
+        return planted(folder=folder).grow(rollouts=rollouts, progress=False)
+
+    lines = lines_of_a_batch(fresh(49))
+    times = {line: (lines.index(line), len(lines) - 1 - lines[::-1].index(line)) for line in lines}
+    files = {Path(file).stem for file, _ in times}
+    assert {"tree", "growing", "selection", "nodes", "states", "rollouts", "rewards", "chain"} <= files
+    tree, before = fresh(49), planted().grow(rollouts=49, progress=False)
+    whole = 0
+    for stop in sorted({number for pair in times.values() for number in pair}):
+        with contextlib.suppress(KeyboardInterrupt):
+            lines_of_a_batch(tree, stop)
+        tree.settle()
+        if tree.grown == 65:  # the batch was whole already, or arrays that had grown made it shorter
+            assert len(tree) > len(before)
+            whole, tree = whole + 1, fresh(49)
+            continue
+        unlike = [
+            n for n, v in tree.nodes.arrays().items() if not np.array_equal(v, before.nodes.arrays()[n], True)
+        ]
+        assert not unlike and tree.grown == 49, f"{lines[stop]} leaves other {unlike}"
+        assert len(tree.states) == len(before.states)
+    assert whole < 30
+    tree.grow(rollouts=40, progress=False)
+    before.grow(rollouts=40, progress=False)
+    tree.meter.spent = before.spent  # what was broken off has been paid for
+    same(tree, before)
+
+
+def test_an_interrupt_of_the_taking_back_is_made_good_when_the_tree_is_saved(tmp_path, monkeypatch):
+    """Ctrl-C in the backup, and again where the nodes are cut."""
+    tree, before = (planted().grow(rollouts=49, progress=False) for _ in range(2))
+
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Nodes, "back_up", pressed)
+        patch.setattr(Nodes, "cut", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            tree.grow(rollouts=16, progress=False)
+    assert len(tree.nodes) > len(before.nodes)
+    tree.meter.spent = before.spent
+    tree.save(tmp_path)
+    same(DiffusionTree.load(tmp_path, ancestral(), right), before)
+
+
+def test_a_grown_array_that_was_broken_off_grows_on(monkeypatch):
+    """Arrays double one after the other; an interrupt between two of them does no harm."""
+    nodes, calls, add = Nodes(), [], np.zeros_like
+
+    def moody(values):
+        calls.append(len(values))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return add(values)
+
+    monkeypatch.setattr("windvane.search.nodes.np.zeros_like", moody)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(64):
+            nodes.add(parent=0, depth=1, log_ratio=0.0, reward=1.0)
+    for _ in range(100):
+        nodes.add(parent=0, depth=1, log_ratio=0.0, reward=2.0)
+    assert len(nodes) == 164 and len(set(map(len, nodes.arrays().values()))) == 1
+    assert nodes.reward[60:70].tolist() == [1.0] * 4 + [2.0] * 6
 
 
 def test_leaves_alone_can_be_sampled_but_not_grown(tmp_path):

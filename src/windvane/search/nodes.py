@@ -43,7 +43,7 @@ class Nodes:
 
     def add(self, *, parent: int, depth: int, log_ratio: float, reward: float) -> int:
         """A new node with v = 0 and one visit; its number."""
-        if self.count == len(self.parent):
+        if self.count == len(self.reward):  # the one that grows last, whatever breaks the growth off
             for name in _FIELDS:
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
@@ -55,6 +55,14 @@ class Nodes:
         if parent >= 0:
             self._children.setdefault(parent, array("i")).append(node)
         return node
+
+    def cut(self, count: int) -> None:
+        """Only the first ``count`` nodes again. May be broken off and called again."""
+        for node in range(count, self.count):
+            family = self._children.get(int(self.parent[node]))
+            while family and family[-1] >= count:
+                family.pop()
+        self.count = count
 
     def children(self, node: int) -> np.ndarray:
         """The children in the order in which they came, int32."""

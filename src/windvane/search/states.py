@@ -54,6 +54,10 @@ class States:
             self._blocks[block][at] = value
             self.count += 1
 
+    def cut(self, count: int) -> None:
+        """Only the first ``count`` rows again; what follows them is overwritten by the next ones."""
+        self.count = count
+
     def get(self, ids: np.ndarray | list[int]) -> Tensor:
         """Rows by their numbers, float32 ``(B, *shape)``."""
         out = np.empty((len(ids), *self.shape), self._numpy)

@@ -1,6 +1,5 @@
 """Diffusion tree sampling and search: every rollout stays in a tree, whose values steer the next ones."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from windvane.samplers import Sampler
 from windvane.search import tree_files
 from windvane.search.budget import Budget, Meter, Spent
 from windvane.search.chain import Chain
+from windvane.search.growing import Log, grow_once
 from windvane.search.nodes import ROOT, Nodes, pick
 from windvane.search.proposals import check_proposal
 from windvane.search.rewards import Reward, Verifier, as_verifier
@@ -99,6 +99,8 @@ class DiffusionTree:
         self.place = tree_files.Place()
         path = None if folder is None else self.place.states(Path(folder))
         self.states = States(chain.shape, precision, path=path)
+        #: What a batch under way has changed.
+        self.log: Log | None = None
         #: None, or the nodes whose states are there, where only leaves were saved.
         self.kept: np.ndarray | None = None
 
@@ -108,6 +110,7 @@ class DiffusionTree:
         return self.meter.spent
 
     def __len__(self) -> int:
+        self.settle()
         return len(self.nodes)
 
     def grow(
@@ -123,8 +126,8 @@ class DiffusionTree:
         """Grow by so many more network evaluations, rollouts or reward evaluations, whichever ends first.
 
         None of them is exceeded. The first rollout is made alone, to learn what steps cost. A batch is whole
-        or not there: where a reward or the network fails, or the user breaks off, the tree is as before it,
-        and may be saved or grown on.
+        or not there: where a reward or the network fails, or the user breaks off at any point, Ctrl-C pressed
+        twice included, the tree is as before it, and may be saved or grown on.
 
         Args:
             batch: rollouts side by side. 1 is the paper's serial algorithm.
@@ -146,68 +149,18 @@ class DiffusionTree:
         )
         target = self.grown + (unlimited if rollouts is None else rollouts)
         for _ in track(iter(int, 1), "growing", enabled=progress):
-            if self.grown >= target or not self._grow_once(min(batch, target - self.grown), budget):
+            if self.grown >= target or not grow_once(self, min(batch, target - self.grown), budget):
                 break
             if watch is not None and watch(self):
                 break
         return self
 
-    def _grow_once(self, wanted: int, budget: Budget) -> bool:
-        """One batch; False where the budget does not pay for a single rollout."""
-        paths = self._selected(1 if self.grown == 0 else wanted, budget)
-        try:
-            if not paths:
-                return False
-            starts = [path[-1] for path in paths if not self._finished(path[-1])]
-            with self.meter.counting():
-                made = self.rollouts.run(starts, self.nodes, self.states)
-            rewards = self.verifier.scores(made.leaves, self.chain.condition(torch.zeros(len(starts)).long()))
-            self.meter.verified(len(starts))
-            self.states.append(made.rows)
-        except BaseException:
-            for path in paths:
-                self.nodes.visits[path] -= 1
-            raise
-        touched = {node for path in paths for node in path}
-        for start, ratios, reward in zip(starts, made.log_ratios, rewards[:, 0].tolist()):
-            touched.update(self._added(start, ratios, reward))
-        self.nodes.back_up((node for node in touched if not self._finished(node)), self.lam)
-        self.grown += len(paths)
-        return True
-
-    def _added(self, start: int, ratios: Sequence[float], reward: float) -> list[int]:
-        """The nodes of one rollout from ``start``, down to its leaf."""
-        parent, added = start, []
-        for k, ratio in enumerate(ratios):
-            last = k == len(ratios) - 1
-            depth = int(self.nodes.depth[parent]) + 1
-            parent = self.nodes.add(
-                parent=parent, depth=depth, log_ratio=ratio, reward=reward if last else math.nan
-            )
-            if not last:  # its own visit of this rollout
-                self.nodes.visits[parent] += 1
-            added.append(parent)
-        return added
-
-    def _finished(self, node: int) -> bool:
-        return self.selection.finished(self.nodes, node)
-
-    def _selected(self, wanted: int, budget: Budget) -> list[list[int]]:
-        """The paths of the next batch, as many as the budget pays for, each with its visits counted."""
-        paths: list[list[int]] = []
-        pending: dict[int, int] = {}
-        rows = verified = 0.0
-        for number in range(self.grown, self.grown + wanted):
-            path = self.selection.path(self.nodes, number, pending)
-            if not self._finished(path[-1]):
-                rows += self.chain.cost(self.levels[int(self.nodes.depth[path[-1]])])
-                verified += 1
-                pending[path[-1]] = pending.get(path[-1], 0) + 1
-            if not budget.pays(self.spent, rows, verified):
-                break
-            self.nodes.visits[path] += 1
-            paths.append(path)
-        return paths
+    def settle(self) -> None:
+        """Take back what a batch left that was broken off; every other method does it by itself."""
+        if self.log is not None:
+            self.log.take_back()
+            self.grown = self.log.grown
+            self.log = None
 
     def log_z(self) -> float:
         """The estimate of log E exp(lam r(x)) at the root."""
@@ -245,12 +198,14 @@ class DiffusionTree:
 
     def state_of(self, nodes: Sequence[int] | np.ndarray) -> Tensor:
         """The states of nodes (not of the root) ``(n, *)``, float32 on the CPU."""
+        self.settle()
         numbers = np.asarray(nodes, dtype=np.int64)
         if self.kept is not None:
             return self.states.get(np.searchsorted(self.kept, numbers))
         return self.states.get(numbers - 1)
 
     def _leaves(self) -> np.ndarray:
+        self.settle()
         leaves = self.nodes.leaves()
         if not len(leaves):
             raise ValueError("the tree is empty; grow it first")
@@ -264,6 +219,7 @@ class DiffusionTree:
         Args:
             leaves_only: without the states in between: enough to sample, not to grow.
         """
+        self.settle()
         return tree_files.save(self, Path(folder), leaves_only=leaves_only)
 
     @classmethod

@@ -85,7 +85,8 @@ def save(tree: "DiffusionTree", folder: Path, *, leaves_only: bool) -> Path:
         text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
         np.savez(temporary, **tree.nodes.arrays(), **{_ABOUT: text})  # type: ignore[arg-type]
     if not leaves_only:
-        place.folder, place.save, place.token = folder.resolve(), made, token
+        # The name of the save last: broken off before, the next save finds another's and writes anew.
+        place.token, place.folder, place.save = token, folder.resolve(), made
     for other in folder.glob("states-*.bin"):
         if other.name != f"states-{token}.bin" and other != name:
             other.unlink()

@@ -1,0 +1,111 @@
+"""One batch of a tree's rollouts: chosen, run, judged and added, or taken back as a whole."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from windvane.search.budget import Budget
+from windvane.search.nodes import Nodes
+from windvane.search.states import States
+
+if TYPE_CHECKING:
+    from windvane.search.tree import DiffusionTree
+
+
+class Log:
+    """What a batch is about to change in a tree, written down before, so that it can be taken back.
+
+    Taking back may itself be broken off and begun again: every step of it may be made twice.
+    """
+
+    def __init__(self, nodes: Nodes, states: States, grown: int) -> None:
+        self.nodes, self.states, self.grown = nodes, states, grown
+        self.count, self.rows = len(nodes), len(states)
+        #: Visits and value, as they were, of every node that is touched.
+        self.before: dict[int, tuple[int, float]] = {}
+
+    def note(self, path: Sequence[int]) -> None:
+        """Write down nodes that will change."""
+        for node in path:
+            if node not in self.before:
+                self.before[node] = int(self.nodes.visits[node]), float(self.nodes.value[node])
+
+    def take_back(self) -> None:
+        """Nodes, states, visits and values as they were."""
+        for node, (visits, value) in self.before.items():
+            self.nodes.visits[node], self.nodes.value[node] = visits, value
+        self.nodes.cut(self.count)
+        self.states.cut(self.rows)
+
+
+def grow_once(tree: "DiffusionTree", most: int, budget: Budget) -> bool:
+    """One batch of at most ``most`` rollouts; False where the budget does not pay for a single one.
+
+    Whatever breaks it off, at whatever point, the tree is left as it was: what the batch changes is written
+    down first and taken back here, or, where that is broken off too, before the tree is used again.
+    """
+    tree.settle()
+    tree.log = Log(tree.nodes, tree.states, tree.grown)
+    try:
+        made = _batch(tree, tree.log, most, budget)
+    except BaseException:
+        tree.settle()
+        raise
+    tree.log = None
+    return made
+
+
+def _batch(tree: "DiffusionTree", log: Log, most: int, budget: Budget) -> bool:
+    paths = _selected(tree, log, 1 if tree.grown == 0 else most, budget)
+    if not paths:
+        return False
+    starts = [path[-1] for path in paths if not _finished(tree, path[-1])]
+    with tree.meter.counting():
+        made = tree.rollouts.run(starts, tree.nodes, tree.states)
+    rewards = tree.verifier.scores(made.leaves, tree.chain.condition(torch.zeros(len(starts)).long()))
+    tree.meter.verified(len(starts))
+    tree.states.append(made.rows)
+    touched = {node for path in paths for node in path}
+    for start, ratios, reward in zip(starts, made.log_ratios, rewards[:, 0].tolist()):
+        touched.update(_added(tree.nodes, start, ratios, reward))
+    tree.nodes.back_up((node for node in touched if not _finished(tree, node)), tree.lam)
+    tree.grown += len(paths)
+    return True
+
+
+def _selected(tree: "DiffusionTree", log: Log, most: int, budget: Budget) -> list[list[int]]:
+    """The paths of the batch, as many as the budget pays for, each with its visits counted."""
+    paths: list[list[int]] = []
+    pending: dict[int, int] = {}
+    rows = verified = 0.0
+    for number in range(tree.grown, tree.grown + most):
+        path = tree.selection.path(tree.nodes, number, pending)
+        if not _finished(tree, path[-1]):
+            rows += tree.chain.cost(tree.levels[int(tree.nodes.depth[path[-1]])])
+            verified += 1
+            pending[path[-1]] = pending.get(path[-1], 0) + 1
+        if not budget.pays(tree.spent, rows, verified):
+            break
+        log.note(path)
+        tree.nodes.visits[path] += 1
+        paths.append(path)
+    return paths
+
+
+def _added(nodes: Nodes, start: int, ratios: Sequence[float], reward: float) -> list[int]:
+    """The nodes of one rollout from ``start``, down to its leaf."""
+    parent, added = start, []
+    for k, ratio in enumerate(ratios):
+        last = k == len(ratios) - 1
+        depth = int(nodes.depth[parent]) + 1
+        parent = nodes.add(parent=parent, depth=depth, log_ratio=ratio, reward=reward if last else math.nan)
+        if not last:  # its own visit of this rollout
+            nodes.visits[parent] += 1
+        added.append(parent)
+    return added
+
+
+def _finished(tree: "DiffusionTree", node: int) -> bool:
+    return tree.selection.finished(tree.nodes, node)
