@@ -39,20 +39,24 @@ def test_every_method_leaves_its_best_picture(windvane, unconditional, tmp_path,
     assert (tmp_path / "samples.png").exists() == (method in ("fk", "dts", "dts-star"))
 
 
-def test_more_budget_and_resume_equal_one_search(windvane, unconditional, tmp_path):
-    for method in ("best-of", "zero-order", "dts"):
-        whole, part = tmp_path / f"{method}-whole", tmp_path / f"{method}-part"
-        common = ["search", unconditional, "--reward", "contrast", "--method", method, "--steps", 5]
-        # A whole number of batches, so that the first budget cuts none of them.
-        first = 5 * 65 if method == "dts" else 5 * 64
-        windvane(*common, "--out", whole, "--budget", 1200)
-        if method == "dts":
-            first = 5 * 17
-        assert windvane(*common, "--out", part, "--budget", first).exit_code == 0
-        again = windvane(*common, "--out", part, "--budget", 1200, "--resume")
-        assert again.exit_code == 0, again.output
-        assert told(whole)["scores"] == told(part)["scores"]
-        assert told(whole)["network_rows"] == told(part)["network_rows"]
+@pytest.mark.parametrize("method", ["best-of", "zero-order", "dts", "dts-star"])
+def test_more_budget_and_resume_equal_one_search(windvane, unconditional, tmp_path, method):
+    """Twice on, from budgets that cut batches and rounds."""
+    common = ["search", unconditional, "--reward", "contrast", "--method", method, "--steps", 5]
+    for budget in (333, 700):
+        made = windvane(
+            *common, "--out", tmp_path / "part", "--budget", budget, *["--resume"][: budget > 333]
+        )
+        assert made.exit_code == 0, made.output
+    for name, more in (("whole", []), ("part", ["--resume"])):
+        made = windvane(*common, "--out", tmp_path / name, "--budget", 1200, *more)
+        assert made.exit_code == 0, made.output
+    whole, part = told(tmp_path / "whole"), told(tmp_path / "part")
+    assert part["scores"] == pytest.approx(whole["scores"], rel=1e-4)
+    for name in ("network_rows", "verified"):
+        assert part[name] == whole[name] and whole["network_rows"] > 1190
+    pictures = [read_pixels(tmp_path / name / "best.png").astype(int) for name in ("whole", "part")]
+    assert abs(pictures[0] - pictures[1]).max() <= 1
 
 
 def test_a_search_is_not_mixed_with_another(windvane, refused, unconditional, tmp_path):
@@ -61,6 +65,10 @@ def test_a_search_is_not_mixed_with_another(windvane, refused, unconditional, tm
     assert windvane(*common, "--reward", "brightness").exit_code == 0
     assert "--resume to go on" in refused(*common, "--reward", "brightness")
     assert "other settings (reward" in refused(*common, "--reward", "contrast", "--resume")
+    tree = [*common[:2], "--out", tmp_path / "tree", *common[4:], "--reward", "contrast", "--method", "dts"]
+    assert windvane(*tree).exit_code == 0
+    assert "other settings (tree_batch 16, now 4)" in refused(*tree, "--resume", "--batch-size", 4)
+    assert windvane(*tree, "--resume", "--batch-size", 32).exit_code == 0
     assert "leave out --resume" in refused(
         "search", unconditional, "--out", tmp_path / "new", "--budget", 50, "--reward", "contrast", "--resume"
     )
@@ -155,8 +163,13 @@ def test_a_reward_that_fails_keeps_what_was_found(windvane, unconditional, tmp_p
     assert result.exit_code == 2 and "the reward 'moody' raised RuntimeError: tired" in result.stderr
     before = told(tmp_path / "out")
     # The file is loaded afresh, and the tree goes on.
-    windvane(*common, "--out", tmp_path / "out", "--budget", before["network_rows"] + 200, "--resume")
-    assert told(tmp_path / "out")["network_rows"] > before["network_rows"]
+    more = ["--out", tmp_path / "out", "--resume", "--budget"]
+    again = windvane(*common, *more, before["network_rows"] + 100)
+    assert told(tmp_path / "out")["network_rows"] > before["network_rows"] and "changed" not in again.stderr
+    # Mended, it goes on too, but not unnoticed.
+    (tmp_path / "mine.py").write_text("def moody(x):\n    return x.flatten(1).mean(1)\n")
+    again = windvane(*common, *more, before["network_rows"] + 200)
+    assert again.exit_code == 0 and f"{tmp_path}/mine.py has changed since this search began" in again.stderr
 
 
 def test_settings_have_the_types_of_their_defaults():

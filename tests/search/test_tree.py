@@ -35,7 +35,7 @@ class Even:
     def finished(self, nodes, node):
         return int(nodes.depth[node]) == self.depth
 
-    def path(self, nodes, number, pending):
+    def path(self, nodes, number, pending, first):
         return [0, int(self.tops[number % len(self.tops)])]
 
 
@@ -215,7 +215,7 @@ def test_the_star_descends_by_value_and_bonus(c_uct):
     for value in values:
         nodes.add(parent=0, depth=1, log_ratio=0.0, reward=value)
     nodes.visits[:4] = [38, *visits]
-    chosen = Selection(1, 1.0, 0.01, 0.5, True, c_uct, 0.0, 0).path(nodes, 0, {})
+    chosen = Selection(1, 1.0, 0.01, 0.5, True, c_uct, 0.0, 0).path(nodes, 0, {}, 4)
     scores = [v + c_uct * math.sqrt(math.log(38) / n) for v, n in zip(values, visits)]
     assert chosen == [0, 1 + int(np.argmax(scores))]
     assert chosen[1] == {0.0: 1, 0.3: 1, 1.0: 2, 3.0: 3}[c_uct]
@@ -259,7 +259,7 @@ def test_prior_draws_may_be_nodes():
 class Fresh(Even):
     """A selection that draws a new child of the root every time."""
 
-    def path(self, nodes, number, pending):
+    def path(self, nodes, number, pending, first):
         return [0]
 
 

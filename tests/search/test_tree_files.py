@@ -56,6 +56,56 @@ def test_saved_and_grown_on_equals_never_stopped(tmp_path, on_disk):
     assert len(list((tmp_path / "tree").iterdir())) == 2
 
 
+@pytest.mark.parametrize("star", [False, True], ids=["dts", "star"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"rollouts": count} for count in (1, 5, 2, 30, 1, 8, 200)],
+        [{"nfe": rows} for rows in (63, 10, 7, 333, 20, 411, 2000)],
+        [{"verifications": count} for count in (3, 17, 40, 1, 200)],
+    ],
+    ids=["rollouts", "evaluations", "rewards"],
+)
+def test_a_tree_does_not_depend_on_where_limits_cut_its_batches(tmp_path, star, parts):
+    """Grown in parts, saved and loaded after each, it is the tree that was grown at once."""
+    settings = {"star": star, "widening": 1.0, "exponent": 0.5}
+    tree, cut = planted(**settings), 0
+    for part in parts:
+        tree.grow(**part, progress=False)
+        tree.save(tmp_path)
+        tree = DiffusionTree.load(tmp_path, ancestral(), right)
+        cut += tree.opened is not None
+    assert cut > len(parts) - 3
+    whole = planted(**settings).grow(rollouts=tree.grown, progress=False)
+    assert tree.spent.rows == whole.spent.rows and tree.opened == whole.opened
+    for name, values in tree.nodes.arrays().items():
+        assert np.allclose(values, whole.nodes.arrays()[name], rtol=1e-3, atol=1e-3, equal_nan=True), name
+    assert np.array_equal(tree.nodes.arrays()["visits"], whole.nodes.arrays()["visits"])
+
+
+def test_the_rest_of_a_cut_batch_is_chosen_among_the_nodes_of_before():
+    """Its first part has made an excellent child; the rest may not choose it, nor see its value."""
+    tree = planted(star=True, widening=1.0, exponent=0.5, c_uct=0.3).grow(rollouts=33, progress=False)
+    count = len(tree)
+    tree.grow(rollouts=6, progress=False)
+    assert tree.opened is not None and tree.opened.made == 6 and tree.opened.first == count
+    tree.nodes.reward[count : len(tree)] = np.where(
+        np.isnan(tree.nodes.reward[count : len(tree)]), np.nan, 99.0
+    )
+    tree.nodes.value[count : len(tree)] = 99.0
+    rest = len(tree)
+    tree.grow(rollouts=10, progress=False)
+    assert tree.opened is None
+    assert all(tree.nodes.parent[node] not in range(count, rest) for node in range(rest, len(tree)))
+
+
+def test_nothing_is_grown_where_nothing_is_left():
+    tree = planted().grow(rollouts=20, progress=False)
+    before = tree.spent
+    for left in ({"nfe": 0}, {"nfe": -5}, {"rollouts": 0}, {"nfe": 100, "verifications": 0}):
+        assert tree.grow(**left, progress=False).spent == before
+
+
 def test_a_killed_process_leaves_a_tree_that_grows_on_exactly(tmp_path):
     """kill -9 in mid-growth, whatever it was doing; the tree that was saved last goes on to the same end."""
     child = subprocess.Popen(
@@ -159,39 +209,42 @@ def lines_of_a_batch(tree, stop=None):
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        tree.grow(rollouts=16, progress=False)
+        tree.grow(rollouts=8, progress=False)
     finally:
         sys.settrace(before)
     return seen
 
 
-@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-def test_an_interrupt_at_any_line_of_a_batch_leaves_the_tree_as_it_was(tmp_path, on_disk):
-    """At the first and the last time that each line runs: selection, rollouts, reward, states, nodes."""
+@pytest.mark.parametrize(("on_disk", "start"), [(False, 49), (True, 41)], ids=["memory", "disk-open"])
+def test_an_interrupt_at_any_line_of_a_batch_leaves_the_tree_as_it_was(tmp_path, on_disk, start):
+    """At the first and the last time that each line runs: selection, rollouts, reward, states, nodes.
+
+    After 41 rollouts a batch is open, and its rest is broken off.
+    """
     folder = tmp_path / "states" if on_disk else None
 
     def fresh(rollouts):
         return planted(folder=folder).grow(rollouts=rollouts, progress=False)
 
-    lines = lines_of_a_batch(fresh(49))
+    lines = lines_of_a_batch(fresh(start))
     times = {line: (lines.index(line), len(lines) - 1 - lines[::-1].index(line)) for line in lines}
     files = {Path(file).stem for file, _ in times}
     assert {"tree", "growing", "selection", "nodes", "states", "rollouts", "rewards", "chain"} <= files
-    tree, before = fresh(49), planted().grow(rollouts=49, progress=False)
+    tree, before = fresh(start), planted().grow(rollouts=start, progress=False)
     whole = 0
     for stop in sorted({number for pair in times.values() for number in pair}):
         with contextlib.suppress(KeyboardInterrupt):
             lines_of_a_batch(tree, stop)
         tree.settle()
-        if tree.grown == 65:  # the batch was whole already, or arrays that had grown made it shorter
+        if tree.grown == start + 8:  # the batch was whole already, or arrays that had grown made it shorter
             assert len(tree) > len(before)
-            whole, tree = whole + 1, fresh(49)
+            whole, tree = whole + 1, fresh(start)
             continue
         unlike = [
             n for n, v in tree.nodes.arrays().items() if not np.array_equal(v, before.nodes.arrays()[n], True)
         ]
-        assert not unlike and tree.grown == 49, f"{lines[stop]} leaves other {unlike}"
-        assert len(tree.states) == len(before.states)
+        assert not unlike and tree.grown == start, f"{lines[stop]} leaves other {unlike}"
+        assert len(tree.states) == len(before.states) and tree.opened == before.opened
     assert whole < 30
     tree.grow(rollouts=40, progress=False)
     before.grow(rollouts=40, progress=False)

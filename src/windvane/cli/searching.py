@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
-from windvane.cli.errors import Interrupted
+from windvane.cli.errors import Interrupted, say
 from windvane.cli.models import clip_of, open_model, pictures_of
 from windvane.cli.recipe import sampler_settings
 from windvane.cli.searching_methods import TREES, Settings, build_method, build_tree
-from windvane.cli.searching_rewards import open_rewards
+from windvane.cli.searching_rewards import open_rewards, reward_files
 from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import wanted
 from windvane.files import atomic_write_json
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from windvane.search import Budget, Chain, Found, Verifier
 
 BEST, INDEX, STATE, TREE = "best.png", "search.json", "state.safetensors", "tree"
+FILES = "reward_files"
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,18 @@ class Order:
     settings: Settings
     section: SampleSection
 
+    @property
+    def tree_batch(self) -> int:
+        """Rollouts side by side: a tree depends on it."""
+        return min(16, self.section.batch_size)
+
     def about(self, sha256: str) -> dict[str, Any]:
         """As JSON values."""
         return {
             "weights_sha256": sha256,
             "reward": self.rewards,
+            FILES: reward_files(self.rewards),
+            **({"tree_batch": self.tree_batch} if self.method in TREES else {}),
             "method": self.method,
             "settings": self.settings,
             "seed": self.section.seed,
@@ -209,7 +217,7 @@ def _grow(
     try:
         with StopSignals() as stop:
             if (left is None or left > 0) and (verified is None or verified > 0):
-                tree.grow(left, verifications=verified, batch=min(16, section.batch_size), watch=watch)
+                tree.grow(left, verifications=verified, batch=order.tree_batch, watch=watch)
     finally:
         if tree.grown:
             save()
@@ -239,9 +247,13 @@ def _stopped(folder: Folder, rows: int) -> None:
 
 
 def _same(out: Path, about: dict[str, Any]) -> None:
+    """Refuse to go on with other settings; a file of rewards may be mended, and is only told of."""
     known = _read(out)["settings"]
     wanted = json.loads(json.dumps(about))
-    different = [name for name in wanted if known.get(name) != wanted[name]]
+    for file, sha256 in wanted[FILES].items():
+        if known.get(FILES, {}).get(file, sha256) != sha256:
+            say(f"{file} has changed since this search began: what was found before keeps its old rewards")
+    different = [name for name in wanted if name != FILES and known.get(name) != wanted[name]]
     if different:
         told = "; ".join(f"{name} {known.get(name)}, now {wanted[name]}" for name in different)
         raise ValueError(f"the search in {out} has other settings ({told}); choose another --out")

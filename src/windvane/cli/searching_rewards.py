@@ -1,5 +1,6 @@
 """Rewards by name: built-in ones, a class, a likeness, or a function in a file of the user's own."""
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,17 @@ def check_rewards(specs: list[str]) -> None:
                 raise ValueError(f"--reward {spec}: there is no file {file}")
             continue
         raise ValueError(f"unknown reward {spec!r}; take {HELP}")
+
+
+def reward_files(specs: list[str]) -> dict[str, str]:
+    """The files that rewards come from, and the SHA-256 of each."""
+    found = {}
+    for spec in specs:
+        kind, _, rest = spec.partition(":")
+        name = rest if kind == "like" else spec.rpartition(":")[0]
+        if kind == "like" or name.endswith(".py"):
+            found[name] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    return found
 
 
 def open_rewards(specs: list[str], *, model: Path, denoiser: "Denoiser") -> "Verifier":

@@ -1,8 +1,9 @@
 """One batch of a tree's rollouts: chosen, run, judged and added, or taken back as a whole."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,21 +15,49 @@ if TYPE_CHECKING:
     from windvane.search.tree import DiffusionTree
 
 
+@dataclass(frozen=True)
+class Open:
+    """A batch that a limit cut short, and what it takes to choose the rest of it as if it had been whole.
+
+    Rollouts of a batch are chosen before any of them has changed a value, and none starts from another's
+    nodes. So the rest is chosen by the values of before, among the nodes of before; visits count as ever.
+
+    Args:
+        size: rollouts of the whole batch; ``made`` of them are there.
+        first: the number of the batch's first node.
+        values: the values that its rollouts changed, as they were.
+    """
+
+    size: int
+    made: int
+    first: int
+    values: Mapping[int, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """To be written to a file."""
+        return {"size": self.size, "made": self.made, "first": self.first, "values": [*self.values.items()]}
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> "Open":
+        """What :meth:`as_json` gave."""
+        return cls(told["size"], told["made"], told["first"], {node: value for node, value in told["values"]})
+
+
 class Log:
     """What a batch is about to change in a tree, written down before, so that it can be taken back.
 
     Taking back may itself be broken off and begun again: every step of it may be made twice.
     """
 
-    def __init__(self, nodes: Nodes, states: States, grown: int) -> None:
-        self.nodes, self.states, self.grown = nodes, states, grown
+    def __init__(self, nodes: Nodes, states: States, grown: int, opened: Open | None) -> None:
+        self.nodes, self.states, self.grown, self.opened = nodes, states, grown, opened
         self.count, self.rows = len(nodes), len(states)
         #: Visits and value, as they were, of every node that is touched.
         self.before: dict[int, tuple[int, float]] = {}
 
-    def note(self, path: Sequence[int]) -> None:
+    def note(self, nodes: Iterable[int]) -> None:
         """Write down nodes that will change."""
-        for node in path:
+        for node in nodes:
             if node not in self.before:
                 self.before[node] = int(self.nodes.visits[node]), float(self.nodes.value[node])
 
@@ -40,48 +69,59 @@ class Log:
         self.states.cut(self.rows)
 
 
-def grow_once(tree: "DiffusionTree", most: int, budget: Budget) -> bool:
-    """One batch of at most ``most`` rollouts; False where the budget does not pay for a single one.
+def grow_once(tree: "DiffusionTree", most: int, size: int, budget: Budget) -> bool:
+    """A batch of ``size`` rollouts, or ``most`` of them, or what is missing of the last batch.
 
-    Whatever breaks it off, at whatever point, the tree is left as it was: what the batch changes is written
-    down first and taken back here, or, where that is broken off too, before the tree is used again.
+    False where the budget does not pay for a single rollout. Whatever breaks it off, at whatever point, the
+    tree is left as it was: what the batch changes is written down first and taken back here, or, where that
+    is broken off too, before the tree is used again.
     """
     tree.settle()
-    tree.log = Log(tree.nodes, tree.states, tree.grown)
+    tree.log = Log(tree.nodes, tree.states, tree.grown, tree.opened)
     try:
-        made = _batch(tree, tree.log, most, budget)
+        made = _batch(tree, tree.log, most, size, budget)
     except BaseException:
         tree.settle()
         raise
+    if not made:
+        tree.settle()
     tree.log = None
     return made
 
 
-def _batch(tree: "DiffusionTree", log: Log, most: int, budget: Budget) -> bool:
-    paths = _selected(tree, log, 1 if tree.grown == 0 else most, budget)
+def _batch(tree: "DiffusionTree", log: Log, most: int, size: int, budget: Budget) -> bool:
+    nodes = tree.nodes
+    batch = tree.opened or Open(size if tree.grown else 1, 0, len(nodes))
+    log.note(batch.values)
+    for node, value in batch.values.items():
+        nodes.value[node] = value
+    paths = _selected(tree, log, min(most, batch.size - batch.made), batch.first, budget)
     if not paths:
         return False
+    touched = {node for path in paths for node in path} | batch.values.keys()
+    before = {node: float(nodes.value[node]) for node in touched}
     starts = [path[-1] for path in paths if not _finished(tree, path[-1])]
     with tree.meter.counting():
-        made = tree.rollouts.run(starts, tree.nodes, tree.states)
+        made = tree.rollouts.run(starts, nodes, tree.states)
     rewards = tree.verifier.scores(made.leaves, tree.chain.condition(torch.zeros(len(starts)).long()))
     tree.meter.verified(len(starts))
     tree.states.append(made.rows)
-    touched = {node for path in paths for node in path}
     for start, ratios, reward in zip(starts, made.log_ratios, rewards[:, 0].tolist()):
-        touched.update(_added(tree.nodes, start, ratios, reward))
-    tree.nodes.back_up((node for node in touched if not _finished(tree, node)), tree.lam)
+        touched.update(_added(nodes, start, ratios, reward))
+    nodes.back_up((node for node in touched if not _finished(tree, node)), tree.lam)
     tree.grown += len(paths)
+    there = batch.made + len(paths)
+    tree.opened = None if there == batch.size else Open(batch.size, there, batch.first, before)
     return True
 
 
-def _selected(tree: "DiffusionTree", log: Log, most: int, budget: Budget) -> list[list[int]]:
-    """The paths of the batch, as many as the budget pays for, each with its visits counted."""
+def _selected(tree: "DiffusionTree", log: Log, most: int, first: int, budget: Budget) -> list[list[int]]:
+    """The paths of ``most`` rollouts, or of those the budget pays for, each with its visits counted."""
     paths: list[list[int]] = []
     pending: dict[int, int] = {}
     rows = verified = 0.0
     for number in range(tree.grown, tree.grown + most):
-        path = tree.selection.path(tree.nodes, number, pending)
+        path = tree.selection.path(tree.nodes, number, pending, first)
         if not _finished(tree, path[-1]):
             rows += tree.chain.cost(tree.levels[int(tree.nodes.depth[path[-1]])])
             verified += 1

@@ -64,11 +64,13 @@ class Nodes:
                 family.pop()
         self.count = count
 
-    def children(self, node: int) -> np.ndarray:
-        """The children in the order in which they came, int32."""
-        found = self._children.get(node)
-        # A copy: an array that is looked at cannot grow.
-        return np.empty(0, np.int32) if found is None else np.array(found, dtype=np.int32)
+    def children(self, node: int, first: int | None = None) -> np.ndarray:
+        """The children in the order in which they came, int32; only those before node ``first``."""
+        family = self._children.get(node)
+        if family is None:
+            return np.empty(0, np.int32)
+        found = np.array(family, dtype=np.int32)  # a copy: an array that is looked at cannot grow
+        return found if first is None else found[: np.searchsorted(found, first)]
 
     def family(self, node: int) -> int:
         """How many children a node has."""
@@ -92,9 +94,9 @@ class Nodes:
             if len(of):
                 self.value[node] = soft_value(self.value[of], self.log_ratio[of], lam)
 
-    def log_shares(self, node: int, lam: float) -> tuple[np.ndarray, np.ndarray]:
+    def log_shares(self, node: int, lam: float, first: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The children, and log of the share of each in the tilted transition: softmax(lam v + log_ratio)."""
-        of = self.children(node)
+        of = self.children(node, first)
         if math.isinf(lam):
             top = self.value[of] == self.value[of].max()
             with np.errstate(divide="ignore"):

@@ -43,11 +43,12 @@ class Selection:
         """Whether a node is a finished sample."""
         return int(nodes.depth[node]) == self.depth
 
-    def path(self, nodes: Nodes, number: int, pending: dict[int, int]) -> list[int]:
+    def path(self, nodes: Nodes, number: int, pending: dict[int, int], first: int) -> list[int]:
         """From the root to a node that may have another child, or to a leaf, for rollout ``number``.
 
         ``pending`` holds how many children nodes will have once their batch has been made; they count for
-        the widening, but cannot be chosen yet.
+        the widening, but cannot be chosen yet. Nor can nodes from ``first`` on, which a part of the batch
+        has made already.
         """
         found = [ROOT]
         while not self.finished(nodes, found[-1]):
@@ -55,14 +56,14 @@ class Selection:
             family, visits = nodes.family(node), float(nodes.visits[node])
             if not family or family + pending.get(node, 0) < self.widening * visits**self.exponent:
                 break
-            found.append(self._chosen(nodes, node, number))
+            found.append(self._chosen(nodes, node, number, first))
         return found
 
-    def _chosen(self, nodes: Nodes, node: int, number: int) -> int:
+    def _chosen(self, nodes: Nodes, node: int, number: int, first: int) -> int:
         if self.star:
-            of = nodes.children(node)
+            of = nodes.children(node, first)
             bonus = np.sqrt(math.log(nodes.visits[node]) / nodes.visits[of])
             return int(of[np.argmax(nodes.value[of] + self.c_uct * bonus)])
-        of, shares = nodes.log_shares(node, self.lam)
+        of, shares = nodes.log_shares(node, self.lam, first)
         uniform = derive_seed(self.seed, _STREAM_SELECT, number, int(nodes.depth[node])) / 2**63
         return int(of[pick(shares, uniform, self.explore)])

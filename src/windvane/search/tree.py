@@ -14,7 +14,7 @@ from windvane.samplers import Sampler
 from windvane.search import tree_files
 from windvane.search.budget import Budget, Meter, Spent
 from windvane.search.chain import Chain
-from windvane.search.growing import Log, grow_once
+from windvane.search.growing import Log, Open, grow_once
 from windvane.search.nodes import ROOT, Nodes, pick
 from windvane.search.proposals import check_proposal
 from windvane.search.rewards import Reward, Verifier, as_verifier
@@ -99,6 +99,8 @@ class DiffusionTree:
         self.place = tree_files.Place()
         path = None if folder is None else self.place.states(Path(folder))
         self.states = States(chain.shape, precision, path=path)
+        #: The last batch, where a limit cut it short; the next growth begins with the rest of it.
+        self.opened: Open | None = None
         #: What a batch under way has changed.
         self.log: Log | None = None
         #: None, or the nodes whose states are there, where only leaves were saved.
@@ -125,9 +127,12 @@ class DiffusionTree:
     ) -> "DiffusionTree":
         """Grow by so many more network evaluations, rollouts or reward evaluations, whichever ends first.
 
-        None of them is exceeded. The first rollout is made alone, to learn what steps cost. A batch is whole
-        or not there: where a reward or the network fails, or the user breaks off at any point, Ctrl-C pressed
-        twice included, the tree is as before it, and may be saved or grown on.
+        None of them is exceeded. Where they cut a batch short, the next growth begins with the rest of it,
+        chosen as in a whole one: the tree does not depend on the parts in which it was grown, but for
+        rounding in the network. The first rollout is made alone, to learn what steps cost.
+
+        Where a reward or the network fails, or the user breaks off at any point, even by a second Ctrl-C, the
+        tree is as before the batch, and may be saved or grown on.
 
         Args:
             batch: rollouts side by side. 1 is the paper's serial algorithm.
@@ -142,14 +147,14 @@ class DiffusionTree:
             raise ValueError("say how far to grow: nfe=, rollouts= or verifications=")
         if batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
-        unlimited = 1 << 60
-        budget = Budget(
-            self.spent.rows + max(1, unlimited if nfe is None else nfe),
-            self.spent.verified + max(1, unlimited if verifications is None else verifications),
-        )
-        target = self.grown + (unlimited if rollouts is None else rollouts)
+        self.settle()
+        more, target, asked = (1 << 60 if x is None else x for x in (nfe, rollouts, verifications))
+        if min(more, target, asked) < 1:
+            return self
+        budget = Budget(self.spent.rows + more, self.spent.verified + asked)
+        target += self.grown
         for _ in track(iter(int, 1), "growing", enabled=progress):
-            if self.grown >= target or not grow_once(self, min(batch, target - self.grown), budget):
+            if self.grown >= target or not grow_once(self, target - self.grown, batch, budget):
                 break
             if watch is not None and watch(self):
                 break
@@ -159,7 +164,7 @@ class DiffusionTree:
         """Take back what a batch left that was broken off; every other method does it by itself."""
         if self.log is not None:
             self.log.take_back()
-            self.grown = self.log.grown
+            self.grown, self.opened = self.log.grown, self.log.opened
             self.log = None
 
     def log_z(self) -> float:

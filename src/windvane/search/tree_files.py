@@ -17,6 +17,7 @@ from windvane.files import atomic_file
 from windvane.samplers import Sampler
 from windvane.search.budget import Meter, Spent
 from windvane.search.chain import Chain
+from windvane.search.growing import Open
 from windvane.search.nodes import Nodes
 from windvane.search.rewards import Reward, Verifier
 from windvane.search.states import States
@@ -78,6 +79,7 @@ def save(tree: "DiffusionTree", folder: Path, *, leaves_only: bool) -> Path:
         "leaves_only": leaves_only,
         "settings": settings_of(tree),
         "grown": tree.grown,
+        "opened": tree.opened and tree.opened.as_json(),
         "spent": [tree.spent.calls, tree.spent.rows, tree.spent.verified],
         "costs": tree.chain.costs,
     }
@@ -130,6 +132,8 @@ def load(
     with np.load(folder / NAME) as saved:
         tree.nodes = Nodes.of({name: saved[name] for name in saved.files if name != _ABOUT})
     tree.grown, tree.meter = about["grown"], Meter(Spent(*about["spent"]))
+    opened = about.get("opened")
+    tree.opened = None if opened is None else Open.of_json(opened)
     chain.costs = list(about["costs"])
     tree.kept = tree.nodes.leaves() if about["leaves_only"] else None
     tree.place.token, tree.place.folder, tree.place.save = about["token"], folder.resolve(), about["save"]

@@ -58,7 +58,7 @@ def search(
     """Search for samples that a reward likes, or draw from p(x) exp(reward), within a budget.
 
     best.png in --out is rewritten as the search improves. Ctrl-C stops; --resume goes on, also with a larger
-    budget, and gives what an uninterrupted search would have given.
+    budget, and gives what an uninterrupted search would have given, but for rounding in the network.
     """
     from windvane.cli.config import make_config
     from windvane.cli.models import check_model_path, run_config
