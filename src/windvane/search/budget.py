@@ -23,6 +23,8 @@ class Spent:
 class Budget:
     """Limits on :class:`Spent`, never exceeded: ``network`` on rows, ``verifier`` on rows verified.
 
+    What a step takes shows when the first one was made; what does not pay for the others ends there.
+
     Each counts over all the samples of a search together; with K rewards one sample counts K times.
     """
 
@@ -41,6 +43,10 @@ class Budget:
         return (self.network is None or spent.rows + rows <= self.network) and (
             self.verifier is None or spent.verified + verified <= self.verifier
         )
+
+    def left(self, spent: Spent) -> int | None:
+        """Network rows that may still be made, or None for any number."""
+        return None if self.network is None else max(0, self.network - spent.rows)
 
     def affordable(self, spent: Spent, rows: float, verified: float) -> int:
         """How many items of this cost still fit."""
@@ -67,9 +73,13 @@ class Meter:
         self.spent = spent or Spent()
 
     @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Count the network evaluations of the block, also when it raises."""
-        with count_evaluations() as made:
+    def counting(self, budget: Budget | None = None) -> Iterator[None]:
+        """Count the network evaluations of the block, also when it raises.
+
+        Raises:
+            EvaluationLimit: from inside the block, in place of the call that would exceed the budget.
+        """
+        with count_evaluations(None if budget is None else budget.left(self.spent)) as made:
             try:
                 yield
             finally:

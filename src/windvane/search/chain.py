@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from windvane.process import Process, require_gaussian
 from windvane.randomness import STREAM_PRIOR, noise_for
 from windvane.samplers import DDIM, BoundDenoiser, History, Sampler
 from windvane.samplers.plan import Grid, resolve_device, resolve_shape, resolve_times
+from windvane.search.costs import rehearsed, require_left
 from windvane.stepping import at_step
 
 
@@ -31,6 +33,8 @@ class Chain:
         batch_size: rows at a time.
 
     ``costs[k]`` is the number of network rows that step k takes per sample, known once the step was made.
+    Within a limit of :func:`~windvane.evaluations.count_evaluations`, steps that it does not pay for are not
+    begun.
     """
 
     def __init__(
@@ -65,13 +69,31 @@ class Chain:
     def steps(self) -> int:
         return len(self.times) - 1
 
-    def cost(self, first: int = 0, last: int | None = None) -> float:
-        """Network rows per sample of the steps ``first`` to ``last``; what is not known yet counts the most.
+    @cached_property
+    def calls(self) -> tuple[int, ...]:
+        """How often the solver asks the denoiser in each step."""
+        return rehearsed(self.sampler, self.process, self.times, self.shape)
 
-        Before anything is known a step counts one evaluation, the least it can take.
+    @property
+    def per_call(self) -> float | None:
+        """The most network rows that a call has taken per sample (guidance may take two), None before any."""
+        pairs = zip(self.costs, self.calls)
+        return max((cost / max(calls, 1) for cost, calls in pairs if cost is not None), default=None)
+
+    def cost(self, first: int = 0, last: int | None = None, *, per_call: float | None = None) -> float:
+        """Network rows per sample of the steps ``first`` to ``last``.
+
+        A step that was not made yet counts its calls, each at the most rows that one has taken, or before any
+        was made at ``per_call``, by default 1, the least it can take.
         """
-        most = max((cost for cost in self.costs if cost is not None), default=1.0)
-        return sum(most if cost is None else cost for cost in self.costs[first:last])
+        each = self.per_call or per_call or 1.0
+        steps = list(zip(self.costs, self.calls))[first:last]
+        return sum(calls * each if cost is None else cost for cost, calls in steps)
+
+    def solve_cost(self, times: Tensor, first: int = 0) -> float:
+        """Network rows per sample of :meth:`solve` over ``times``, from step ``first`` on."""
+        calls = rehearsed(self.sampler, self.process, times, self.shape)
+        return sum(calls[first:]) * (self.per_call or 1.0)
 
     def condition(self, rows: Tensor) -> Condition | None:
         """The condition of the searches ``rows``."""
@@ -113,14 +135,20 @@ class Chain:
         first: int = 0,
         last: int | None = None,
         rows: Tensor | None = None,
+        until: int | None = None,
     ) -> Tensor:
-        """Steps ``first`` to ``last`` of the chain; row i's noise is keyed by (seeds[i], step)."""
+        """Steps ``first`` to ``last`` of the chain; row i's noise is keyed by (seeds[i], step).
+
+        ``until`` is the step to which the samples shall come later: a limit must pay for them so far.
+        """
         index = range(first, self.steps if last is None else last)
+        end, left = until or index.stop, len(x)
         rows = torch.zeros(len(x), dtype=torch.int64) if rows is None else rows
         parts = [x[:0]]
         with quiet(self.denoiser):
             for chunk in self.chunks(len(x)):
                 denoise, part = self.bound(rows[chunk]), x[chunk]
+                left -= len(part)
                 state = self.sampler.init(part, self.times)
                 for k in index:
                     noise = None
@@ -130,9 +158,16 @@ class Chain:
                         part, state = self.sampler.step(
                             denoise, part, self.times[k], self.times[k + 1], state, noise
                         )
-                    self.costs[k] = made.rows / len(part)
+                    if self.learned(k, made.rows / len(part)):
+                        require_left(len(part) * self.cost(k + 1, end) + left * self.cost(first, end))
                 parts.append(part)
         return self.finite(torch.cat(parts), f"the steps {index.start} to {index.stop} of {self.steps}")
+
+    def learned(self, k: int, cost: float) -> bool:
+        """Note what step k has cost; whether that is more than was thought."""
+        thought = 0.0 if self.per_call is None else self.cost(k, k + 1)
+        self.costs[k] = cost
+        return cost > thought
 
     def solve(self, x: Tensor, times: Tensor, seeds: Sequence[int], rows: Tensor) -> Tensor:
         """The sampler over any falling ``times`` from x at times[0], with fresh noise keyed by the seeds."""
@@ -146,7 +181,8 @@ class Chain:
                     at = self.step_at(times[k])
                     with at_step(at, self.steps), count_evaluations() as made:
                         part, state = self.sampler.step(denoise, part, times[k], times[k + 1], state, noise)
-                    self.costs[at] = made.rows / len(part)
+                    if self.learned(at, made.rows / len(part)):
+                        require_left(len(part) * self.solve_cost(times, k + 1))
                 parts.append(part)
         return self.finite(torch.cat(parts), f"the solve from t={float(times[0]):.6g}")
 

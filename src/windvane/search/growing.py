@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from windvane.evaluations import EvaluationLimit
 from windvane.search.budget import Budget
 from windvane.search.nodes import Nodes
 from windvane.search.states import States
@@ -80,6 +81,8 @@ def grow_once(tree: "DiffusionTree", most: int, size: int, budget: Budget) -> bo
     tree.log = Log(tree.nodes, tree.states, tree.grown, tree.opened)
     try:
         made = _batch(tree, tree.log, most, size, budget)
+    except EvaluationLimit:  # a step proved dearer than was thought
+        made = False
     except BaseException:
         tree.settle()
         raise
@@ -101,7 +104,7 @@ def _batch(tree: "DiffusionTree", log: Log, most: int, size: int, budget: Budget
     touched = {node for path in paths for node in path} | batch.values.keys()
     before = {node: float(nodes.value[node]) for node in touched}
     starts = [path[-1] for path in paths if not _finished(tree, path[-1])]
-    with tree.meter.counting():
+    with tree.meter.counting(budget):
         made = tree.rollouts.run(starts, nodes, tree.states)
     rewards = tree.verifier.scores(made.leaves, tree.chain.condition(torch.zeros(len(starts)).long()))
     tree.meter.verified(len(starts))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from windvane.randomness import noise_for
 from windvane.search.chain import Chain
+from windvane.search.finals import check_final, final_cost, generated, require_final
 from windvane.search.rewards import Verifier
 from windvane.search.rounds import Found, Job
 
@@ -38,7 +39,7 @@ class BestOf:
     def begin(self, job: Job) -> Found:
         if self.candidates is None and job.budget is None:
             raise ValueError("without a budget, say how many: BestOf(candidates=...)")
-        return _tried(job, None, self._number(job, 0) or 1)
+        return _tried(job, None, self._number(job, 0))
 
     def advance(self, job: Job, found: Found) -> Found | None:
         number = self._number(job, int(found.memory["tried"]))
@@ -77,6 +78,7 @@ class RandomNoise:
         check_final(chain, self.final)
 
     def begin(self, job: Job) -> Found:
+        require_final(job, self.final)
         return BestOf(self.candidates).begin(job)
 
     def advance(self, job: Job, found: Found) -> Found | None:
@@ -131,6 +133,7 @@ class ZeroOrder:
     def begin(self, job: Job) -> Found:
         if self.rounds is None and job.budget is None:
             raise ValueError("without a budget, say how many rounds: ZeroOrder(rounds=...)")
+        require_final(job, self.final)
         seeds = torch.arange(job.seed, job.seed + job.n)
         noise = job.chain.noise(seeds)
         x = job.sample(noise, seeds.tolist(), job.searches(1))
@@ -255,29 +258,3 @@ def better(verifier: Verifier, new: Tensor, old: Tensor) -> Tensor:
 def like(mask: Tensor, x: Tensor) -> Tensor:
     """A mask ``(n,)`` that broadcasts against x ``(n, *)``."""
     return mask.reshape(-1, *([1] * (x.ndim - 1)))
-
-
-def check_final(chain: Chain, final: Chain | None) -> None:
-    """Refuse a final chain that cannot take the noise."""
-    if final is not None and (final.shape != chain.shape or final.process != chain.process):
-        raise ValueError(
-            "the final chain takes the noise that the search found, so it needs the same shape and process; "
-            f"got {final.shape} and {final.process} for {chain.shape} and {chain.process}"
-        )
-
-
-def final_cost(job: Job, final: Chain | None) -> float:
-    """Network rows that the final samples will take."""
-    if final is None:
-        return 0.0
-    row = max((cost for cost in (*final.costs, *job.chain.costs) if cost is not None), default=1.0)
-    return job.n * row * final.steps
-
-
-def generated(job: Job, found: Found, final: Chain | None) -> Found:
-    """The samples of the noises found, made and scored again by the final chain."""
-    if final is None or found.noise is None or found.seeds is None:
-        return found
-    rows = job.searches(1)
-    x = job.sample(found.noise, found.seeds.tolist(), rows, chain=final)
-    return replace(found, x=x, scores=job.scores(x, rows))

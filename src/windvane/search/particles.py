@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from windvane.evaluations import count_evaluations
 from windvane.randomness import derive_seed
 from windvane.samplers import index_state
 from windvane.search.chain import Chain, Replay, quiet
+from windvane.search.costs import require_left
 from windvane.search.rewards import Verifier
 from windvane.search.rounds import Found, Job
 from windvane.stepping import at_step
@@ -63,7 +65,11 @@ class FeynmanKac:
     def begin(self, job: Job) -> Found:
         if self.sweeps is None and job.budget is None:
             raise ValueError("without a budget, say how many sweeps: FeynmanKac(sweeps=...)")
-        self._require(job, 0)
+        if not self._pays(job):
+            raise ValueError(
+                f"{job.budget} does not pay for one sweep of {self.particles} particles: "
+                f"{self._rows(job):g} network rows and {self._verified(job)} verifications"
+            )
         return self._sweep(job, None)
 
     def advance(self, job: Job, found: Found) -> Found | None:
@@ -96,19 +102,16 @@ class FeynmanKac:
         for k in range(chain.steps):
             predicted = None
             if k in self.judged(chain.steps):
-                with job.meter.counting():
+                with job.counting():
                     predicted = chain.predict(x, chain.times[k], rows)
                 moved = weights.judge(job.scores(predicted, rows)[:, 0], k)
                 if moved is not None:
                     x, predicted = x[moved], predicted[moved]
                     state = None if state is None else index_state(state, moved)
-            before = job.meter.spent.rows
-            with job.meter.counting():
+            with job.counting(), count_evaluations() as made:
                 x, state = self._step(chain, x, state, predicted, keys, rows, k)
-            if chain.costs[k] is None and predicted is None:
-                chain.costs[k] = (job.meter.spent.rows - before) / len(x)
-                # What a step costs is known only now: guidance may ask twice.
-                self._require(job, k, spent=job.meter.spent.rows - before)
+                if predicted is None and chain.learned(k, made.rows / len(x)):
+                    require_left(len(x) * self._cost(chain, k + 1))
         x = chain.finite(x, "a sweep").cpu()
         scores = job.scores(x, rows)
         weights.last(scores[:, 0])
@@ -144,19 +147,18 @@ class FeynmanKac:
         with quiet(chain.denoiser), at_step(k, chain.steps):
             return chain.sampler.step(denoise, x, t, s, state, noise)
 
+    def _cost(self, chain: Chain, first: int) -> float:
+        """Network rows of a particle from step ``first`` on."""
+        judged = (
+            [k for k in self.judged(chain.steps) if k >= first] if hasattr(chain.sampler, "guides") else []
+        )
+        return chain.cost(first) + len(judged) * (chain.per_call or 1.0)
+
     def _rows(self, job: Job) -> float:
-        extra = len(self.judged(job.chain.steps)) if hasattr(job.chain.sampler, "guides") else 0
-        return job.n * self.particles * (job.chain.cost() + extra)
+        return job.n * self.particles * self._cost(job.chain, 0)
 
     def _verified(self, job: Job) -> int:
         return job.n * self.particles * (len(self.judged(job.chain.steps)) + 1)
-
-    def _require(self, job: Job, k: int, *, spent: int = 0) -> None:
-        if k == 0 and not job.pays(self._rows(job) - spent, self._verified(job)):
-            raise ValueError(
-                f"{job.budget} does not pay for one sweep of {self.particles} particles: "
-                f"{self._rows(job):g} network rows and {self._verified(job)} verifications"
-            )
 
     def _pays(self, job: Job) -> bool:
         return job.pays(self._rows(job), self._verified(job))

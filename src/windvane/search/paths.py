@@ -79,8 +79,8 @@ class Paths:
         chain, rows, level = job.chain, job.searches(self.keep), self._time(job.chain, self.start)
         keys = job.keys(_STREAM_START, each=self.keep)
         times = self._segment(chain, chain.times[0], level)
-        self._require(job, self.keep * (len(times) - 1 + 1), self.keep)
-        with job.meter.counting():
+        self._require(job, self.keep * (chain.solve_cost(times) + (chain.per_call or 1.0)), self.keep)
+        with job.counting():
             x = chain.solve(chain.start(chain.noise(keys)), times, keys, rows)
             x0 = chain.predict(x, level, rows)
         return self._selected(job, Found(x, torch.empty(0)), x, x0, each=self.keep)
@@ -94,14 +94,13 @@ class Paths:
         times, last = self._segment(chain, up, after), levels[found.rounds + 1] == 0
         each = self.keep * self.expand
         rows = job.searches(each)
-        if not job.pays(
-            self._rows(job, each, times) + (0 if last else job.n * each * self._row(job)), len(rows)
-        ):
+        row = chain.solve_cost(times) + (0.0 if last else chain.per_call or 1.0)
+        if not job.pays(len(rows) * row, len(rows)):
             return None
         # Each survivor `expand` times in turn.
         survivors = found.memory["survivors"].repeat_interleave(self.expand, dim=1).flatten(0, 1)
         noise = noise_for(job.keys(_STREAM_RENOISE, found.rounds, each=each), 0, chain.shape)
-        with job.meter.counting():
+        with job.counting():
             x = survivors.to(chain.device, chain.dtype)
             x = chain.process.renoise(x, here, up, noise.to(x))
             x = chain.solve(x, times, job.keys(_STREAM_STEPS, found.rounds, each=each), rows)
@@ -134,15 +133,9 @@ class Paths:
         inner = inner[inner > 0]
         return torch.cat([first[None], inner, last[None]])
 
-    def _row(self, job: Job) -> float:
-        return max((cost for cost in job.chain.costs if cost is not None), default=1.0)
-
-    def _rows(self, job: Job, each: int, times: Tensor) -> float:
-        return job.n * each * (len(times) - 1) * self._row(job)
-
-    def _require(self, job: Job, rows: int, verified: int) -> None:
-        if not job.pays(job.n * rows * self._row(job), job.n * verified):
+    def _require(self, job: Job, rows: float, verified: int) -> None:
+        if not job.pays(job.n * rows, job.n * verified):
             raise ValueError(
-                f"{job.budget} does not pay for the first round of paths: {job.n * rows} network rows and "
+                f"{job.budget} does not pay for the first round of paths: {job.n * rows:g} network rows and "
                 f"{job.n * verified} verifications"
             )

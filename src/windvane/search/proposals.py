@@ -11,6 +11,7 @@ from windvane.evaluations import count_evaluations
 from windvane.process import Process
 from windvane.samplers import BoundDenoiser, Sampler
 from windvane.search.chain import Chain, Replay, quiet
+from windvane.search.costs import require_left
 from windvane.stepping import at_step
 
 
@@ -56,7 +57,8 @@ def propose(
                 )
                 with at_step(k, chain.steps), count_evaluations() as made:
                     guided, std, state = proposal.transition(denoise, part, t, s, state)  # type: ignore[attr-defined]
-                chain.costs[k] = made.rows / len(part)
+                if chain.learned(k, made.rows / len(part)):
+                    require_left(len(part) * chain.cost(k + 1))
                 own = chain.sampler.init(part, chain.times)
                 base = Replay(chain.process, seen.clipped(denoise.clip))
                 mean, _, _ = chain.sampler.transition(base, part, t, s, own)  # type: ignore[attr-defined]

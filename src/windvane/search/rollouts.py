@@ -85,7 +85,7 @@ class Rollouts:
             return propose(
                 self.chain, self.proposal, x, keys, first=here, last=there, corrected=self.corrected
             )
-        x = self.chain.run(x, keys, first=here, last=there)
+        x = self.chain.run(x, keys, first=here, last=there, until=self.chain.steps)
         return x, torch.zeros(len(x), dtype=torch.float64)
 
 

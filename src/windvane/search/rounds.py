@@ -1,12 +1,14 @@
 """One loop for every search in rounds: budgets, counting, watching, stopping and going on."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from windvane.evaluations import EvaluationLimit
 from windvane.progress import track
 from windvane.randomness import derive_seed
 from windvane.search.budget import Budget, Meter, Spent
@@ -76,6 +78,10 @@ class Job:
             return 1 << 60
         return self.budget.affordable(self.meter.spent, rows, verified * len(self.verifier))
 
+    def counting(self) -> AbstractContextManager[None]:
+        """Around whatever evaluates networks: counted, and within the budget."""
+        return self.meter.counting(self.budget)
+
     def searches(self, each: int) -> Tensor:
         """The number of the search of every row, ``each`` rows for each in turn: 0, 0, ..., 1, 1, ..."""
         return torch.arange(self.n).repeat_interleave(each)
@@ -87,7 +93,7 @@ class Job:
     def sample(self, noise: Tensor, seeds: list[int], rows: Tensor, *, chain: Chain | None = None) -> Tensor:
         """Finished samples on the CPU from starting noises, counted."""
         chain = chain or self.chain
-        with self.meter.counting():
+        with self.counting():
             return chain.run(chain.start(noise), seeds, rows=rows).cpu()
 
     def scores(self, x: Tensor, rows: Tensor) -> Tensor:
@@ -140,7 +146,8 @@ def run(
 
     Args:
         reward: an energy, a function of images, or a verifier such as :class:`MeanRank`.
-        budget: over all n searches; the first round is made in any case if its least cost fits.
+        budget: over all n searches, never exceeded. Where guidance asks twice in later steps only, a round
+            may be broken off; the result is then that of the rounds before.
         resume: a :class:`Found` of an earlier, stopped run with the same arguments; the budget counts what
             it had spent.
         watch: called after every round with the state; returning True stops.
@@ -164,7 +171,12 @@ def run(
     ticks = track(iter(int, 1), "searching", enabled=progress)
     while not stop and not (found and found.done):
         next(ticks, None)
-        made = method.begin(job) if found is None else method.advance(job, found)
+        try:
+            made = method.begin(job) if found is None else method.advance(job, found)
+        except EvaluationLimit as limit:
+            if found is None:
+                raise ValueError(f"{budget} does not pay for the first round: {limit}") from limit
+            break
         if made is None:
             break
         mean = tuple(made.scores.mean(0).tolist())
