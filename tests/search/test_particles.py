@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.search.cases import affine_law, ancestral, drawn, gaussian, mixture, right
+from windvane.randomness import derive_seed
 from windvane.samplers import DPMSolverSDE
 from windvane.search import (
     Budget,
@@ -14,10 +15,12 @@ from windvane.search import (
     MeanRank,
     RewardError,
     effective_size,
+    multinomial,
     resampled,
     run,
     systematic,
 )
+from windvane.search.particles import _STREAM_PARTICLE, _STREAM_RESAMPLE
 
 
 def steer(chain, reward=right, **settings):
@@ -33,12 +36,22 @@ def log_z(chain, lam, dimension=0):
     return float(lam * b[dimension] + lam**2 * variance[dimension] / 2)
 
 
-@pytest.mark.parametrize("ess", [0.0, 0.5, 1.0])
-def test_the_normalising_constant_is_unbiased(ess):
+@pytest.mark.parametrize(
+    ("ess", "resampling"),
+    [
+        (0.0, "systematic"),
+        (0.5, "systematic"),
+        (1.0, "systematic"),
+        (0.5, "multinomial"),
+        (1.0, "multinomial"),
+    ],
+)
+def test_the_normalising_constant_is_unbiased(ess, resampling):
     """The mean of Z over 400 systems of 8 particles is Z in closed form, within four standard errors."""
     chain = Chain(gaussian(), sampler=ancestral().sampler, steps=8, batch_size=4096)
     truth = log_z(chain, 1.5)
-    estimates = steer(chain, particles=8, lam=1.5, ess=ess, n=400, seed=1).memory["log_z"][:, 0].exp()
+    settings = {"particles": 8, "lam": 1.5, "ess": ess, "resampling": resampling}
+    estimates = steer(chain, **settings, n=400, seed=1).memory["log_z"][:, 0].exp()
     error = float(estimates.std()) / math.sqrt(400)
     assert abs(float(estimates.mean()) - math.exp(truth)) < 4 * error
     assert error < 0.1 * math.exp(truth)
@@ -103,6 +116,36 @@ def test_systematic_resampling_takes_the_floor_or_the_ceiling():
     assert effective_size(uneven).tolist() == pytest.approx([1 / 0.375, 1 / 0.46])
 
 
+def test_multinomial_resampling_draws_independently():
+    """Counts have the mean P w and the variance P w (1 - w): systematic ones have less than 1/4."""
+    weights = torch.tensor([0.5, 0.3, 0.15, 0.05]).double()
+    log_weights = torch.cat([weights, torch.zeros(16).double()]).log()  # 20 particles, 16 of them hopeless
+    draws = [torch.bincount(multinomial(log_weights, seed), minlength=20) for seed in range(4000)]
+    counts = torch.stack(draws).double()
+    mean, variance = 20 * weights, 20 * weights * (1 - weights)
+    assert ((counts.mean(0)[:4] - mean).abs() < 4 * (variance / 4000).sqrt()).all()
+    torch.testing.assert_close(counts.var(0)[:4], variance, rtol=0.1, atol=0)
+    assert not counts[:, 4:].any()
+    covariance = torch.cov(counts[:, :2].T)[0, 1]
+    assert float(covariance) == pytest.approx(-20 * 0.5 * 0.3, rel=0.1)
+
+
+@pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
+def test_ess_one_resamples_every_time_even_even_weights(resampling):
+    """With a constant reward, and even weights, systematic draws keep all particles, others do not."""
+    chain = ancestral(steps=6, batch_size=512)
+    settings = {"particles": 32, "ess": 1.0, "every": 3, "resampling": resampling, "seed": 4}
+    found = steer(chain, lambda x: torch.ones(len(x)), **settings)
+    assert float(found.memory["log_z"]) == pytest.approx(1.0)
+    keys = [derive_seed(4, _STREAM_PARTICLE, 0, j) for j in range(32)]
+    middle = chain.run(chain.start(chain.noise(keys)), keys, last=3)
+    kept = torch.arange(32)
+    if resampling == "multinomial":
+        kept = multinomial(torch.zeros(32).double(), derive_seed(4, _STREAM_RESAMPLE, 0, 3))
+        assert len(kept.unique()) < 28
+    torch.testing.assert_close(found.memory["particles"][0], chain.run(middle[kept], keys, first=3))
+
+
 def test_a_sweep_costs_what_sampling_costs_and_counts_the_rewards():
     found = steer(ancestral(steps=10), particles=30, n=2, every=3)
     assert found.spent.rows == 2 * 30 * 10
@@ -145,3 +188,5 @@ def test_what_it_cannot_do_is_refused():
         steer(ancestral(), MeanRank([right, right]))
     with pytest.raises(RewardError, match="must give a tensor with one value per sample"):
         steer(ancestral(), lambda x: x)
+    with pytest.raises(ValueError, match="systematic or multinomial, got 'stratified'"):
+        FeynmanKac(resampling="stratified")

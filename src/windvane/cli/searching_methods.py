@@ -13,7 +13,7 @@ METHODS: dict[str, Settings] = {
     "random": {"final_steps": 0},
     "zero-order": {"neighbours": 4, "cosine": 0.95, "on_stall": "restart", "final_steps": 0},
     "paths": {"keep": 2, "expand": 4, "start": 0.5, "forward": 0.2, "backward": 0.3, "unit": "time"},
-    "fk": {"particles": 64, "lam": 1.0, "ess": 0.5, "every": 1},
+    "fk": {"particles": 64, "lam": 1.0, "ess": 0.5, "every": 1, "resampling": "systematic"},
     "dts": {"lam": 1.0, "branch_at": "", "widening": 2.0, "exponent": 0.8, "explore": 0.0},
     "dts-star": {"lam": 5.0, "branch_at": "", "widening": 1.0, "exponent": 0.5, "c_uct": 1.0},
 }

@@ -5,7 +5,7 @@ from windvane.search.builtin import BUILTIN
 from windvane.search.chain import Chain
 from windvane.search.found_files import load_found, save_found
 from windvane.search.noises import BestOf, RandomNoise, ZeroOrder, neighbours
-from windvane.search.particles import FeynmanKac, effective_size, resampled, systematic
+from windvane.search.particles import FeynmanKac, effective_size, multinomial, resampled, systematic
 from windvane.search.paths import Paths
 from windvane.search.rewards import MeanRank, RewardError, Verifier, as_verifier, ranks
 from windvane.search.rounds import Found, Job, Method, Moment, run
@@ -32,6 +32,7 @@ __all__ = [
     "as_verifier",
     "effective_size",
     "load_found",
+    "multinomial",
     "neighbours",
     "ranks",
     "resampled",

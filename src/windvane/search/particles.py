@@ -1,13 +1,14 @@
 """Feynman-Kac steering: particles weighted and resampled on the way to the tilted law p(x) exp(lam r(x))."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from windvane.evaluations import count_evaluations
-from windvane.randomness import derive_seed
+from windvane.randomness import derive_seed, generator
 from windvane.samplers import index_state
 from windvane.search.chain import Chain, Replay, quiet
 from windvane.search.costs import require_left
@@ -25,7 +26,7 @@ class FeynmanKac:
 
     Before step k the particles' log-weights gain lam (r(D(x_k)) - r(D(x_k-1))), with D the prediction of x0;
     after the last step lam (r(x) - r(D)), so that in all exp(lam r(x)) remains. Where the effective sample
-    size 1 / sum w^2 falls below ``ess`` P, all are resampled systematically, and weights are even again.
+    size 1 / sum w^2 falls below ``ess`` P, all are resampled, and weights are even again.
     The product of the mean weights is an unbiased estimate of Z = E exp(lam r(x)) under the chain.
 
     A round is one sweep of P particles for each search, all of them through the chain once. D is the one that
@@ -38,7 +39,9 @@ class FeynmanKac:
     Args:
         particles: P.
         lam: lambda; the reward's own scale at 1.
-        ess: threshold in (0, 1]; 0 never resamples, which is importance sampling.
+        ess: threshold in (0, 1]; 0 never resamples, which is importance sampling, 1 does every time.
+        resampling: ``"systematic"``, or ``"multinomial"``, independent draws, which with ``ess=1`` is the
+            bootstrap filter that Diffusion Tree Sampling is compared with (Jain et al. 2025).
         every: judge every so many steps. The reward is called on P particles at each.
         sweeps: None goes on while the budget pays.
     """
@@ -48,8 +51,11 @@ class FeynmanKac:
     ess: float = 0.5
     every: int = 1
     sweeps: int | None = 1
+    resampling: str = "systematic"
 
     def __post_init__(self) -> None:
+        if self.resampling not in RESAMPLING:
+            raise ValueError(f"resampling must be {' or '.join(RESAMPLING)}, got {self.resampling!r}")
         if self.particles < 1 or self.every < 1 or (self.sweeps is not None and self.sweeps < 1):
             raise ValueError(
                 "particles, every and sweeps are at least 1, got "
@@ -97,7 +103,7 @@ class FeynmanKac:
         sweep = 0 if found is None else found.rounds + 1
         chain, each = job.chain, self.particles
         rows, keys = job.searches(each), job.keys(_STREAM_PARTICLE, sweep, each=each)
-        weights = Weights(job, each, self.lam, self.ess, sweep)
+        weights = Weights(job, each, self, sweep)
         x, state = chain.start(chain.noise(keys)), None
         for k in range(chain.steps):
             predicted = None
@@ -167,23 +173,25 @@ class FeynmanKac:
 class Weights:
     """The log-weights ``(n, P)`` of n systems of particles, and their estimates of log Z."""
 
-    def __init__(self, job: Job, particles: int, lam: float, ess: float, sweep: int) -> None:
+    def __init__(self, job: Job, particles: int, method: FeynmanKac, sweep: int) -> None:
         self.log_weights = torch.zeros(job.n, particles, dtype=torch.float64)
         self.values = torch.zeros(job.n, particles, dtype=torch.float64)
         self.log_z = torch.zeros(job.n, dtype=torch.float64)
-        self.lam, self.ess, self.sweep, self.seed = lam, ess, sweep, job.seed
+        self.lam, self.ess, self.draw = method.lam, method.ess, RESAMPLING[method.resampling]
+        self.sweep, self.seed = sweep, job.seed
 
     def judge(self, values: Tensor, k: int) -> Tensor | None:
         """Weigh by new values ``(n P,)``; the ancestor of each row where any system was resampled."""
         self._weigh(values)
         n, count = self.log_weights.shape
-        low = effective_size(self.log_weights) < self.ess * count
+        low = (effective_size(self.log_weights) < self.ess * count) | (self.ess == 1)
         if not bool(low.any()):
             return None
         ancestors = torch.arange(count).repeat(n, 1)
         for i in low.nonzero().flatten().tolist():
-            uniform = derive_seed(self.seed + i, _STREAM_RESAMPLE, self.sweep, k) / 2**63
-            ancestors[i] = systematic(self.log_weights[i], uniform)
+            ancestors[i] = self.draw(
+                self.log_weights[i], derive_seed(self.seed + i, _STREAM_RESAMPLE, self.sweep, k)
+            )
             self.log_z[i] += self.log_weights[i].logsumexp(0) - math.log(count)
             self.log_weights[i] = 0.0
             self.values[i] = self.values[i, ancestors[i]]
@@ -211,9 +219,26 @@ def systematic(log_weights: Tensor, uniform: float) -> Tensor:
     Particle i is taken floor(P w_i) or ceil(P w_i) times, P w_i in the mean.
     """
     count = len(log_weights)
+    return _ancestors(log_weights, (torch.arange(count, dtype=torch.float64) + uniform) / count)
+
+
+def multinomial(log_weights: Tensor, seed: int) -> Tensor:
+    """Multinomial resampling: P independent draws. Particle i is taken P w_i times in the mean, at random."""
+    return _ancestors(
+        log_weights, torch.rand(len(log_weights), dtype=torch.float64, generator=generator(seed))
+    )
+
+
+RESAMPLING: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "systematic": lambda log_weights, seed: systematic(log_weights, seed / 2**63),
+    "multinomial": multinomial,
+}
+
+
+def _ancestors(log_weights: Tensor, points: Tensor) -> Tensor:
+    """Whose share of [0, 1) each point lies in."""
     edges = log_weights.softmax(dim=0).cumsum(0)
-    points = (torch.arange(count, dtype=torch.float64) + uniform) / count
-    return torch.searchsorted(edges, points).clamp(max=count - 1)
+    return torch.searchsorted(edges, points).clamp(max=len(log_weights) - 1)
 
 
 def resampled(found: Found, m: int, *, seed: int = 0) -> Tensor:
@@ -221,7 +246,6 @@ def resampled(found: Found, m: int, *, seed: int = 0) -> Tensor:
     particles, log_weights = found.memory["particles"], found.memory["log_weights"]
     drawn = []
     for i, (row, weights) in enumerate(zip(particles, log_weights)):
-        edges = weights.softmax(dim=0).cumsum(0)
         points = (torch.arange(m, dtype=torch.float64) + derive_seed(seed, i) / 2**63) / m
-        drawn.append(row[torch.searchsorted(edges, points).clamp(max=len(row) - 1)])
+        drawn.append(row[_ancestors(weights, points)])
     return torch.stack(drawn)
