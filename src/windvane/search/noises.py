@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from windvane.randomness import noise_for
+from windvane.search.candidates import tried_more
 from windvane.search.chain import Chain
 from windvane.search.finals import check_final, final_cost, generated, require_final
 from windvane.search.rewards import Verifier
@@ -20,8 +21,8 @@ class BestOf:
     """Best of N: sample as always, keep the sample with the highest score.
 
     Candidate j of search i has the seed ``seed + j n + i``, and is what :func:`windvane.sample` gives for it.
-    Any sampler, any process. With several rewards all candidates are kept in memory, since ranks shift as
-    more come.
+    Any sampler, any process. With several rewards the winner is the best by rank among all candidates; those
+    are kept that may still become it, see :func:`~windvane.search.candidates.undominated`.
 
     Args:
         candidates: N; None takes as many as the budget pays for.
@@ -39,11 +40,11 @@ class BestOf:
     def begin(self, job: Job) -> Found:
         if self.candidates is None and job.budget is None:
             raise ValueError("without a budget, say how many: BestOf(candidates=...)")
-        return _tried(job, None, self._number(job, 0))
+        return tried_more(job, None, self._number(job, 0))
 
     def advance(self, job: Job, found: Found) -> Found | None:
         number = self._number(job, int(found.memory["tried"]))
-        return _tried(job, found, number) if number else None
+        return tried_more(job, found, number) if number else None
 
     def finish(self, job: Job, found: Found) -> Found:
         return found
@@ -87,7 +88,7 @@ class RandomNoise:
         again = job.n * (self.final is not None)
         while number > 0 and not job.pays(number * cost + kept, number * job.n + again):
             number -= 1
-        return _tried(job, found, number) if number > 0 else None
+        return tried_more(job, found, number) if number > 0 else None
 
     def finish(self, job: Job, found: Found) -> Found:
         return generated(job, found, self.final)
@@ -213,40 +214,6 @@ def neighbours(noise: Tensor, keys: list[int], *, cosine: float) -> Tensor:
     across = across / across.norm(dim=1, keepdim=True)
     found = norm * (cosine * unit + (1 - cosine**2) ** 0.5 * across)
     return found.reshape(noise.shape).to(noise.dtype)
-
-
-def _tried(job: Job, found: Found | None, number: int) -> Found:
-    """``number`` more candidates of every search."""
-    tried = 0 if found is None else int(found.memory["tried"])
-    rows = job.searches(number)
-    index = torch.arange(number).repeat(job.n) + tried
-    seeds = job.seed + index * job.n + rows
-    noise = job.chain.noise(seeds)
-    x = job.sample(noise, seeds.tolist(), rows)
-    scores = job.scores(x, rows)
-    fresh = [part.unflatten(0, (job.n, number)) for part in (x, scores, noise, seeds)]
-    if found is not None:
-        if found.noise is None or found.seeds is None:
-            raise ValueError("this search was not begun by the same method")
-        if len(job.verifier) == 1:
-            old = [part[:, None] for part in (found.x, found.scores, found.noise, found.seeds)]
-        else:
-            old = [found.memory[name] for name in ("all_x", "all_scores", "all_noise", "all_seeds")]
-        fresh = [torch.cat(pair, dim=1) for pair in zip(old, fresh)]
-    at, winner = torch.arange(job.n), job.verifier.rank(fresh[1]).argmax(1)
-    memory = {"tried": torch.tensor(tried + number)}
-    if len(job.verifier) > 1:
-        memory |= dict(zip(("all_x", "all_scores", "all_noise", "all_seeds"), fresh))
-    best = [part[at, winner] for part in fresh]
-    return Found(
-        best[0],
-        best[1],
-        noise=best[2],
-        seeds=best[3],
-        rounds=0 if found is None else found.rounds + 1,
-        memory=memory,
-        history=() if found is None else found.history,
-    )
 
 
 def better(verifier: Verifier, new: Tensor, old: Tensor) -> Tensor:
