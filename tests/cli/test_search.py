@@ -12,6 +12,7 @@ import pytest
 
 from windvane.cli.searching_methods import METHODS, settings_for
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
+from windvane.search.states import States
 
 QUICK = {"budget": 600, "steps": 5}
 
@@ -28,8 +29,8 @@ def test_every_method_leaves_its_best_picture(windvane, unconditional, tmp_path,
     )
     assert result.exit_code == 0, result.output
     found = told(tmp_path)
-    # Paths end by themselves.
-    assert found["done"] and (50 if method == "paths" else 500) < found["network_rows"] <= 600
+    # What is left pays for no whole search over paths, which takes 174 here.
+    assert found["done"] and (600 - 174 if method == "paths" else 500) < found["network_rows"] <= 600
     picture = read_pixels(tmp_path / "best.png")
     assert picture.shape == (1, 64, 64)
     mean = picture.astype(float).mean() / 127.5 - 1
@@ -105,6 +106,75 @@ def test_own_rewards_likeness_and_ranks(windvane, unconditional, tmp_path):
         *common, "--reward", f"{tmp_path}/mine.py:left", "--reward", "smoothness", "--out", tmp_path / "both"
     )
     assert both.exit_code == 0 and told(tmp_path / "both")["verified"] == 80
+
+
+def test_the_sampler_is_told_as_in_sampling(windvane, refused, model, tmp_path):
+    """The flags of `windvane sample` reach the search: solver, steps, grid, weight, interval and weights."""
+    flags = [
+        "--solver",
+        "unipc3",
+        "--steps",
+        4,
+        "--grid",
+        "edm",
+        "--weight",
+        2,
+        "--interval",
+        "0.1,5",
+        "--weights",
+        "raw",
+    ]
+    common = ["search", model, "--reward", "brightness", "--cluster", 0, "--budget", 100]
+    made = windvane(*common, *flags, "--out", tmp_path / "out")
+    assert made.exit_code == 0, made.output
+    wanted = {
+        "sampler": "unipc3",
+        "steps": 4,
+        "grid": "edm",
+        "weight": 2.0,
+        "interval": [0.1, 5.0],
+        "weights": "raw",
+    }
+    settings = read_settings(tmp_path / "out" / "best.png")
+    assert {name: settings[name] for name in wanted} == wanted
+    # The same seed with the same flags is the picture of `windvane sample`: candidate 0 of a budget for one.
+    once = windvane(*common[:-1], 8, *flags, "--out", tmp_path / "once")
+    assert once.exit_code == 0 and told(tmp_path / "once")["verified"] == 1
+    assert (
+        windvane("sample", model, "--cluster", 0, "--n", 1, *flags, "--out", tmp_path / "plain").exit_code
+        == 0
+    )
+    plain = read_pixels(tmp_path / "plain" / "00000000.png").astype(float).mean() / 127.5 - 1
+    assert plain == pytest.approx(told(tmp_path / "once")["scores"][0], abs=0.05)
+    assert "grid" in refused(*common, "--out", tmp_path / "no", "--grid", "magic")
+
+
+@pytest.mark.parametrize("method", ["dts", "dts-star"])
+def test_a_tree_keeps_its_states_on_the_disk_from_the_start(
+    windvane, unconditional, tmp_path, method, monkeypatch
+):
+    """Also when it is taken up again; there is one file of states, as long as the tree."""
+    seen = []
+    append = States.append
+    monkeypatch.setattr(States, "append", lambda self, rows: (seen.append(self.path), append(self, rows)))
+    common = [
+        "search",
+        unconditional,
+        "--reward",
+        "contrast",
+        "--method",
+        method,
+        "--steps",
+        5,
+        "--out",
+        tmp_path,
+    ]
+    for more in (["--budget", 200], ["--budget", 400, "--resume"]):
+        assert windvane(*common, *more).exit_code == 0
+    (states,) = (tmp_path / "tree").glob("states-*.bin")
+    assert seen and {path.parent for path in seen} == {tmp_path / "tree"}
+    arrays = np.load(tmp_path / "tree" / "tree.npz")
+    assert states.stat().st_size == (len(arrays["parent"]) - 1) * 64 * 2
 
 
 def test_searches_side_by_side_make_one_grid(windvane, model, tmp_path):

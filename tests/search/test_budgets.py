@@ -80,6 +80,7 @@ METHODS = {
     "random": lambda: RandomNoise(final=late(Heun())),
     "zero": lambda: ZeroOrder(neighbours=2, on_stall="restart", final=twice(DDIM())),
     "paths": lambda: Paths(start=2.0, forward=0.8, backward=1.2, unit="noise_level"),
+    "paths again": lambda: Paths(start=1.0, forward=0.8, backward=1.8, unit="noise_level", repeats=None),
 }
 BUDGETS = (1, 5, 6, 7, 11, 12, 13, 17, 23, 24, 25, 36, 60, 100, 150)
 

@@ -210,6 +210,34 @@ def test_paths_stop_at_the_budget():
         quiet_run(Paths(start=0.9, forward=0.5, backward=0.6), Chain(mixture(VPLinear())), right)
 
 
+def test_paths_begin_again_while_the_budget_pays_for_a_whole_search():
+    """The best of three searches from other noise; the first is that of one search alone."""
+    chain, shown = Chain(mixture(), steps=10), []
+    once = quiet_run(Paths(**PATHS), chain, right, n=3)
+    method = Paths(**PATHS, repeats=3)
+    thrice = quiet_run(
+        method, chain, right, n=3, watch=lambda found: shown.append((found.rounds, found.score)) and False
+    )
+    whole = dict(shown)
+    assert torch.equal(whole[5], once.score) and list(whole) == list(range(18))
+    assert thrice.spent.rows == 3 * once.spent.rows and thrice.done
+    assert torch.equal(thrice.score, right(thrice.x).double())
+    # Until a later search ends, what the first found stays the result; then the better of both.
+    assert all(torch.equal(whole[k], once.score) for k in range(6, 11))
+    assert (whole[11] >= whole[5]).all() and (whole[17] >= whole[11]).all()
+    assert not torch.equal(whole[17], whole[5])
+    rows = once.spent.rows
+    for budget, times in ((2 * rows - 1, 1), (2 * rows, 2), (3 * rows + 7, 3)):
+        endless = Paths(**PATHS, repeats=None)
+        found = quiet_run(endless, chain, right, n=3, budget=Budget(network=budget))
+        assert found.spent.rows == times * rows
+        assert torch.equal(found.score, whole[6 * times - 1])
+    part = quiet_run(method, chain, right, n=3, watch=lambda found: found.rounds == 8)
+    assert torch.equal(quiet_run(method, chain, right, n=3, resume=part).x, thrice.x)
+    with pytest.raises(ValueError, match="say how many searches"):
+        quiet_run(Paths(**PATHS, repeats=None), chain, right)
+
+
 def test_ranks_share_ties():
     found = ranks(torch.tensor([[3.0, 1.0, 3.0, 2.0]]))
     assert found.tolist() == [[3.5, 1.0, 3.5, 2.0]]

@@ -186,17 +186,18 @@ def _rounds(
 def _grow(
     order: Order, chain: "Chain", verifier: "Verifier", folder: Folder, budget: "Budget", *, resume: bool
 ) -> dict[str, Any]:
-    """A tree, grown to the budget; saved as it grows."""
+    """A tree, grown to the budget; its states are on the disk, and its numbers are saved as it grows."""
     import time
 
     from windvane.search import DiffusionTree
+    from windvane.search.tree_files import NAME
     from windvane.training.stop import StopSignals
 
     path, section = folder.out / TREE, order.section
-    if resume and path.is_dir():
-        tree = DiffusionTree.load(path, chain, verifier)
+    if resume and (path / NAME).exists():
+        tree = DiffusionTree.load(path, chain, verifier, on_disk=True)
     else:
-        tree = build_tree(order.method, order.settings, chain, verifier, seed=section.seed)
+        tree = build_tree(order.method, order.settings, chain, verifier, seed=section.seed, folder=path)
     saved = {"at": time.monotonic(), "took": 0.0}
 
     def save() -> None:

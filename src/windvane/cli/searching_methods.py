@@ -1,5 +1,6 @@
 """Search methods by name, with their own settings as NAME=VALUE."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ METHODS: dict[str, Settings] = {
     "best-of": {},
     "random": {"final_steps": 0},
     "zero-order": {"neighbours": 4, "cosine": 0.95, "on_stall": "restart", "final_steps": 0},
-    "paths": {"keep": 2, "expand": 4, "start": 0.5, "forward": 0.2, "backward": 0.3, "unit": "time"},
+    # In noise level, which means the same on every process.
+    "paths": {"keep": 2, "expand": 4, "start": 2.0, "forward": 0.8, "backward": 1.2, "unit": "noise_level"},
     "fk": {"particles": 64, "lam": 1.0, "ess": 0.5, "every": 1, "resampling": "systematic"},
     "dts": {"lam": 1.0, "branch_at": "", "widening": 2.0, "exponent": 0.8, "explore": 0.0},
     "dts-star": {"lam": 5.0, "branch_at": "", "widening": 1.0, "exponent": 0.5, "c_uct": 1.0},
@@ -50,13 +52,13 @@ def build_method(method: str, settings: Settings, *, final: "Chain | None") -> "
         return RandomNoise(final=final)
     if method == "zero-order":
         return ZeroOrder(final=final, **own)
-    return Paths(**own) if method == "paths" else FeynmanKac(sweeps=None, **own)
+    return Paths(repeats=None, **own) if method == "paths" else FeynmanKac(sweeps=None, **own)
 
 
 def build_tree(
-    method: str, settings: Settings, chain: "Chain", reward: "Verifier", *, seed: int
+    method: str, settings: Settings, chain: "Chain", reward: "Verifier", *, seed: int, folder: Path
 ) -> "DiffusionTree":
-    """An empty tree."""
+    """An empty tree, which keeps its states in a file in ``folder``."""
     from windvane.search import DiffusionTree
 
     own = {name: value for name, value in settings.items() if name != "branch_at"}
@@ -65,4 +67,5 @@ def build_tree(
         levels = [int(step) for step in text.split(",")] if text else None
     except ValueError:
         raise ValueError(f"branch_at takes steps such as 10,20,30, got {text!r}") from None
-    return DiffusionTree(chain, reward, branch_at=levels, star=method == "dts-star", seed=seed, **own)
+    star = method == "dts-star"
+    return DiffusionTree(chain, reward, branch_at=levels, star=star, seed=seed, folder=folder, **own)

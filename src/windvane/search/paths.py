@@ -8,6 +8,7 @@ from torch import Tensor
 from windvane.process import require_gaussian
 from windvane.randomness import noise_for
 from windvane.search.chain import Chain
+from windvane.search.noises import better, like
 from windvane.search.rewards import Verifier
 from windvane.search.rounds import Found, Job
 
@@ -26,13 +27,15 @@ class Paths:
     s' = s + ``forward`` - ``backward``, judged by the reward of its prediction of x0, and the best ``keep``
     of all go on with s = s'. At s = 0 the samples themselves are judged, and the best is the result.
 
-    Segments are solved on the chain's own times between their ends. A round is one level.
+    Segments are solved on the chain's own times between their ends. A round is one level. With ``repeats``
+    the search begins again from other noise, and the best sample of all is the result.
 
     Args:
         keep: N; ``expand``: M.
         start, forward, backward: in the process's time, by default a rectified flow's (the paper's 0.11,
             0.78 and 0.81), or with ``unit="noise_level"`` in sigma / alpha, which EDM's process wants.
             ``backward`` exceeds ``forward``, or the search would not end.
+        repeats: searches one after the other; None goes on while the budget pays for a whole one.
 
     Raises:
         ValueError: levels that do not end or do not fit the chain; a process whose noise is not Gaussian.
@@ -44,8 +47,11 @@ class Paths:
     forward: float = 0.78
     backward: float = 0.81
     unit: str = "time"
+    repeats: int | None = 1
 
     def __post_init__(self) -> None:
+        if self.repeats is not None and self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
         if self.keep < 1 or self.expand < 1:
             raise ValueError(f"paths need keep >= 1 and expand >= 1, got {self.keep} and {self.expand}")
         if self.unit not in UNITS:
@@ -75,27 +81,46 @@ class Paths:
             )
 
     def begin(self, job: Job) -> Found:
+        if self.repeats is None and job.budget is None:
+            raise ValueError("without a budget, say how many searches: Paths(repeats=...)")
+        rows, verified = self._first_cost(job), job.n * self.keep
+        if not job.pays(rows, verified):
+            raise ValueError(
+                f"{job.budget} does not pay for the first round of paths: {rows:g} network rows and "
+                f"{verified * len(job.verifier)} verifications"
+            )
+        return self._descend(job, job.keys(_STREAM_START, each=self.keep))
+
+    def advance(self, job: Job, found: Found) -> Found | None:
+        levels = self.levels()
+        number, at = divmod(found.rounds, len(levels))
+        if at < len(levels) - 1:
+            return self._lower(job, found, number, at)
+        if self.repeats is not None and number + 1 >= self.repeats or not self._pays_again(job):
+            return None
+        made = self._descend(job, job.keys(_STREAM_START, number + 1, each=self.keep))
+        made = replace(made, rounds=found.rounds + 1, history=found.history)
+        return self._with_best(job, made, found, last=False)
+
+    def finish(self, job: Job, found: Found) -> Found:
+        return found
+
+    def _descend(self, job: Job, keys: list[int]) -> Found:
         """The survivors at the level ``start``, best prediction first."""
         chain, rows, level = job.chain, job.searches(self.keep), self._time(job.chain, self.start)
-        keys = job.keys(_STREAM_START, each=self.keep)
-        times = self._segment(chain, chain.times[0], level)
-        self._require(job, self.keep * (chain.solve_cost(times) + (chain.per_call or 1.0)), self.keep)
         with job.counting():
-            x = chain.solve(chain.start(chain.noise(keys)), times, keys, rows)
+            x = chain.solve(chain.start(chain.noise(keys)), self._first(chain), keys, rows)
             x0 = chain.predict(x, level, rows)
         return self._selected(job, Found(x, torch.empty(0)), x, x0, each=self.keep)
 
-    def advance(self, job: Job, found: Found) -> Found | None:
+    def _lower(self, job: Job, found: Found, number: int, at: int) -> Found | None:
+        """From level ``at`` to the next one; None where the budget does not pay for it."""
         levels, chain = self.levels(), job.chain
-        if found.rounds >= len(levels) - 1:
-            return None
-        here, after = (self._time(chain, level) for level in levels[found.rounds : found.rounds + 2])
-        up = self._time(chain, levels[found.rounds] + self.forward)
-        times, last = self._segment(chain, up, after), levels[found.rounds + 1] == 0
+        here, after = (self._time(chain, level) for level in levels[at : at + 2])
+        up, last = self._time(chain, levels[at] + self.forward), at == len(levels) - 2
         each = self.keep * self.expand
         rows = job.searches(each)
-        row = chain.solve_cost(times) + (0.0 if last else chain.per_call or 1.0)
-        if not job.pays(len(rows) * row, len(rows)):
+        if not job.pays(self._lower_cost(job, at), len(rows)):
             return None
         # Each survivor `expand` times in turn.
         survivors = found.memory["survivors"].repeat_interleave(self.expand, dim=1).flatten(0, 1)
@@ -103,12 +128,28 @@ class Paths:
         with job.counting():
             x = survivors.to(chain.device, chain.dtype)
             x = chain.process.renoise(x, here, up, noise.to(x))
-            x = chain.solve(x, times, job.keys(_STREAM_STEPS, found.rounds, each=each), rows)
+            keys = job.keys(_STREAM_STEPS, found.rounds, each=each)
+            x = chain.solve(x, self._segment(chain, up, after), keys, rows)
             x0 = x if last else chain.predict(x, after, rows)
-        return replace(self._selected(job, found, x, x0, each=each), rounds=found.rounds + 1, done=last)
+        made = replace(self._selected(job, found, x, x0, each=each), rounds=found.rounds + 1)
+        done = last and self.repeats is not None and number + 1 >= self.repeats
+        return replace(self._with_best(job, made, found, last=last), done=done)
 
-    def finish(self, job: Job, found: Found) -> Found:
-        return found
+    def _with_best(self, job: Job, made: Found, before: Found, *, last: bool) -> Found:
+        """What earlier searches found stays the result until the end of another one beats it."""
+        memory, best = dict(made.memory), before.memory
+        if "best" in best:
+            x, scores = best["best"], best["best_scores"]
+            if last:
+                won = better(job.verifier, made.scores, scores)
+                x, scores = (
+                    torch.where(like(won, x), made.x, x),
+                    torch.where(won[:, None], made.scores, scores),
+                )
+            made = replace(made, x=x, scores=scores)
+        if last or "best" in best:
+            memory |= {"best": made.x, "best_scores": made.scores}
+        return replace(made, memory=memory)
 
     def _selected(self, job: Job, found: Found, x: Tensor, x0: Tensor, *, each: int) -> Found:
         """The best ``keep`` of every search, by the scores of the predictions."""
@@ -133,9 +174,25 @@ class Paths:
         inner = inner[inner > 0]
         return torch.cat([first[None], inner, last[None]])
 
-    def _require(self, job: Job, rows: float, verified: int) -> None:
-        if not job.pays(job.n * rows, job.n * verified):
-            raise ValueError(
-                f"{job.budget} does not pay for the first round of paths: {job.n * rows:g} network rows and "
-                f"{job.n * verified} verifications"
-            )
+    def _first(self, chain: Chain) -> Tensor:
+        """The times from noise to the level ``start``."""
+        return self._segment(chain, chain.times[0], self._time(chain, self.start))
+
+    def _first_cost(self, job: Job) -> float:
+        """Network rows of the first round of a search, its predictions included."""
+        chain = job.chain
+        return job.n * self.keep * (chain.solve_cost(self._first(chain)) + (chain.per_call or 1.0))
+
+    def _lower_cost(self, job: Job, at: int) -> float:
+        """Network rows of the round from level ``at`` to the next one."""
+        levels, chain = self.levels(), job.chain
+        up, after = (self._time(chain, level) for level in (levels[at] + self.forward, levels[at + 1]))
+        predicted = 0.0 if levels[at + 1] == 0 else chain.per_call or 1.0
+        each = job.n * self.keep * self.expand
+        return each * (chain.solve_cost(self._segment(chain, up, after)) + predicted)
+
+    def _pays_again(self, job: Job) -> bool:
+        """Whether the budget pays for a whole search more."""
+        below = len(self.levels()) - 1
+        rows = self._first_cost(job) + sum(self._lower_cost(job, at) for at in range(below))
+        return job.pays(rows, job.n * self.keep * (1 + self.expand * below))

@@ -47,11 +47,19 @@ def search(
     weight: Annotated[
         float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
     ] = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", metavar="LOW,HIGH", help="Guide at these noise levels only.")
+    ] = None,
     sampler: Annotated[
-        str | None, typer.Option("--sampler", help="Default ddim; ddpm where the method needs its noise.")
+        str | None,
+        typer.Option("--sampler", "--solver", help="Default ddim; ddpm where the method needs its noise."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="ema or raw.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -60,6 +68,7 @@ def search(
     best.png in --out is rewritten as the search improves. Ctrl-C stops; --resume goes on, also with a larger
     budget, and gives what an uninterrupted search would have given, but for rounding in the network.
     """
+    from windvane.cli.commands.sample import parse_interval
     from windvane.cli.config import make_config
     from windvane.cli.models import check_model_path, run_config
     from windvane.cli.searching_methods import STOCHASTIC, settings_for
@@ -80,9 +89,12 @@ def search(
         "seed": seed,
         "cluster": cluster,
         "weight": weight,
+        "interval": parse_interval(interval),
         "sampler": sampler or ("ddpm" if draws else None),
         "steps": steps,
+        "grid": grid,
         "batch_size": batch_size,
+        "weights": weights,
     }
     made = make_config(
         base=run_config(model),
