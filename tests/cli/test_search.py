@@ -95,6 +95,69 @@ def test_ctrl_c_stops_and_resume_goes_on(unconditional, windvane, tmp_path):
     assert told(tmp_path)["scores"][0] >= before["scores"][0]
 
 
+def broken_off(child, how):
+    """End a process as a user or the system would, and give it back when it is gone."""
+    if how == "kill -9":
+        child.send_signal(signal.SIGKILL)
+    else:  # the second Ctrl-C does not wait for the batch
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+    child.communicate(timeout=60)
+    return child
+
+
+@pytest.mark.parametrize("how", ["kill -9", "Ctrl-C twice"])
+def test_a_tree_that_was_broken_off_and_resumed_equals_one_that_was_not(
+    unconditional, windvane, tmp_path, how
+):
+    """In mid-growth, at whatever point: the nodes, rewards, states and pictures are the same."""
+    slow = "import time\n\n\ndef score(x):\n    time.sleep(0.3)\n    return x.flatten(1).std(1)\n"
+    (tmp_path / "mine.py").write_text(slow)
+    command = [
+        "search",
+        str(unconditional),
+        "--reward",
+        f"{tmp_path}/mine.py:score",
+        "--method",
+        "dts",
+        "--steps",
+        "5",
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "windvane", *command, "--out", str(tmp_path / "part"), "--budget", "1000000"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ,
+    )  # fmt: skip
+    saved = tmp_path / "part" / "tree" / "tree.npz"
+    for _ in range(1200):
+        if saved.exists():
+            break
+        time.sleep(0.05)
+    time.sleep(0.7)  # two batches more, which were not saved, and into the reward of the third
+    assert broken_off(child, how).returncode == (-signal.SIGKILL if how == "kill -9" else 130)
+    about = json.loads(np.load(saved)["about"].tobytes())
+    assert about["grown"] > 16
+    (tmp_path / "mine.py").write_text(slow.replace("    time.sleep(0.3)\n", ""))
+    budget = about["spent"][2] + 120  # in rewards: what was broken off had made network evaluations already
+    for name, more in (("part", ["--resume"]), ("whole", [])):
+        made = windvane(*command, "--out", tmp_path / name, "--verifier-budget", budget, *more)
+        assert made.exit_code == 0, made.output
+    part, whole = (dict(np.load(tmp_path / name / "tree" / "tree.npz")) for name in ("part", "whole"))
+    about = [json.loads(tree.pop("about").tobytes()) for tree in (part, whole)]
+    assert all(np.array_equal(part[name], whole[name], equal_nan=True) for name in whole)
+    assert about[0]["grown"] == about[1]["grown"]
+    lost = about[0]["spent"][1] - about[1]["spent"][1]
+    assert lost == 0 if how == "kill -9" else 0 <= lost <= 5 * 16, (
+        "a batch that Ctrl-C broke off was paid for"
+    )
+    states = [next((tmp_path / name / "tree").glob("states-*")).read_bytes() for name in ("part", "whole")]
+    assert states[0] == states[1]
+    for name in ("best.png", "samples.png"):
+        pictures = [read_pixels(tmp_path / folder / name) for folder in ("part", "whole")]
+        assert np.array_equal(*pictures)
+    assert told(tmp_path / "part")["scores"] == told(tmp_path / "whole")["scores"]
+
+
 def test_own_rewards_likeness_and_ranks(windvane, unconditional, tmp_path):
     (tmp_path / "mine.py").write_text("def left(x):\n    return x[:, :, :, :4].mean((1, 2, 3))\n")
     save_png(to_picture(np.full((1, 8, 8), 200, np.uint8)), tmp_path / "grey.png")
