@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.samplers.cases import PROCESSES, even_log_snr, gaussian, name, normal, run
+from windvane.process import VPLinear, VPTable
 from windvane.samplers import (
     DDIM,
     DDPM,
@@ -18,6 +19,8 @@ from windvane.samplers import (
     UniPC,
 )
 
+#: A schedule in 50 pieces, as a foreign model might have it.
+TABLE = VPTable((VPLinear().alpha(torch.linspace(0, 1, 51, dtype=torch.float64)[1:]) ** 2).tolist())
 # With lower_order_final the last step is first order: right before sigma = 0, wrong for measuring.
 FULL = {"lower_order_final": False}
 ORDERS = [
@@ -70,7 +73,7 @@ def error(sampler, process, steps, warm=True):
     return float((end - model.flow(x, times[0], times[-1])).norm())
 
 
-@pytest.mark.parametrize("process", PROCESSES, ids=name)
+@pytest.mark.parametrize("process", [*PROCESSES, TABLE], ids=lambda process: process.kind)
 @pytest.mark.parametrize(
     ("sampler", "order"), ORDERS, ids=lambda case: name(case) if case not in range(9) else ""
 )
