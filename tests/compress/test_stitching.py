@@ -88,6 +88,20 @@ def test_a_sweep_measures_the_stitchings_and_a_budget_picks_one():
         sweep([wrong, truth], error, costs=[1.0], **QUIET)
 
 
+def test_a_sweep_may_count_what_a_stitching_takes():
+    """Three steps have no half: the counted cost is that of whole steps, the mean one is not."""
+
+    def counted(routed):
+        return measure_cost(lambda: sample(routed, seeds=0, n=1, steps=3, **QUIET), routed).flops
+
+    halves = [(0.5, 0.5), (0.0, 1.0)]
+    found = sweep([SMALL, LARGE], lambda routed: 0.0, costs=counted, fractions=halves, **QUIET)
+    small, large = row_flops(SMALL), row_flops(LARGE)
+    assert [p.cost for p in found.points] == [2 * small + large, 3 * large]
+    mean = sweep([SMALL, LARGE], lambda routed: 0.0, costs=[small, large], fractions=halves, **QUIET)
+    assert mean.points[0].cost == (small + large) / 2
+
+
 def test_similarity_is_the_cosine_of_the_predicted_noise():
     first, second = GaussianDenoiser([1.0, 0.0], 0.25, EDM()), GaussianDenoiser([0.0, 1.0], 0.25, EDM())
     drawn = sample(first, seeds=0, n=16, steps=12, record=True, dtype=torch.float64, **QUIET)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from windvane.annotate import Annotation
     from windvane.data import ImageData
-    from windvane.metrics import Metric
+    from windvane.metrics import Judge, Metric
 
 METRICS = "metrics.json"
 
@@ -76,7 +76,7 @@ def open_setting(
             f"{len(samples)} images of {target}",
             target if target.is_dir() else target.parent,
             samples,
-            _reference(config, reference, parts, samples),
+            reference_images(config, reference, parts, samples.shape),
             parts,
         )
     index = read_index(folder)
@@ -86,7 +86,7 @@ def open_setting(
         title,
         folder,
         samples,
-        _reference(config, reference, parts, samples),
+        reference_images(config, reference, parts, samples.shape),
         parts,
         _ids(ids),
         _annotation(run, parts),
@@ -119,13 +119,14 @@ def _title(index: dict[str, Any]) -> str:
     )
 
 
-def _reference(
-    config: Config, reference: str | None, parts: Parts | None, samples: "ImageData"
+def reference_images(
+    config: Config, reference: str | None, parts: Parts | None, shape: Sequence[int]
 ) -> "ImageData":
+    """What pictures of ``shape`` (C, H, W) are compared with: images by name, or those held out."""
     if reference is not None:
-        size = samples.shape[1] if samples.shape[1] == samples.shape[2] else None
+        size = shape[1] if shape[1] == shape[2] else None
         section = config.data.model_copy(
-            update={"source": reference, "size": size, "channels": samples.shape[0], "limit": None}
+            update={"source": reference, "size": size, "channels": shape[0], "limit": None}
         )
         return open_images(section)
     assert parts is not None
@@ -162,14 +163,20 @@ class _Rule:
         return self.annotation(images)
 
 
+def eyes(parts: Parts | None, reference: "ImageData", section: EvaluateSection) -> "tuple[Judge | None, Any]":
+    """A judge where labels make one, and the feature space that pictures are measured in."""
+    train = parts.train if parts else None
+    labelled = train if train is not None and train.labels is not None else reference
+    judge = judge_for(labelled, parts.held_out if parts else None, section)
+    return judge, judge or features_for(train or reference, section)
+
+
 def measure(setting: Setting, section: EvaluateSection) -> "list[Metric]":
     """All metrics that the setting allows."""
     from windvane.metrics import evaluate, majority_labels
 
     train = setting.parts.train if setting.parts else None
-    labelled = train if train is not None and train.labels is not None else setting.reference
-    judge = judge_for(labelled, setting.parts.held_out if setting.parts else None, section)
-    extractor = judge or features_for(train or setting.reference, section)
+    judge, extractor = eyes(setting.parts, setting.reference, section)
     by_labels = setting.annotation is not None and setting.annotation.source == "labels"
     clusters = None if by_labels else setting.annotation
     meaning = None

@@ -110,7 +110,7 @@ def sweep(
     denoisers: Sequence[Denoiser],
     measure: Callable[[Routed], float],
     *,
-    costs: Sequence[float],
+    costs: Sequence[float] | Callable[[Routed], float],
     fractions: Sequence[Sequence[float]] | None = None,
     by: str = "steps",
     progress: bool = True,
@@ -119,16 +119,19 @@ def sweep(
 
     Args:
         measure: the error of a stitched denoiser, less is better, such as a Fréchet distance of samples.
-        costs: of one step with each model: :func:`~windvane.compress.row_flops`, or measured seconds.
+        costs: of one step with each model: :func:`~windvane.compress.row_flops`, or measured seconds. Or a
+            function that counts what a stitched denoiser takes, as
+            :func:`~windvane.compress.measure_cost` does, where steps cannot be shared exactly.
         fractions: which to measure; by default the whole lattice of tenths.
     """
-    if len(costs) != len(denoisers):
+    if not callable(costs) and len(costs) != len(denoisers):
         raise ValueError(f"{len(denoisers)} models need as many costs, got {len(costs)}")
     chosen = lattice(len(denoisers)) if fractions is None else [tuple(map(float, f)) for f in fractions]
     points = []
     for shares in track(chosen, "stitching", total=len(chosen), enabled=progress):
-        error = float(measure(stitched(denoisers, shares, by=by)))
-        points.append(Point(shares, math.fsum(r * c for r, c in zip(shares, costs)), error))
+        both = stitched(denoisers, shares, by=by)
+        cost = costs(both) if callable(costs) else math.fsum(r * c for r, c in zip(shares, costs))
+        points.append(Point(shares, float(cost), float(measure(both))))
     return Sweep(tuple(points))
 
 

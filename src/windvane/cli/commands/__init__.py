@@ -11,6 +11,7 @@ from windvane.cli.commands.sample import sample
 from windvane.cli.commands.search import search
 from windvane.cli.commands.settings import settings
 from windvane.cli.commands.steer import steer
+from windvane.cli.commands.stitch import stitch
 from windvane.cli.commands.train import train
 
 COMMANDS = (
@@ -21,6 +22,7 @@ COMMANDS = (
     steer,
     search,
     compare_solvers,
+    stitch,
     evaluate,
     report,
     settings,

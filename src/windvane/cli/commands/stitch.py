@@ -1,0 +1,93 @@
+"""`windvane stitch`: what two models or more give together, over the cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from windvane.cli.options import ConfigFile, Settings
+
+
+def stitch(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="SMALL... LARGE", help="Runs or models, the cheapest first.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the table and the plot.")] = Path("stitched"),
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="SHARE", help="Pick the best point of at most this share of LARGE."),
+    ] = None,
+    parts: Annotated[int, typer.Option("--parts", help="Shares in multiples of 1 / PARTS.")] = 10,
+    by: Annotated[str, typer.Option("--by", help="Switch by the share of steps, t or log_snr.")] = "steps",
+    reference: Annotated[
+        str | None, typer.Option("--reference", metavar="DATA", help="Images to compare with.")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Pictures of each point; default 1000.")] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", help="auto, judge, selfsup, pca[:N], pixels, hub:NAME.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture.")] = None,
+    cluster: Annotated[int | None, typer.Option("--cluster", help="This cluster (or label) for all.")] = None,
+    weight: Annotated[
+        float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", "--solver", help="As of windvane sample.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Let SMALL take the noisiest steps and LARGE the rest: quality over cost, with nothing trained.
+
+    For every division of the steps: the Fréchet distance to held-out images, the calls of each model and the
+    operations of a picture; and LARGE alone with fewer steps at the same costs. The models share process,
+    size of pictures and condition.
+    """
+    from windvane.cli.config import make_config
+    from windvane.cli.models import check_model_path, run_config
+    from windvane.cli.opening import check_source
+    from windvane.cli.stitching import stitch_models
+
+    if len(models) < 2:
+        raise ValueError("which models? windvane stitch SMALL LARGE --out DIR, the cheapest first")
+    if budget is not None and not 0 < budget <= 1:
+        raise ValueError(f"--budget is a share of the cost of LARGE, above 0 and at most 1, got {budget:g}")
+    if out.is_file():
+        raise ValueError(f"--out is a folder, {out} is a file")
+    for path in models:
+        check_model_path(path)
+    base = run_config(models[-1])
+    flags = {
+        "sample.n": n if n is not None else 1000,
+        "sample.seed": seed,
+        "sample.cluster": cluster,
+        "sample.weight": weight,
+        "sample.sampler": sampler,
+        "sample.steps": steps,
+        "sample.grid": grid,
+        "sample.batch_size": batch_size,
+        "evaluate.features": features,
+    }
+    made = make_config(base=base, file=config, flags=flags, settings=settings or ())
+    known = bool(base)
+    if reference is not None:
+        check_source(made.data.model_copy(update={"source": reference}), wanted="reference")
+    elif not known:
+        raise ValueError(f"{models[-1]} does not tell what it was trained on; name images: --reference DATA")
+    weight_given = weight is not None or any(text.startswith("sample.weight=") for text in settings or ())
+    stitch_models(
+        models,
+        made,
+        out=out,
+        budget=budget,
+        parts=parts,
+        by=by,
+        reference=reference,
+        known=known,
+        weight_given=weight_given,
+    )
