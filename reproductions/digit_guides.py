@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from digit_models import labels_of
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
@@ -45,12 +46,6 @@ class Setting:
             return float((self.judge.classify(images.clamp(-1, 1)).argmax(1) == wanted).double().mean())
 
 
-def labels_of(data: ImageData) -> Tensor:
-    if data.labels is None:
-        raise SystemExit("the digits come with labels")
-    return data.labels
-
-
 def setting(seed: int) -> Setting:
     """Split the training digits between guide and judge, and train the judge; what is held out is fixed."""
     data, held_out = train_and_held_out(digits(), seed=0)
@@ -78,31 +73,29 @@ def fit_denoiser(data: ImageData, steps: int, seed: int, *, batch: int = 512, wi
     return found.ema
 
 
-def fit_clean_classifier(data: ImageData, seed: int, *, steps: int = 600, width: int = 256) -> nn.Module:
-    """An ordinary classifier: an MLP trained by cross-entropy on clean images, without any noise."""
+def fit_clean_classifier(
+    data: ImageData, seed: int, *, steps: int = 600, width: int = 256, hidden: int = 2, noise: float = 0.0
+) -> nn.Module:
+    """An ordinary classifier: an MLP with ``hidden`` hidden layers, trained by cross-entropy.
+
+    Args:
+        noise: standard deviation, at most, of Gaussian noise on its training images; 0 for clean ones.
+    """
+    widths = [64, *[width] * hidden]
     with scoped_seed(seed):
-        classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-            nn.Linear(width, CLASSES),
-        )  # fmt: skip
+        layers = [
+            layer for a, b in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(a, b), nn.ReLU())
+        ]
+        classifier = nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, CLASSES))
     optimiser = torch.optim.AdamW(classifier.parameters(), lr=1e-3)
     images, labels, random = data.batch(slice(None)), labels_of(data), generator(seed, 77)
     for _ in range(steps):
         rows = torch.randint(len(images), (128,), generator=random)
+        seen = images[rows]
+        if noise:
+            level = noise * torch.rand(len(rows), 1, 1, 1, generator=random)
+            seen = seen + level * torch.randn(seen.shape, generator=random)
         optimiser.zero_grad()
-        nn.functional.cross_entropy(classifier(images[rows]), labels[rows]).backward()
+        nn.functional.cross_entropy(classifier(seen), labels[rows]).backward()
         optimiser.step()
     return classifier.eval().requires_grad_(False)
-
-
-def mean_and_spread(values: list[float], digits: int = 2) -> str:
-    """``mean ± standard deviation`` over the seeds."""
-    column = torch.tensor(values, dtype=torch.float64)
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{float(column.mean()):.{digits}f} ± {float(column.std()):.{digits}f}"
-
-
-def bar(claim: str, measured: str, holds: bool) -> str:
-    """One line of a verdict."""
-    return f"- {claim}: {measured}, {'holds' if holds else 'does not hold'}"

@@ -19,6 +19,8 @@ from windvane.training import train
 PROCESS = VPLinear()
 STEPS = 40
 SHAPE = (1, 8, 8)
+#: Predictions are kept within the data's range, after the energies have seen them.
+CLIP = 1.0
 
 
 def labels_of(data: ImageData) -> Tensor:
@@ -112,7 +114,7 @@ class Court:
     def draw(self, denoiser: Denoiser, sampler: Sampler, seed: int) -> Tensor:
         return sample(
             denoiser, seeds=100_000 * (seed + 1), n=self.samples, cond=wanted(self.samples),
-            sampler=sampler, steps=STEPS, progress=False,
+            sampler=sampler, steps=STEPS, clip=CLIP, progress=False,
         ).x  # fmt: skip
 
     def measure(self, images: Tensor, found: Figures) -> None:

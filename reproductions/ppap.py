@@ -12,7 +12,8 @@ range, wholly fine-tuned and with low-rank adapters. An independent classifier j
 import argparse
 
 import torch
-from digit_guides import PROCESS, Setting, bar, fit_clean_classifier, fit_denoiser, mean_and_spread, setting
+from digit_guides import PROCESS, Setting, bar, fit_clean_classifier, fit_denoiser, setting
+from digit_models import over
 from results import markdown, record
 from torch import Tensor, nn
 
@@ -135,8 +136,8 @@ def main() -> None:
         [
             name,
             f"{shares[name]:.0%}" if name in shares else "",
-            mean_and_spread([one[name][0] for one in each], 3),
-            mean_and_spread([one[name][1] for one in each], 1),
+            over([one[name][0] for one in each], 3),
+            over([one[name][1] for one in each], 1),
             sheet.get(name, ""),
         ]
         for name in names
@@ -148,8 +149,9 @@ def main() -> None:
     heads = ["guide", "trained", "accuracy", "Fréchet", "prototype (other features): accuracy / Fréchet"]
     body = (
         f"{markdown(heads, rows)}\n\n{STEPS} DDIM steps, scale {SCALE:g}, {args.samples} samples, {args.own} "
-        f"of the denoiser's own to learn from, {args.steps} distillation steps of {args.batch} a row. Seeds "
-        f"{args.seeds}: each has its own guide, judge, students and samples; one denoiser.\n\n"
+        f"of the denoiser's own to learn from, {args.steps} distillation steps of {args.batch} a row. Mean "
+        f"and 95 % interval over seeds {args.seeds}: each has its own guide, judge, students and samples; "
+        f"one denoiser.\n\n"
         f"{verdict(mean, names[-1])}"
     )
     print(body)
