@@ -99,3 +99,8 @@ def fit_clean_classifier(
         nn.functional.cross_entropy(classifier(seen), labels[rows]).backward()
         optimiser.step()
     return classifier.eval().requires_grad_(False)
+
+
+def bar(claim: str, measured: str, holds: bool) -> str:
+    """One line of a verdict."""
+    return f"- {claim}: {measured}, {'holds' if holds else 'does not hold'}"

@@ -100,19 +100,19 @@ def methods(case: Case, denoiser: Denoiser, operator: Operator, seed: int) -> di
 
 
 def bars(task: str, found: dict[str, Figures]) -> list[str]:
-    """The sheet's bars of one task, on the mean over trainings."""
-    gain = mean(found[STEERED].psnr) - mean(found[END].psnr)
-    ratio = mean(found[STEERED].distance) / mean(found[END].distance)
-    drawn, residual, within = (
-        mean(v) for v in (found[STEERED].drawn, found[STEERED].residual, found[WITHIN].residual)
-    )
-    return [
-        f"- {task}: at least 1 dB above projecting at the end: {gain:+.1f} dB, {bar(gain >= 1)}",
-        f"- {task}: Fréchet distance at most 0.6 of it: {ratio:.2f}, {bar(ratio <= 0.6)}",
-        f"- {task}: residual below 0.02: as shown (clamped to the range) {residual:.4f}, "
-        f"{bar(residual < 0.02)}; as drawn {drawn:.4f}, {bar(drawn < 0.02)}; kept within the range "
-        f"{within:.4f}, {bar(within < 0.02)}",
-    ]
+    """The sheet's bars of one task, on the mean over trainings, for both projections."""
+    lines = []
+    for name in (WITHIN, STEERED):
+        gain = mean(found[name].psnr) - mean(found[END].psnr)
+        ratio = mean(found[name].distance) / mean(found[END].distance)
+        drawn, shown = mean(found[name].drawn), mean(found[name].residual)
+        lines.append(
+            f"- {task}, {name}: at least 1 dB above projecting at the end: {gain:+.1f} dB, {bar(gain >= 1)}; "
+            f"Fréchet distance at most 0.6 of it: {ratio:.2f}, {bar(ratio <= 0.6)}; residual below 0.02: "
+            f"as drawn {drawn:.4f}, {bar(drawn < 0.02)}, as shown (clamped to the range) {shown:.4f}, "
+            f"{bar(shown < 0.02)}"
+        )
+    return lines
 
 
 def main() -> None:
@@ -159,9 +159,14 @@ def main() -> None:
     )
     note = (
         f"{len(case.truth)} held-out digits, DDIM in {STEPS} steps, {args.steps} training steps of 128, "
-        f"{args.seeds} training(s); a judge that is {judge.accuracy or 0:.1%} accurate."
+        f"mean and 95 % interval over {args.seeds} training(s); a judge that is {judge.accuracy or 0:.1%} "
+        f"accurate."
     )
-    body = "\n\n".join([markdown(heads, rows), note, "\n".join(lines)])
+    why = (
+        "The released algorithm does not clamp; what it draws agrees with the measurement exactly, but "
+        "leaves the range, and the clamp that shows it breaks the agreement. Kept within the range, both hold."
+    )
+    body = "\n\n".join([markdown(heads, rows), note, "\n".join(lines), why])
     print(body)
     record("steered-diffusion: projection at every step, digits", body)
 
