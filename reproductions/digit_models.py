@@ -1,5 +1,6 @@
 """What the reproductions about steering share: an unconditional digit denoiser, and small table helpers."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -72,12 +73,19 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def over(values: Sequence[float], digits: int = 2) -> str:
-    """``mean ± half the interval`` over trainings, or the one value."""
+def over(values: Sequence[float], digits: int = 2, significant: int | None = None) -> str:
+    """``mean ± half the 95 % interval`` over trainings, the one value, or a dash where one is missing.
+
+    ``digits`` after the point, or ``significant`` ones, of which the interval has one less.
+    """
+    form = f".{digits}f" if significant is None else f".{significant}g"
+    if not all(map(math.isfinite, values)):
+        return "–"
     if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
+        return f"{values[0]:{form}}"
     middle, _, high = over_seeds(list(values))
-    return f"{middle:.{digits}f} ± {high - middle:.{digits}f}"
+    less = form if significant is None else f".{significant - 1}g"
+    return f"{middle:{form}} ± {high - middle:{less}}"
 
 
 def bar(holds: bool) -> str:

@@ -164,7 +164,7 @@ def main() -> None:
     )
     why = (
         "The released algorithm does not clamp; what it draws agrees with the measurement exactly, but "
-        "leaves the range, and the clamp that shows it breaks the agreement. Kept within the range, both hold."
+        "leaves the range, and the clamp that shows it breaks the agreement. Kept within it, it holds."
     )
     body = "\n\n".join([markdown(heads, rows), note, "\n".join(lines), why])
     print(body)
