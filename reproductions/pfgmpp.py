@@ -109,18 +109,21 @@ class Setting:
 
     data: ImageData
     judge: Judge
-    reference: Tensor
+    references: dict[str, Tensor]
     steps: int
     samples: int
 
 
-def one_model(setting: Setting, kind: str, dof: float, seed: int) -> list[float]:
-    """Distances of one trained model: at each alpha, and in 6 steps."""
+def one_model(setting: Setting, kind: str, dof: float, seed: int) -> dict[str, list[float]]:
+    """Distances of one trained model to each reference: at each alpha, and in 6 steps."""
     process: Process = EDM(**RANGE) if math.isinf(dof) else PFGMPP(dof=dof, **RANGE)
     denoiser = fit(kind, process, setting.data, setting.steps, seed)
     runs = [(18, alpha) for alpha in ALPHAS] + [(6, 0.0)]
     drawn = [draw(denoiser, setting.samples, steps, alpha, seed) for steps, alpha in runs]
-    return [quality(x, setting.judge, setting.reference) for x in drawn]
+    return {
+        name: [quality(x, setting.judge, reference) for x in drawn]
+        for name, reference in setting.references.items()
+    }
 
 
 Figures = dict[float, list[list[float]]]
@@ -184,29 +187,36 @@ def main() -> None:
         parser.error("--dofs needs inf, the Gaussian noise to compare with")
     data, held_out = train_and_held_out(digits(), seed=0)
     judge = train_judge(data, test=(held_out, labels_of(held_out)), seed=0)
-    reference = extract_features(held_out.batch(slice(None)), judge, progress=False)
-    setting, kept = Setting(data, judge, reference, args.steps, args.samples), Kept(args.keep)
+    references = {
+        name: extract_features(of.batch(slice(None)), judge, progress=False)
+        for name, of in (("held-out", held_out), ("training", data))
+    }
+    setting, kept = Setting(data, judge, references, args.steps, args.samples), Kept(args.keep)
     several = {"plain": args.dofs, "normed": [min(args.dofs), math.inf]}
     dofs = {kind: several[kind] for kind in args.networks}
-    found: dict[str, Figures] = {kind: {dof: [] for dof in of} for kind, of in dofs.items()}
+    found: dict[tuple[str, str], Figures] = {
+        (kind, to): {dof: [] for dof in of} for kind, of in dofs.items() for to in references
+    }
     for seed in args.seeds:
         for kind, of in dofs.items():
             for dof in of:
                 key = f"{kind}, dof {dof:g}, seed {seed}, {args.steps} steps, {args.samples} samples"
-                found[kind][dof].append(kept(key, partial(one_model, setting, kind, dof, seed)))
-                print(key, *(f"{value:.2f}" for value in found[kind][dof][-1]), flush=True)
-    floor = frechet(
-        extract_features(data.batch(slice(None)), judge, progress=False), reference, resamples=0, bias=False
-    ).value
+                for to, values in kept(key, partial(one_model, setting, kind, dof, seed)).items():
+                    found[kind, to][dof].append(values)
+                    print(key, to, *(f"{value:.2f}" for value in values), flush=True)
+    floor = frechet(references["training"], references["held-out"], resamples=0, bias=False).value
     heads = {
-        "plain": "Without normalisation in the network:",
-        "normed": "With layer normalisation, which hides the size of the input, and with it how noisy it is:",
+        "plain": "Without normalisation in the network",
+        "normed": "With layer normalisation, which hides the size of the input, and with it how noisy it is",
     }
     body = (
-        f"Fréchet distance in the features of a classifier to held-out digits ({floor:.2f} for the training "
-        f"digits themselves), {args.samples} samples, {args.steps} training steps of 128, mean and 95 % "
-        f"interval over {len(args.seeds)} trainings.\n\n"
-        + "\n\n".join(f"{heads[kind]}\n\n{table(found[kind])}\n\n{verdict(found[kind])}" for kind in found)
+        f"Fréchet distance in the features of a classifier, to held-out digits (for which the training "
+        f"digits themselves have {floor:.2f}) and to the training digits; {args.samples} samples, "
+        f"{args.steps} training steps of 128, mean and 95 % interval over {len(args.seeds)} trainings.\n\n"
+        + "\n\n".join(
+            f"{heads[kind]}, to {to} digits:\n\n{table(figures)}\n\n{verdict(figures)}"
+            for (kind, to), figures in found.items()
+        )
     )
     print(body)
     longer = "" if args.steps == BUDGET else f", {args.steps} steps"

@@ -79,9 +79,9 @@ def test_lines_written_after_the_last_state_are_written_again_once(tmp_path):
     assert_same_outcome(resumed, run, whole, Run(tmp_path / "whole"))
 
 
-def test_an_interrupt_without_a_run_returns_what_there_is():
-    result = short(mlp(), sample_every=1, sample=stop_at(2))
-    assert result.interrupted and result.step == 2
+def test_an_interrupt_without_a_run_is_no_finished_training():
+    with pytest.raises(KeyboardInterrupt):
+        short(mlp(), sample_every=1, sample=stop_at(2))
 
 
 def test_a_second_ctrl_c_breaks_off(tmp_path):
@@ -97,10 +97,10 @@ def test_a_second_ctrl_c_breaks_off(tmp_path):
     assert short(mlp(), run=Run(tmp_path)).step == 6
 
 
-def test_an_ignored_signal_stays_ignored():
+def test_an_ignored_signal_stays_ignored(tmp_path):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert not short(mlp(), sample_every=1, sample=stop_at(2)).interrupted
+        assert not short(mlp(), run=Run(tmp_path), sample_every=1, sample=stop_at(2)).interrupted
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -86,7 +86,9 @@ def train(
         trackers: names such as "tensorboard", "wandb", "trackio".
         extra: stored with the model, JSON.
 
-    SIGINT and SIGTERM end the current step, save, and return with ``interrupted=True``.
+    With a ``run``, SIGINT and SIGTERM end the current step, save, and return with ``interrupted=True``. Without
+    one there is nothing to go on from, and they have their usual effect: a script must not take half a training
+    for a whole one.
 
     Raises:
         FloatingPointError: at a loss or gradient that is not finite; states on disk stay good.
@@ -157,7 +159,9 @@ def _run_steps(
     interrupted = False
     with ExitStack() as stack:
         session.open(stack)
-        signals = stack.enter_context(StopSignals())
+        signals = StopSignals()
+        if session.run is not None:
+            stack.enter_context(signals)
         try:
             left = range(session.step, session.steps)
             for _ in track(left, "training", total=len(left), enabled=progress and session.main):
