@@ -142,6 +142,12 @@ def verdict(each: list[dict[str, dict[str, tuple[float, ...]]]]) -> str:
             ),
             bar(f"classifier-free 1.5 does not lower it by 10 % ({to})", f"{free:+.0%}", free > -0.1),
         ]
+    real = mean("quality", REAL, PIXELS)
+    left = (mean("quality", "autoguidance 1.5", PIXELS) - real) / (mean("quality", "none", PIXELS) - real)
+    lines.append(
+        f"- held-out digits, of what lies above the {real:.3f} of real digits (no bar): autoguidance 1.5 "
+        f"{left - 1:+.0%}"
+    )
     before, floor = mean("wrong", "none", WRONG), mean("wrong", REAL, WRONG)
     for name in ("gradient-free 2", "gradient-free 4", f"gradient-free 4 below {CLEAR}"):
         after = mean("wrong", name, WRONG)
