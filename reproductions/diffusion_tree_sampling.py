@@ -216,8 +216,9 @@ def sampling_table(seeds: list[int], budgets: list[int], repeats: int) -> str:
     )
     return (
         f"{markdown(['evaluations', *names], rows)}\n\nMMD^2 to {TRUTH} weighed samples, Gaussian kernel of "
-        f"the median distance: mean, median and (worst) over classifiers of seeds {', '.join(map(str, seeds))}, "
-        f"and for all but the tree over {repeats} seeds of sampling each.\n\n" + "\n".join(lines)
+        f"the median distance: mean, median and (worst) over classifiers of seeds "
+        f"{', '.join(map(str, seeds))}, and for all but the tree over {repeats} seeds of sampling each.\n\n"
+        + "\n".join(lines)
     )
 
 
