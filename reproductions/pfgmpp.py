@@ -217,9 +217,9 @@ def main() -> None:
             f"{heads[kind]}, to {to} digits:\n\n{table(figures)}\n\n{verdict(figures)}"
             for (kind, to), figures in found.items()
         )
-        + "\n\nHeld-out digits put the training digits' own distance under every figure, which hides a part of "
-        "the ratio; and with little training both kinds of noise draw digits that are further from either, which "
-        "brings it nearer to one (compare the runs of 2500 and of 10000 steps)."
+        + "\n\nHeld-out digits put the training digits' own distance under every figure, which hides a part "
+        "of the ratio; and with little training both kinds of noise draw digits that are further from "
+        "either, which brings it nearer to one (compare the runs of 2500 and of 10000 steps)."
     )
     print(body)
     longer = "" if args.steps == BUDGET else f", {args.steps} steps"
