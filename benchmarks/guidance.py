@@ -10,6 +10,10 @@ in turn, each beside the bare network calls (``forward``) and the bare calls wit
 - ``diffusers``: has no guidance by an energy's gradient outside its reinforcement-learning pipeline; its DDPM
   scheduler with DPS written by hand round it.
 
+Then the contrasts of a class-conditional network of the same size (classifier-free, autoguidance,
+gradient-free) and EluCD's kick, beside calls of twice the rows (``forward, both``), azula's classifier-free
+guidance, and diffusers' guider with its DDIM scheduler.
+
 Peak memory is the growth of the resident set's high-water mark (``ru_maxrss``) of a process of its own,
 forked before anything else was run, which sees torch's allocations as tracemalloc cannot.
 
@@ -26,6 +30,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import contrast_runs
 import torch
 from guidance_runs import (
     OPERATOR,
@@ -40,6 +45,9 @@ from guidance_runs import (
     with_azula,
     with_diffusers,
 )
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "reproductions"))
+from results import markdown, record
 
 from windvane import NetworkDenoiser, sample
 from windvane.guidance import GradientGuidance, Projected
@@ -94,6 +102,30 @@ def equal_pushes(denoiser: NetworkDenoiser, guidance: GradientGuidance) -> float
     return float((a - b).abs().max())
 
 
+def contrast_table(args: argparse.Namespace) -> str:
+    """The contrasts, timed and measured like the rest."""
+    denoiser = contrast_runs.conditional()
+    made = contrast_runs.contrasts(denoiser)
+
+    def contenders(n: int, steps: int) -> dict[str, Run]:
+        runs = {"forward, both": contrast_runs.bare_twice(denoiser, n, steps)}
+        runs |= {name: contrast_runs.ours(*pair, n, steps) for name, pair in made.items()}
+        runs["diffusers: classifier-free"] = contrast_runs.with_diffusers(denoiser, n, steps)
+        runs |= {f"azula: {k}": run for k, run in contrast_runs.with_azula(denoiser, n, steps).items()}
+        return runs
+
+    memory = {name: peak_growth(run) for name, run in contenders(args.memory_batch, 2).items()}
+    seconds = seconds_of(contenders(args.batch, args.steps), args.rounds)
+    rows = []
+    for name, spent in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(spent, seconds["forward, both"]))
+        calls = f"{contrast_runs.rows_of(*made[name]):.2f}" if name in made else ""
+        milliseconds = 1000 * statistics.median(spent) / args.steps
+        rows.append([name, calls, f"{milliseconds:.1f}", f"{ratio:.2f}", f"{memory[name]:.0f}"])
+    heads = ["contrast", "rows a sample and step", "ms a step", "time / forward of both", "peak memory, MiB"]
+    return markdown(heads, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=10)
@@ -143,9 +175,6 @@ def report(
     ratio: Callable[[str, str], float], difference: float,
 ) -> None:  # fmt: skip
     """Print the table, and put it into RESULTS.md."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "reproductions"))
-    from results import markdown, record
-
     heads = [
         "guidance", "evaluations a step", "backward passes a step", "ms a step", "time / forward",
         "time / (forward + backward)", "peak memory, MiB",
@@ -168,7 +197,7 @@ def report(
                 f"- {name} against azula: {ratio(name, f'azula: {name}'):.2f} of its time, "
                 f"{memory[name] / memory[f'azula: {name}']:.2f} of its peak"
             )
-    body = f"{markdown(heads, rows)}\n\n{note}\n\n" + "\n".join(lines)
+    body = f"{markdown(heads, rows)}\n\n{note}\n\n" + "\n".join(lines) + f"\n\n{contrast_table(args)}"
     print(body)
     if not args.no_record:
         record("guidance: cost of a step", body)
