@@ -1,9 +1,9 @@
 """`windvane steer` on the demonstration's model, by SDG's protocol (arXiv 2112.05744, section 4).
 
 The command itself is run, as anybody would: guided by 50 texts, by 50 held-out pictures (what is in them;
-their style), and by texts together with styles, six samples each, at several strengths. How often a sample
-finds its own guidance again, how varied samples of one guidance are, and the Fréchet distance to all held-out
-digits, by judges that did not guide; the unguided row is what chance gives.
+the same with its layout; their style), and by texts together with styles, six samples each, at several
+strengths. How often a sample finds its own guidance again, how varied samples of one guidance are, and the
+Fréchet distance to all held-out digits, by judges that did not guide; the unguided row is what chance gives.
 
     windvane demo --out demo
     python reproductions/steer_command.py demo/runs/none               # two CPU cores, some minutes a seed
@@ -26,8 +26,10 @@ CASES = {
     "texts": ["--evaluate", "text", "--sweep", "0,0.5,1,2"],
     "pictures": ["--evaluate", "like", "--sweep", "0,0.5,1,2"],
     "pictures, preset sdg": ["--evaluate", "like", "--preset", "sdg", "--sweep", "0,0.5,1,2"],
+    "pictures with their layout": ["--evaluate", "content", "--sweep", "0,0.5,1"],
     "styles": ["--evaluate", "style", "--sweep", "0,0.5,1"],
     "texts and styles": ["--evaluate", "text+style", "--weights", "text=1,style=0.5", "--sweep", "0,1"],
+    "texts and more styles": ["--evaluate", "text+style", "--weights", "text=0.5,style=1", "--sweep", "0,1"],
 }
 ENDS = {"diversity": 2, "frechet": 2}
 
