@@ -157,7 +157,7 @@ def main() -> None:
         f"and 95 % interval over seeds {args.seeds}: each has its own guide, judge, students and samples; "
         f"one denoiser.\n\n"
         f"{verdict(mean, each, names[-1])}\n\n"
-        "The sheet's bars are of experts trained whole; adapters train a part of the numbers in as many steps."
+        "The sheet's bars are of experts trained whole; adapters train a part of the numbers as long."
     )
     print(body)
     record("ppap: a clean classifier made noise-aware without labels, digits", body)
