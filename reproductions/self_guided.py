@@ -170,7 +170,21 @@ def verdict(cells: Cells, setting: Setting) -> str:
         for name, (ratio, ok) in claims.items()
         if ratio == ratio  # an arm that was left out gives NaN
     ]
-    return "Fréchet distance at weight 1:\n\n" + "\n".join(lines)
+    return "Fréchet distance at weight 1:\n\n" + "\n".join(lines) + "\n\n" + by_seed(cells)
+
+
+def by_seed(cells: Cells) -> str:
+    """Each arm over no condition: the seeds differ more from each other than the arms do."""
+    none = cells.get((NONE, 1.0))
+    if not none:
+        return ""
+    lines = []
+    for (name, weight), figures in cells.items():
+        if name != NONE:
+            ratios = [f["frechet"] / bare["frechet"] for f, bare in zip(figures, none)]
+            told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            lines.append(f"- {name}, weight {weight:g}: {sum(ratios) / len(ratios):.2f} ({told})")
+    return "Over the distance without a condition, mean (seed by seed):\n\n" + "\n".join(lines)
 
 
 def long_tail(
