@@ -48,6 +48,12 @@ def done(windvane):
     return call
 
 
+def refused_at_the_end(result):
+    """The refusal of a command that had something to say before."""
+    assert result.exit_code == 2 and result.stdout == "", result.output
+    return result.stderr.splitlines()[-1]
+
+
 def test_annotate_train_sample_evaluate_report(done, home, windvane):
     run = home / "run"
     said = done("annotate", "digits", *sets(), out=home / "ann", features="pca:10", k=6)
@@ -68,6 +74,12 @@ def test_annotate_train_sample_evaluate_report(done, home, windvane):
     assert read_settings(home / "s" / "00000000.png")["weights_sha256"] == weights_hash(run / "model", "ema")
     assert done("sample", again=home / "s" / "00000004.png")
 
+    made = sorted((run / "samples").iterdir())
+    said = refused_at_the_end(windvane("evaluate", run))
+    assert "30 images to compare with are too few" in said and "at least 65 are needed" in said
+    assert "650 images in all at data.holdout=0.1" in said and "--set evaluate.allow_few=true" in said
+    assert "unknown metrics ['fid']" in refused_at_the_end(windvane("evaluate", run, metric="fid"))
+    assert sorted((run / "samples").iterdir()) == made, "refused after the samples were made"
     said = done("evaluate", run, "--set", "evaluate.allow_few=true", "--set", "evaluate.bootstrap=20", n=12)
     for name in ("frechet", "precision", "cluster_agreement", "nearest_train", "copies"):
         assert re.search(rf"^{name} ", said, re.MULTILINE), f"{name} is missing from\n{said}"
@@ -201,6 +213,15 @@ def test_too_few_images_are_refused_in_the_words_of_the_command_line(refused, wi
     assert windvane("sample", model, out=home / "few", n=8, steps=1).exit_code == 0
     said = refused("evaluate", home / "few", "--metric", "frechet", reference="digits", features="pca:10")
     assert "--set evaluate.allow_few=true" in said
+
+
+def test_too_few_samples_are_refused_before_they_are_made(refused, home, model):
+    made = sorted(model.rglob("*"))
+    flags = {"reference": "digits", "features": "pca:10"}
+    assert "10 samples are too few" in refused("evaluate", model, "--metric", "frechet", n=10, **flags)
+    said = refused("evaluate", model, "--metric", "density", n=5, **flags)
+    assert "5 samples are too few for 5 neighbours" in said and "--n 6" in said
+    assert sorted(model.rglob("*")) == made
 
 
 def test_controls_are_annotations_that_training_takes(done, home, refused):

@@ -1,5 +1,6 @@
 """From a run, a folder of samples or any images to what the metrics need."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,16 @@ def check_target(target: Path) -> dict[str, Any]:
 def open_setting(
     target: Path, config: Config, *, reference: str | None, known: bool, weight_given: bool
 ) -> Setting:
-    """Open everything; for a run, make its samples first."""
+    """Open everything; for a run, make its samples first.
+
+    Raises:
+        ValueError: too few images for the metrics; known before any sample is made.
+    """
     parts = open_parts(config.data, name_damaged=False) if known else None
     if (target / "model").is_dir():
+        images = reference_images(config, reference, parts, _shape(target, parts))
+        held_out = reference is None and parts is not None and parts.held_out is not None
+        check_counts(config, images, eyes(parts, images, config.evaluate)[1], held_out=held_out)
         folder, title = _sampled(target, config, weight_given)
         run = target
     elif (target / INDEX).is_file():
@@ -92,6 +100,59 @@ def open_setting(
         _annotation(run, parts),
         index["settings"],
     )
+
+
+def check_counts(config: Config, reference: "ImageData", extractor: Any, *, held_out: bool) -> None:
+    """Refuse metrics that the images to compare with, or the samples to be made, are too few for.
+
+    Args:
+        extractor: the feature space, whose number of features is looked up on one image.
+        held_out: the reference was held out of the run's data, so a larger share can be.
+
+    Raises:
+        ValueError: an unknown metric, or too few images, with how many it takes.
+    """
+    from windvane.metrics import METRICS, extract_features
+    from windvane.metrics.manifold import MANIFOLD
+
+    section = config.evaluate
+    wanted = METRICS if section.metrics is None else section.metrics
+    unknown = [name for name in wanted if name not in METRICS]
+    if unknown:
+        raise ValueError(f"unknown metrics {unknown}; known: {', '.join(METRICS)}")
+    least, why = 1, ""
+    if set(wanted) & set(MANIFOLD):
+        least, why = section.neighbours + 1, f"{section.neighbours} neighbours (evaluate.neighbours)"
+    if "frechet" in wanted and not section.allow_few:
+        dim = extract_features(reference.subset([0]), extractor).shape[1]
+        if dim >= least:
+            least, why = dim + 1, f"the Fréchet distance in {dim} features (--set evaluate.allow_few=true)"
+    if section.n < least:
+        raise ValueError(f"{section.n} samples are too few for {why}: --n {least} or more")
+    if len(reference) >= least:
+        return
+    share = config.data.holdout
+    more = (
+        f", which takes {math.ceil(least / share)} images in all at data.holdout={share:g}"
+        if held_out
+        else ""
+    )
+    raise ValueError(
+        f"{len(reference)} images to compare with are too few for {why}: at least {least} are needed{more}; "
+        "or fewer features (--features pca:N), other images (--reference DATA), other metrics (--metric kid)"
+    )
+
+
+def _shape(run: Path, parts: Parts | None) -> tuple[int, ...]:
+    """(C, H, W) of the pictures that a run will make."""
+    if parts is not None:
+        return tuple(parts.train.shape)
+    from windvane.checkpoint import read_description
+
+    shape = read_description(run / "model")["shape"]
+    if shape is None:
+        raise ValueError(f"the model of {run} does not say the shape of its pictures")
+    return tuple(shape)
 
 
 def sample_images(folder: Path, index: dict[str, Any]) -> "ImageData":
