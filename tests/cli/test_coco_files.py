@@ -84,7 +84,8 @@ def test_what_was_exported_comes_back_with_its_clusters(windvane, photos, tmp_pa
     assert made.exit_code == 0, made.output
     value = json.loads(file.read_text(encoding="utf-8"))
     assert {(image["height"], image["width"]) for image in value["images"]} == set(SHAPES)
-    again = windvane("annotate", folder, "--boxes", k=2, coco=file, out=tmp_path / "two", **options)
+    plainly = {name: value for name, value in options.items() if name != "dense"}
+    again = windvane("annotate", folder, "--boxes", k=2, coco=file, out=tmp_path / "two", **plainly)
     assert again.exit_code == 0, again.output
     assert f"4 ids of 27 images: clusters in {file}\n" in again.output
     one, two = (load_regions(tmp_path / name) for name in ("one", "two"))
@@ -124,6 +125,21 @@ def test_masks_from_polygons_and_back(windvane, refused, photos, tmp_path):
     assert page.exit_code == 0, page.output
     told = json.loads((tmp_path / "one" / "report.json").read_text(encoding="utf-8"))
     assert told["masks"]["truth"]["mean_iou"] == 1
+
+
+def test_how_to_find_is_no_question_beside_a_file(refused, photos, tmp_path):
+    folder, truth = photos
+    out = tmp_path / "no"
+    for words in (
+        ["--boxes", "--dense", "patches:3"],
+        ["--boxes", "--method", "ncut"],
+        ["--masks", "2", "--method", "clusters"],
+        ["--masks", "2", "--set", "annotate.segmenter=stego"],
+    ):
+        said = refused("annotate", folder, *words, size=16, coco=truth, out=out)
+        assert "would have no effect: --coco takes the" in said
+    said = refused("annotate", folder, "--set", f"annotate.coco={truth}", size=16, out=out)
+    assert "annotate: coco is a file of boxes or masks" in said
 
 
 def test_files_that_do_not_fit_are_named(refused, photos, tmp_path):

@@ -121,6 +121,25 @@ def test_the_batch_size_is_that_of_the_settings(found, monkeypatch):
     assert seen == [7, 7, 6]
 
 
+def test_boxes_and_masks_exclude_each_other_however_they_are_asked_for(refused, folder, tmp_path):
+    out, masks, boxes = tmp_path / "out", ["--set", "annotate.masks=3"], ["--set", "annotate.boxes=true"]
+    for words in (["--boxes", *masks], ["--masks", 3, *boxes], [*masks, *boxes], ["--boxes", "--masks", 3]):
+        assert "annotate: boxes and masks exclude each other" in refused("annotate", folder, *words, out=out)
+    for flag in ("method", "dense", "export"):
+        said = refused("annotate", folder, f"--{flag}", "patches", out=out)
+        assert f"--{flag}: belongs to --boxes or --masks K" in said
+
+
+def test_flags_of_boxes_go_with_settings_and_files_that_ask_for_boxes(found, windvane, folder, tmp_path):
+    cut, _ = found("--method", "ncut", "--set", "annotate.boxes=true", dense="patches:3")
+    assert cut.origin.source == "ncut"
+    made, _ = found("--masks", 2, dense="patches:3")
+    file, out = next(tmp_path.glob("masks*")) / "config.yaml", tmp_path / "again"
+    result = windvane("annotate", folder, config=file, export=tmp_path / "found.json", out=out)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "found.json").is_file() and torch.equal(load_regions(out).masks, made.masks)
+
+
 def test_controls_of_boxes(found, tmp_path):
     plain, _ = found("--boxes", dense="patches:3")
     dealt, result = found("--boxes", "--control", "shuffled", dense="patches:3")

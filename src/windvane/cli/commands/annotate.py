@@ -77,31 +77,26 @@ def annotate(
         raise ValueError("where to? windvane annotate DATA --out DIR")
     if out.is_file():
         raise ValueError(f"--out is a folder, {out} is a file")
-    if boxes and masks is not None:
-        raise ValueError("--boxes and --masks exclude each other: a model takes one kind of map")
-    regions = boxes or masks is not None
-    if not regions and (method or dense or coco or export):
-        raise ValueError("--method, --dense, --coco and --export belong to --boxes or --masks K")
-    made = make_config(
-        file=config,
-        preset=preset,
-        flags={
-            "data.source": data,
-            "data.size": size,
-            "data.strict": strict,
-            "annotate.features": features,
-            "annotate.k": k,
-            "annotate.control": control,
-            "annotate.boxes": boxes or None,
-            "annotate.masks": masks,
-            "annotate.method": method if boxes else None,
-            "annotate.segmenter": method if masks is not None else None,
-            "annotate.dense": dense,
-            "annotate.coco": None if coco is None else str(coco),
-            "annotate.seed": seed,
-        },
-        settings=settings or (),
-    )
+    flags = {
+        "data.source": data,
+        "data.size": size,
+        "data.strict": strict,
+        "annotate.features": features,
+        "annotate.k": k,
+        "annotate.control": control,
+        "annotate.boxes": boxes or None,
+        "annotate.masks": masks,
+        "annotate.dense": dense,
+        "annotate.coco": None if coco is None else str(coco),
+        "annotate.seed": seed,
+    }
+    given = settings or []
+    made = make_config(file=config, preset=preset, flags=flags, settings=given)
+    told = [name for name, flag in (("method", method), ("dense", dense), ("export", export)) if flag]
+    _check_kind(made, told, given)
+    if method is not None:  # of boxes or of masks: only the whole configuration says of which
+        flags["annotate.method" if made.annotate.boxes else "annotate.segmenter"] = method
+        made = make_config(file=config, preset=preset, flags=flags, settings=given)
     if export_pixels not in ("original", "data"):
         raise ValueError(f"--export-pixels is original or data, got {export_pixels!r}")
     check_source(made.data)
@@ -112,6 +107,25 @@ def annotate(
     if made.annotate.control in REGION_CONTROLS:
         raise ValueError(f"--control {made.annotate.control} is for --boxes or --masks K")
     _annotate(made, out, report=report)
+
+
+def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
+    """Refuse flags without effect: of regions where none are made, of finding them beside a file."""
+    section = config.annotate
+    if not section.boxes and section.masks is None:
+        if told:
+            flags = " and ".join(f"--{name}" for name in told)
+            raise ValueError(f"{flags}: belongs to --boxes or --masks K")
+        return
+    finding = ("method", "dense", "segmenter")
+    names = {text.partition("=")[0].strip().removeprefix("annotate.") for text in settings}
+    idle = [name for name in finding if name in told or name in names]
+    if section.coco is not None and idle:
+        kind = "boxes" if section.boxes else "masks"
+        raise ValueError(
+            f"{' and '.join(idle)} would have no effect: --coco takes the {kind} from {section.coco}, and "
+            "finds none"
+        )
 
 
 def _annotate(config: "Config", out: Path, *, report: bool) -> None:

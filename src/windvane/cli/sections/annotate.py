@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from windvane.cli.sections.base import Section
 
@@ -63,3 +63,11 @@ class AnnotateSection(Section):
                 "first three after labels+; of boxes and masks: shuffled, moved"
             )
         return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "AnnotateSection":
+        if self.boxes and self.masks is not None:
+            raise ValueError("boxes and masks exclude each other: a model takes one kind of map")
+        if self.coco is not None and not self.boxes and self.masks is None:
+            raise ValueError("coco is a file of boxes or masks: say which, by boxes or masks K")
+        return self
