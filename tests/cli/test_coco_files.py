@@ -127,6 +127,23 @@ def test_masks_from_polygons_and_back(windvane, refused, photos, tmp_path):
     assert told["masks"]["truth"]["mean_iou"] == 1
 
 
+def test_a_truth_without_effect_is_refused(windvane, refused, photos, tmp_path):
+    folder, truth = photos
+    options = {"size": 16, "features": "pixels", "k": 3}
+    for words in ([], ["--boxes", "--coco", truth], ["--masks", "2", "--coco", truth]):
+        out = tmp_path / "-".join(["ann", *map(str, words[:1])])
+        made = windvane("annotate", folder, *words, "--set", "annotate.stability=0", out=out, **options)
+        assert made.exit_code == 0, made.output
+    assert "has neither, only ids" in refused("report", tmp_path / "ann", truth=truth)
+    value = json.loads(truth.read_text())
+    crowds = [{**entry, "iscrowd": 1} for entry in value["annotations"]]
+    truth.write_text(json.dumps({**value, "annotations": crowds}))
+    assert "has no box in the images" in refused("report", tmp_path / "ann---boxes", truth=truth)
+    truth.write_text(json.dumps({**value, "annotations": []}))
+    assert "has no mask in the images" in refused("report", tmp_path / "ann---masks", truth=truth)
+    assert not list(tmp_path.glob("*/report.html"))
+
+
 def test_how_to_find_is_no_question_beside_a_file(refused, photos, tmp_path):
     folder, truth = photos
     out = tmp_path / "no"

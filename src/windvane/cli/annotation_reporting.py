@@ -56,7 +56,13 @@ def report_folder(
     device: str,
     progress: bool,
 ) -> Path:
-    """Write the page of the annotation in ``folder``, by default beside it; returns the page's path."""
+    """Write the page of the annotation in ``folder``, by default beside it; returns the page's path.
+
+    Raises:
+        ValueError: a truth that nothing in the folder can be compared with.
+    """
+    if truth is not None and not _region_folders(folder):
+        raise ValueError(f"--truth is a file of true boxes or masks, and {folder} has neither, only ids")
     config = config_of(folder, data)
     check_source(config.data)
     parts = open_parts(config.data, name_damaged=False)
@@ -146,6 +152,9 @@ def _truth(
 
     Regions marked as crowds are no boxes, as in COCO's own evaluation; pixels without a mask are one class
     more.
+
+    Raises:
+        ValueError: nothing in the file lies in the images.
     """
     from windvane.annotate import boxes_from_coco, masks_from_coco
 
@@ -154,6 +163,13 @@ def _truth(
         found = boxes_from_coco(file, data=data, crowds=False)
         true_boxes = found.each() if len(found.boxes) else None
     true_masks = masks_from_coco(file, data=data, background="next").masks if masks else None
+    if true_masks is not None and int(true_masks.min()) == int(true_masks.max()):
+        true_masks = None  # one class everywhere, usually no mask at all: everything would agree
+    if true_boxes is None and true_masks is None:
+        kind = "box" if boxes else "mask"
+        raise ValueError(
+            f"{file} has no {kind} in the images of this annotation, so there is nothing to compare"
+        )
     return true_boxes, true_masks
 
 
