@@ -13,6 +13,7 @@ from windvane.cli.drawn import read_masks
 from windvane.cli.models import open_model
 from windvane.cli.sections import ModelSection, ProcessSection, SampleSection
 from windvane.cli.wanted import wanted
+from windvane.data.decode import Decoder
 
 
 def test_pictures_of_one_bit_are_masks_of_two_ids(tmp_path):
@@ -25,6 +26,20 @@ def test_pictures_of_one_bit_are_masks_of_two_ids(tmp_path):
     assert torch.equal(masks[0].bool(), torch.from_numpy(levels))
     with pytest.raises(ValueError, match="holds the id 255; the model knows 3"):
         read_masks(tmp_path / "mask.png", SIZE, 3)
+
+
+def test_masks_go_where_the_loader_puts_a_picture_of_their_shape(tmp_path):
+    """Of a wide picture the middle square is seen; a mask that was squeezed would lie beside its objects."""
+    levels = np.zeros((16, 40), dtype=np.uint8)
+    levels[4:8, 14:20] = 1
+    levels[:, :10], levels[:, 34:] = 1, 1  # cut off
+    Image.fromarray(levels).save(tmp_path / "mask.png")
+    Image.fromarray(levels * 255).save(tmp_path / "picture.png")
+    mask = read_masks(tmp_path / "mask.png", SIZE, 2).masks[0]
+    shown = Decoder(SIZE, 1)(tmp_path / "picture.png")[0] > 127
+    expected = torch.zeros(SIZE)
+    expected[2:4, 1:4] = 1
+    assert torch.equal(mask.float(), expected) and torch.equal(mask.bool(), torch.from_numpy(shown))
 
 
 def test_boxes_have_ids_beside_them_even_where_no_condition_is_asked_for(boxed, tmp_path):  # noqa: F811

@@ -76,7 +76,8 @@ def read_masks(path: Path, size: tuple[int, int], k: int) -> "MaskAnnotation":
     Args:
         path: a picture whose grey levels or palette indices are the ids, or a folder of such. With two ids
             black and white (0 and 255) are taken for 0 and 1.
-        size: (height, width) of the model's pictures; other sizes are brought to it, pixel by pixel.
+        size: (height, width) of the model's pictures. Masks of another size go the way of training images,
+            cropped at the centre to this shape, and each pixel is copied from the one under its centre.
         k: the number of ids.
 
     Raises:
@@ -85,15 +86,23 @@ def read_masks(path: Path, size: tuple[int, int], k: int) -> "MaskAnnotation":
     import torch
 
     from windvane.annotate import MaskAnnotation, Origin
-    from windvane.annotate.masks.geometry import nearest
 
     if not path.exists():
         raise ValueError(f"there is no mask at {path}")
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in _PICTURES) if path.is_dir() else [path]
     if not files:
         raise ValueError(f"no masks in {path}; known: {', '.join(_PICTURES)}")
-    masks = [nearest(_levels(file, k), size) for file in files]
+    masks = [_placed(_levels(file, k), size) for file in files]
     return MaskAnnotation(torch.stack(masks), k, origin=Origin("drawn"))
+
+
+def _placed(levels: "Tensor", size: tuple[int, int]) -> "Tensor":
+    """Ids ``(H, W)`` at the size of the model's pictures, where the loader would put the picture itself."""
+    from windvane.data.placement import Placement
+
+    height, width = levels.shape
+    lines, columns = Placement.of((height, width), size, "crop").under()
+    return levels[lines][:, columns]
 
 
 def _levels(path: Path, k: int) -> "Tensor":
