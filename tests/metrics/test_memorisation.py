@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.metrics.draws import normal, rotation
-from windvane.metrics import Pixels, nearest, nearest_training, nearest_training_images
+from windvane.metrics import (
+    Pixels,
+    extract_features,
+    nearest,
+    nearest_of_parts,
+    nearest_training,
+    nearest_training_images,
+)
+from windvane.metrics.features import feature_parts
 
 
 @settings(max_examples=20, deadline=None)
@@ -18,6 +26,25 @@ def test_neighbours_are_those_of_all_distances(seed, k, narrow):
     found = nearest(rows, reference, k=k)
     assert torch.equal(found.indices, expected.indices[:, :k])
     torch.testing.assert_close(found.distances, expected.values[:, :k], rtol=1e-6, atol=1e-6)
+
+
+def test_neighbours_of_parts_are_those_of_the_whole():
+    rows, reference = normal(13, 3, 0), normal(21, 3, 1, shift=5)
+    rows[0] = reference[17]
+    whole = nearest(rows, reference, k=3)
+    for sizes in ([21], [2, 15, 4], [1] * 21, [0, 20, 1]):
+        found = nearest_of_parts(rows, iter(reference.split(sizes)), k=3)
+        assert torch.equal(found.indices, whole.indices)
+        torch.testing.assert_close(found.distances, whole.distances)
+    with pytest.raises(ValueError, match="k=3 neighbours asked for, 2 rows"):
+        nearest_of_parts(rows, reference[:2].split(1), k=3)
+
+
+def test_parts_of_features_are_small_and_together_everything():
+    images = normal(50, 16, 0).float().clamp(-1, 1).reshape(50, 1, 4, 4)
+    parts = list(feature_parts(images, Pixels(), values=100, batch_size=3))
+    assert [len(part) for part in parts] == [9] * 5 + [5]
+    assert torch.equal(torch.cat(parts), extract_features(images, Pixels()))
 
 
 def test_a_copy_has_distance_exactly_zero_however_far_the_data():

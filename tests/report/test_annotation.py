@@ -182,6 +182,32 @@ def test_distances_are_to_the_nearest_training_image_of_any_cluster(parts, found
     assert others["real"]["median"] == pytest.approx(float(gaps.median()), rel=1e-6)
 
 
+def test_training_images_are_read_in_parts(parts, found, monkeypatch):
+    """Distances are the same, and no more images are held at a time than are looked at."""
+    import windvane.metrics
+    from windvane.metrics import features
+
+    train, held_out = parts
+    whole = audit(found, train, held_out=held_out, samples=train.batch(slice(0, 9)), sample_ids=found.ids[:9])
+    held, extract, split = [], windvane.metrics.extract_features, features.feature_parts
+    monkeypatch.setattr(
+        windvane.metrics,
+        "extract_features",
+        lambda images, *a, **n: (held.append(len(images)), extract(images, *a, **n))[1],
+    )
+    monkeypatch.setattr(
+        features, "feature_parts", lambda images, space: split(images, space, values=64 * 50, batch_size=16)
+    )
+    again = audit(found, train, held_out=held_out, samples=train.batch(slice(0, 9)), sample_ids=found.ids[:9])
+    assert max(held) == 120 and len(train) == 240
+    assert again["threshold"] == pytest.approx(whole["threshold"], rel=1e-6)
+    assert again["samples"]["median"] == 0
+    for one, two in zip(again["clusters"], whole["clusters"]):
+        assert one["real_median"] == pytest.approx(two["real_median"], rel=1e-6)
+    alone, left = audit(found, train, most=50), audit(None, train, most=50)
+    assert max(held) == 120 and alone["real"] == left["real"] and alone["real"]["median"] > 0
+
+
 def test_large_images_are_compared_at_32_pixels():
     levels = np.random.default_rng(0).integers(0, 256, (12, 3, 48, 48), dtype=np.uint8)
     data = ImageData(levels)

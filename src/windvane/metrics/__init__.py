@@ -14,7 +14,7 @@ from windvane.metrics.bootstrap import (
     proportion_interval,
 )
 from windvane.metrics.calibration import Calibration, calibration_error, trajectory_calibration
-from windvane.metrics.distances import nearest
+from windvane.metrics.distances import nearest, nearest_of_parts
 from windvane.metrics.diversity import mean_distances, within_condition_diversity
 from windvane.metrics.evaluate import METRICS, evaluate
 from windvane.metrics.features import Pixels, extract_features
@@ -59,6 +59,7 @@ __all__ = [
     "mean_interval",
     "mean_iou",
     "nearest",
+    "nearest_of_parts",
     "nearest_training",
     "nearest_training_images",
     "over_seeds",

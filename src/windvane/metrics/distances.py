@@ -1,6 +1,6 @@
 """Euclidean distances and nearest neighbours, in chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -70,3 +70,23 @@ def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False
         found.append(exact[:, :k].sqrt())
         where.append(candidates.gather(1, order)[:, :k])
     return Neighbours(torch.cat(found), torch.cat(where))
+
+
+def nearest_of_parts(rows: Tensor, parts: Iterable[Tensor], *, k: int = 1) -> Neighbours:
+    """:func:`nearest` to a reference that comes in parts (m_i, D), of which one at a time is in memory.
+
+    Raises:
+        ValueError: fewer than ``k`` rows in all the parts, or unfit shapes.
+    """
+    best, where, seen = torch.empty(len(rows), 0).double(), torch.empty(len(rows), 0, dtype=torch.int64), 0
+    for part in parts:
+        if not len(part):
+            continue
+        found = nearest(rows, part, k=min(k, len(part)))
+        # Stable: of equal distances the earlier row comes first, as within a part.
+        best, order = torch.cat([best, found.distances], dim=1).sort(dim=1, stable=True)
+        where = torch.cat([where, found.indices + seen], dim=1).gather(1, order)[:, :k]
+        best, seen = best[:, :k], seen + len(part)
+    if k < 1 or seen < k:
+        raise ValueError(f"k={k} neighbours asked for, {seen} rows available")
+    return Neighbours(best, where)

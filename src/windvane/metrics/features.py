@@ -150,6 +150,22 @@ def extract_features(
     )
 
 
+def feature_parts(
+    images: Images, extractor: Extractor, *, values: int = 2**24, batch_size: int = 256
+) -> Iterator[Tensor]:
+    """As :func:`extract_features`, in parts of about ``values`` numbers: for sets that would fill memory."""
+    name, kept, rows = extractor_name(extractor), [], 0
+    for batch in iterate_images(images, batch_size=batch_size):
+        with torch.no_grad():
+            kept.append(checked_features(extractor(batch), len(batch), name).detach().cpu())
+        rows += len(batch)
+        if rows * kept[0].shape[1] >= values:
+            yield torch.cat(kept)
+            kept, rows = [], 0
+    if kept:
+        yield torch.cat(kept)
+
+
 def extractor_name(extractor: Extractor) -> str:
     """The extractor's version string; a feature space without a name cannot be compared with anything."""
     name = getattr(extractor, "name", None)

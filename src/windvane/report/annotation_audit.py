@@ -9,6 +9,8 @@ from torch import Tensor
 from windvane.randomness import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from windvane.annotate import Annotation
     from windvane.data import ImageData
     from windvane.metrics.features import Extractor
@@ -19,6 +21,8 @@ QUANTILE = 0.05
 _OWN_THRESHOLD = 40
 #: Values of an image up to which all of them are compared.
 _MOST_PIXELS = 32 * 32 * 3
+#: Images in memory at a time.
+_AT_ONCE = 256
 
 
 def audit(
@@ -56,31 +60,29 @@ def audit(
         ValueError: samples without ids, another number of them, or samples of another shape than the images.
     """
     from windvane.annotate.features.pixels import Pixels as SmallPixels
-    from windvane.metrics import Pixels, extract_features, nearest
+    from windvane.metrics import Pixels, extract_features
     from windvane.metrics.features import extractor_name
 
     _check(annotation, data, samples, sample_ids)
     large = math.prod(data.shape) > _MOST_PIXELS
     pixels: Extractor = SmallPixels(size=32) if large else Pixels()
     space = pixels if extractor is None else extractor
-    train = extract_features(data, space, progress=False)
-    ids = None if held_out is None or annotation is None else held_out_ids(annotation, held_out)
-    kind, real_ids = "held-out images", None
-    if held_out is not None and (annotation is None or ids is not None):
-        rows = _some(len(held_out), most, seed)
-        real = nearest(extract_features(held_out.subset(rows), space, progress=False), train).distances[:, 0]
-        real_ids = None if ids is None else ids[rows]
+    rule = None if annotation is None or held_out is None else rule_for(annotation, held_out)
+    if held_out is not None and (annotation is None or rule is not None):
+        kind, images, k = "held-out images", held_out, 1
     else:
-        kind = "training images, each left out once"
-        rows = _some(len(data), most, seed)
-        # The row itself is one of the two, unless an equal row sorts before it; then both are at distance 0.
-        real = nearest(train[rows], train, k=2).distances[:, 1]
-        real_ids = None if annotation is None else annotation.ids[rows]
-    made: Tensor | None = None
+        kind, images, k = "training images, each left out once", data, 2
+        rule = None if annotation is None else annotation.ids.__getitem__
+    rows = _some(len(images), most, seed)
+    real_ids = None if rule is None else rule(rows)
+    looked = [extract_features(images.subset(rows), space, progress=False)]
     if samples is not None:
         chosen = _some(len(samples), most, seed)
-        made = nearest(extract_features(samples[chosen], space, progress=False), train).distances[:, 0]
+        looked.append(extract_features(samples[chosen], space, progress=False))
         sample_ids = None if sample_ids is None else sample_ids[chosen]
+    # Of training images that are their own baseline, the row itself is one of the two, unless an equal row
+    # sorts before it; then both are at distance 0.
+    real, made = _gaps(looked, data, space, k=k)
     overall = torch.quantile(real, QUANTILE)
     clusters = []
     if annotation is not None and real_ids is not None:
@@ -119,12 +121,28 @@ def _check(
         raise ValueError("samples need the id that was asked for of each: give samples and sample_ids")
 
 
-def held_out_ids(annotation: "Annotation", held_out: "ImageData") -> Tensor | None:
-    """Ids of images that were not annotated, or None where there is no rule for them."""
+def _gaps(
+    looked: list[Tensor], data: "ImageData", space: "Extractor", *, k: int
+) -> tuple[Tensor, Tensor | None]:
+    """Distances of the real images to the k-th nearest training image, and of samples to the nearest.
+
+    Training images are read once, a part at a time: memory does not grow with their number.
+    """
+    from windvane.metrics import nearest_of_parts
+    from windvane.metrics.features import feature_parts
+
+    found = nearest_of_parts(torch.cat(looked), feature_parts(data, space), k=k).distances
+    real, n = found[:, k - 1], len(looked[0])
+    return real[:n], found[n:, 0] if len(looked) > 1 else None
+
+
+def rule_for(annotation: "Annotation", held_out: "ImageData") -> "Callable[[Tensor], Tensor] | None":
+    """From rows of images that were not annotated to their ids, or None where there is no rule for them."""
+    labels = held_out.labels
     if annotation.clusters is not None and annotation.extractor is not None:
-        return annotation(held_out.batch(slice(None)))
-    if annotation.source == "labels" and held_out.labels is not None:
-        return held_out.labels
+        return lambda rows: torch.cat([annotation(held_out.batch(part)) for part in rows.split(_AT_ONCE)])
+    if annotation.source == "labels" and labels is not None:
+        return lambda rows: labels[rows]
     return None
 
 

@@ -138,7 +138,8 @@ def mask_facts(masks: "MaskAnnotation", truth: Tensor | None = None) -> dict[str
     """
     from windvane.metrics import mean_iou, pixel_accuracy
 
-    counts = torch.bincount(masks.masks.flatten().long(), minlength=masks.k).double()
+    # One id at a time: as int64 for one count of all, the masks would take eight times their memory.
+    counts = torch.tensor([int((masks.masks == j).sum()) for j in range(masks.k)], dtype=torch.float64)
     told: dict[str, Any] = {
         "source": masks.origin.source,
         "made_by": masks.origin.made_by,
