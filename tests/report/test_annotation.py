@@ -94,6 +94,16 @@ def test_ids_that_were_given_have_a_page_too(parts, tmp_path):
     assert [row["real"] for row in told["audit"]["clusters"]] == held_out.label_counts().tolist()
 
 
+def test_few_images_have_a_page_too(tmp_path):
+    for n in (1, 2, 3):
+        data = digits().subset(slice(0, n))
+        ids = annotate(data, features="pixels", k=1, progress=False)
+        page = annotation_report(data, out=tmp_path / str(n), ids=ids, progress=False)
+        told = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+        assert [one["k"] for one in told["choice"]["candidates"]] == [1, 2][:n]
+        assert ("audit" in told) == ("Memorisation" in page.read_text(encoding="utf-8")) == (n > 1)
+
+
 def test_what_does_not_belong_is_refused(parts, found, tmp_path):
     train, held_out = parts
     with pytest.raises(ValueError, match="nothing to report"):

@@ -100,7 +100,8 @@ def annotation_report(
             progress=progress,
         )
         told |= {key: known[key] for key in ("choice", "stability") if key in known and key not in told}
-    if ids is not None or samples is not None:
+    # A single image has no other that its distance could be compared with.
+    if (ids is not None or samples is not None) and len(data) > 1:
         told["audit"] = audit(ids, data, held_out=held_out, samples=samples, sample_ids=sample_ids)
     if boxes is not None:
         told["boxes"] = box_facts(boxes, true_boxes)

@@ -19,7 +19,8 @@ _MOST_FOR_CHOICE = 20_000
 
 def candidates(k: int, n: int) -> list[int]:
     """A quarter, half, once, twice and four times ``k``: those within 2..n/5, and ``k`` itself."""
-    return sorted({round(k * step) for step in _LADDER if 2 <= round(k * step) <= max(n // 5, 2)} | {k})
+    most = min(max(n // 5, 2), n)
+    return sorted({round(k * step) for step in _LADDER if 2 <= round(k * step) <= most} | {k})
 
 
 def id_facts(
