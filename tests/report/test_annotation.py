@@ -94,6 +94,18 @@ def test_ids_that_were_given_have_a_page_too(parts, tmp_path):
     assert [row["real"] for row in told["audit"]["clusters"]] == held_out.label_counts().tolist()
 
 
+def test_how_many_clusters_is_asked_without_stability_too(parts, found, tmp_path):
+    """`annotate.stability=0` leaves out the seeds of these clusters, not the recommended number."""
+    told = {}
+    for name, seeds in (("without", ()), ("with", (0, 1, 2))):
+        page = annotation_report(
+            parts[0], out=tmp_path / name, ids=found, seeds=seeds, changes=(), progress=False
+        )
+        told[name] = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
+    assert "stability" in told["with"] and "stability" not in told["without"]
+    assert told["with"]["choice"] == told["without"]["choice"]
+
+
 def test_few_images_have_a_page_too(tmp_path):
     for n in (1, 2, 3):
         data = digits().subset(slice(0, n))

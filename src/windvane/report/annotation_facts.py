@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from windvane.data import ImageData
 
 _LADDER = (0.25, 0.5, 1, 2, 4)
+_SEEDS = (0, 1, 2)
 #: Images on which numbers of clusters are compared at most.
 _MOST_FOR_CHOICE = 20_000
 
@@ -42,7 +43,7 @@ def id_facts(
     Args:
         ks: candidates for the number of clusters; None takes :func:`candidates`, () asks nothing.
         choice: evidence that is there already, instead.
-        seeds: of refits; fewer than two compare nothing.
+        seeds: of refits; fewer than two leave out the stability, and the candidates have seeds of their own.
         changes: of the images; None takes all, () asks nothing.
     """
     from windvane.annotate import choose_k, extract, stability
@@ -56,9 +57,7 @@ def id_facts(
     if clusters is None or extractor is None:
         return told
     several = len(set(seeds)) > 1
-    asked = (
-        [] if choice is not None or not several else candidates(annotation.k, len(data)) if ks is None else ks
-    )
+    asked = [] if choice is not None else candidates(annotation.k, len(data)) if ks is None else ks
     if several or asked:
         values = extract(
             extractor, data, batch_size=batch_size, flip=annotation.flip, device=device, progress=progress
@@ -70,7 +69,11 @@ def id_facts(
         if asked:
             some = torch.randperm(len(values), generator=generator(0, 9))[:_MOST_FOR_CHOICE]
             found = choose_k(
-                values[some], list(asked), seeds=seeds, backend=clusters.backend, progress=progress
+                values[some],
+                list(asked),
+                seeds=seeds if several else _SEEDS,
+                backend=clusters.backend,
+                progress=progress,
             )
             told["choice"] = {**found.to_dict(), "images": len(some)}
     wanted = CHANGES if changes is None else changes
