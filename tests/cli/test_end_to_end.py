@@ -231,11 +231,29 @@ def test_controls_are_annotations_that_training_takes(done, home, refused):
     assert made.source == "random clusters" and made.clusters is None
     done("train", "digits", *sets(*NETWORK), annotation=home / "random", out=home / "dealt", steps=2)
     assert torch.equal(load_annotation(home / "dealt" / "annotations").ids, made.ids)
-    done("annotate", "digits", *sets(), out=home / "split", features="pca:10", k=6, control="labels+split:2")
-    assert load_annotation(home / "split").k == 20
     out = home / "wrong"
     assert "unknown control 'rendom'" in refused("annotate", "digits", out=out, control="rendom")
     assert "in [0, 1]" in refused("annotate", "digits", *sets(), out=out, k=6, control="noise:1.5")
+
+
+def test_controls_of_the_labels_learn_nothing(done, home, monkeypatch):
+    for name in ("annotate", "extract", "stability"):
+        monkeypatch.setattr(f"windvane.annotate.{name}", lambda *a, **n: pytest.fail("features were made"))
+    for control, k, source in (
+        ("labels", 10, "labels"),
+        ("labels+split:2", 20, "labels in 2 parts"),
+        ("labels+random", 10, "random labels"),
+    ):
+        out = home / control
+        said = done("annotate", "digits", *sets(), "--report", out=out, control=control)
+        assert f"{k} ids of 270 images: {source}" in said and "which were not used" not in said
+        page = (out / "report.html").read_text(encoding="utf-8")
+        assert "Labels were not used" not in page and "agreement with labels" not in page
+        made = load_annotation(out)
+        assert made.k == k and made.source == source and made.clusters is None
+    parts = open_parts(check({"data": {"source": "digits", "limit": 300}}).data)
+    assert torch.equal(load_annotation(home / "labels").ids, parts.train.labels)
+    assert torch.equal(load_annotation(home / "labels+split:2").ids // 2, parts.train.labels)
 
 
 def test_the_page_of_an_annotation(done, home, refused):

@@ -86,6 +86,14 @@ class Control:
         return Annotation(ids, k, fingerprint=annotation.fingerprint, source=name, distances=kept)
 
 
+def of_labels(source: str) -> bool:
+    """Whether ids of this :attr:`Annotation.source` are the true labels, or a control made of these.
+
+    Their agreement with the labels says nothing about clusters.
+    """
+    return source.startswith(("labels", "random labels"))
+
+
 def with_fingerprint(annotation: Annotation, fingerprint: str) -> Annotation:
     """The ids and distances of an annotation for images of another fingerprint, such as the coloured ones."""
     return Annotation(

@@ -8,7 +8,7 @@ from windvane.cli.opening import usable_cache
 from windvane.cli.sections import AnnotateSection
 
 if TYPE_CHECKING:
-    from windvane.annotate import Annotation, Group
+    from windvane.annotate import Annotation, Control, Group
     from windvane.annotate.features import FeatureExtractor
     from windvane.data import ImageData
 
@@ -57,11 +57,16 @@ def make_annotation(
     progress: bool,
     group: "Group | None" = None,
 ) -> "tuple[Annotation, dict[str, Any]]":
-    """The annotation of the images, and what there is to say about it; `group` shares the work."""
+    """The annotation of the images, and what there is to say about it; `group` shares the work.
+
+    For controls of the labels nothing is learnt.
+    """
     from windvane.annotate import Control, GreyImages, Group, annotate, choose_k, extract, stability
     from windvane.annotate.control_spec import with_fingerprint
 
     control = None if section.control is None else Control.read(section.control)
+    if control is not None and control.labels:
+        return _of_labels(control, data, section.seed)
     grey = control is not None and control.kind == "grey"
     seen = GreyImages(data) if grey else data
     cache = usable_cache("annotate")
@@ -114,6 +119,16 @@ def make_annotation(
             lambda: stability(values, k, seeds=seeds, backend=section.backend, progress=progress)
         )
     return made, told
+
+
+def _of_labels(control: "Control", data: "ImageData", seed: int) -> "tuple[Annotation, dict[str, Any]]":
+    import torch
+
+    from windvane.annotate import Annotation
+
+    images = Annotation(torch.zeros(len(data), dtype=torch.int64), 1, fingerprint=data.fingerprint)
+    made = control.apply(images, data.labels, seed=seed)
+    return made, made.report()
 
 
 def lines(told: dict[str, Any]) -> list[str]:

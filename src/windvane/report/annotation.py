@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.annotate.control_spec import of_labels
 from windvane.files import atomic_write_json
 from windvane.report.annotation_parts import (
     audit_section,
@@ -69,7 +70,7 @@ def annotation_report(
             page can find none; "region_stability", of
             :func:`windvane.annotate.region_robustness.region_stability`, always.
         ks: else numbers of clusters to compare; None takes a quarter to four times the present one, () none.
-        seeds: of refits, for stability.
+        seeds: of refits, for stability; fewer than two compare nothing.
         changes: of the images, for stability; None takes all, () none.
         title: of the page.
         batch_size, device, progress: of the features.
@@ -162,7 +163,7 @@ def _id_sections(
             stability_section(told.get("stability"), told.get("augmentations")),
             intro=_STABILITY,
         )
-    if "agreement" in told and told["source"] != "labels":
+    if "agreement" in told and not of_labels(told["source"]):
         found = told["agreement"]
         rows = [
             ["normalised mutual information", f"{found['nmi']:.3f}"],
@@ -203,7 +204,7 @@ def _key_numbers(told: Mapping[str, Any], data: "ImageData") -> dict[str, Any]:
         numbers["recommended clusters"] = told["choice"]["recommended"]
     if "stability" in told:
         numbers["agreement of seeds (AMI)"] = f"{told['stability']['ami']:.2f}"
-    if "agreement" in told and told["source"] != "labels":
+    if "agreement" in told and not of_labels(told["source"]):
         numbers["agreement with labels (NMI)"] = f"{told['agreement']['nmi']:.2f}"
     if "truth" in told.get("boxes", {}):
         numbers["CorLoc of the boxes"] = f"{told['boxes']['truth']['corloc']:.1%}"

@@ -89,8 +89,12 @@ def beside_boxes(boxes: "BoxAnnotation", folder: "str | Path", data: "ImageData"
 
 
 def _cluster_intro(annotation: "Annotation") -> str:
+    from windvane.annotate.control_spec import of_labels
+
     if annotation.source == "labels":
         return "The data's own labels: the control that self-labels are compared with."
+    if of_labels(annotation.source):
+        return f"A control made of the data's own labels: {annotation.source}."
     order = "members nearest to the centre first" if annotation.distances is not None else "members at random"
     return (
         f"Found without labels; largest first, {order}. Where the data has labels, the bars show them for "
