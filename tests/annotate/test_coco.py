@@ -196,7 +196,8 @@ def changed(path, to):
         (["images", 0, "id"], [], "unhashable"),
         (["images"], [], "at least one pixel"),
         (["images", 0, "width"], 0, "at least one pixel"),
-        (["images", 0, "height"], None, "height"),
+        (["images", 0, "height"], None, "need height and width"),
+        (["images", 0], "a.png", "no usable COCO file"),
         (["annotations", 1, "image_id"], 7, "annotation 2 is of image 7"),
         (["annotations", 1, "image_id"], [], "annotation 2 is of image"),
         (["annotations", 1, "bbox"], [5, 1, 4, 5], r"annotation 2 .* leaves its image of 6 x 8"),
@@ -215,6 +216,7 @@ def test_damaged_boxes_are_refused(path, to, said):
     ("key", "to", "said"),
     [
         ("category_id", 9, "category 9"),
+        ("category_id", [1], r"category \[1\], not listed"),
         ("segmentation", [[0, 0, 1, 1]], "three corners"),
         ("segmentation", [[0, 0, 4, 0, 0, 2]], "polygon leaves the image of 2 x 3"),
         ("segmentation", [], "neither run lengths nor polygons"),

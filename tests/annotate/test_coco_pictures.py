@@ -14,7 +14,7 @@ from windvane.annotate import (
     original_sizes,
     to_coco,
 )
-from windvane.data import from_folder, train_and_held_out
+from windvane.data import ImageData, from_folder, train_and_held_out
 
 #: (height, width), and a bright rectangle (left, top, right, bottom) that survives the crop to a square.
 PICTURES = [((48, 64), (20, 10, 44, 40)), ((60, 40), (6, 22, 30, 46)), ((50, 50), (5, 30, 45, 45))]
@@ -39,6 +39,19 @@ def photos(tmp_path_factory):
 
 def opened(folder, size=16):
     return from_folder(folder, size, channels=1, progress=False)
+
+
+def test_sizes_that_the_file_does_not_tell_are_those_of_the_pictures(photos):
+    folder, value = photos
+    bare = [{"id": image["id"], "file_name": image["file_name"]} for image in value["images"]]
+    for data in (opened(folder), train_and_held_out(opened(folder), 0.25, 0)[0]):
+        told, untold = (
+            boxes_from_coco({**value, "images": images}, data=data) for images in (value["images"], bare)
+        )
+        assert torch.equal(told.boxes, untold.boxes) and torch.equal(told.owner, untold.owner)
+    array = ImageData(opened(folder).batch(slice(None)).mul(127).add(128).byte().numpy())
+    with pytest.raises(ValueError, match="its images need height and width"):
+        boxes_from_coco({**value, "images": bare}, data=array)
 
 
 def test_boxes_and_polygons_of_photographs_lie_on_what_the_loader_shows(photos):

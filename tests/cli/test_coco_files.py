@@ -155,6 +155,8 @@ def test_how_to_find_is_no_question_beside_a_file(refused, photos, tmp_path):
     ):
         said = refused("annotate", folder, *words, size=16, coco=truth, out=out)
         assert "would have no effect: --coco takes the" in said
+    said = refused("annotate", folder, "--boxes", size=16, export=folder, out=out)
+    assert f"--export is a file such as boxes.json, {folder} is a folder" in said and not out.exists()
     said = refused("annotate", folder, "--set", f"annotate.coco={truth}", size=16, out=out)
     assert "annotate: coco is a file of boxes or masks" in said
 

@@ -171,12 +171,24 @@ def test_controls_stay_with_what_they_are_controls_of(refused, folder, tmp_path)
     assert "shuffled, moved" in refused("annotate", folder, "--boxes", out=out, control="turned")
 
 
+def test_what_cannot_be_is_said_in_words_of_the_command_line(refused, folder, tmp_path):
+    out = tmp_path / "out"
+    said = refused("annotate", folder, "--boxes", out=out, dense="vgg")
+    assert "unknown dense features 'vgg'" in said and said.endswith("hub:NAME[@ENLARGE], denoiser:RUN")
+    few = tmp_path / "few"
+    few.mkdir()
+    for file in sorted(folder.iterdir())[:3]:
+        (few / file.name).write_bytes(file.read_bytes())
+    said = refused("annotate", few, out=out, **TINY)
+    assert "of 3 images a share of 0.1 cannot be held out; --set data.holdout=0" in said
+
+
 def test_the_crf_is_asked_for_before_anything_is_learnt(refused, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     monkeypatch.setattr(Stego, "fit", lambda *a, **n: pytest.fail("it was trained first"))
     crf = ["--set", "annotate.crf=true"]
     said = refused("annotate", folder, "--masks", 2, "--method", "stego", *crf, out=tmp_path / "out")
-    assert "pip install pydensecrf2" in said
+    assert "pip install pydensecrf2" in said and "without it use --set annotate.crf=false" in said
     said = refused("annotate", folder, "--masks", 2, *crf, out=tmp_path / "out")
     assert "annotate.crf refines the masks of STEGO: --masks K --method stego" in said
 

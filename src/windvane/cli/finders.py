@@ -20,13 +20,16 @@ REGION_CONTROLS = ("shuffled", "moved")
 
 def check_regions(section: AnnotateSection) -> None:
     """Refuse what cannot work before anything is loaded: unknown features, controls of ids, a missing CRF."""
-    from windvane.annotate.dense.spec import dense_kind
+    from windvane.annotate.dense.spec import KNOWN, dense_kind
     from windvane.annotate.masks import DenseCRF
 
     if section.dense.startswith("denoiser:") and section.dense != "denoiser:":
         check_features(section.dense)
     else:
-        dense_kind(section.dense)
+        try:
+            dense_kind(section.dense)
+        except ValueError as error:  # here there are those of a run, too
+            raise ValueError(str(error).replace(KNOWN, f"{KNOWN}, denoiser:RUN")) from None
     if section.control is not None and section.control not in REGION_CONTROLS:
         raise ValueError(
             f"--control {section.control} is for clusters; boxes and masks have "
@@ -35,7 +38,10 @@ def check_regions(section: AnnotateSection) -> None:
     if section.crf:
         if section.masks is None or section.segmenter != "stego" or section.coco is not None:
             raise ValueError("annotate.crf refines the masks of STEGO: --masks K --method stego")
-        DenseCRF().check()
+        try:
+            DenseCRF().check()
+        except ValueError as error:  # the library speaks of arguments, a user of this room of settings
+            raise ValueError(str(error).replace("crf=None", "--set annotate.crf=false")) from None
 
 
 def _dense(

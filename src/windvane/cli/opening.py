@@ -74,7 +74,13 @@ def open_parts(section: DataSection, *, quiet: bool = False, name_damaged: bool 
     data = open_images(section, quiet=quiet, name_damaged=name_damaged)
     if section.holdout == 0:
         return Parts(data, None)
-    return Parts(*train_and_held_out(data, section.holdout, section.seed))
+    try:
+        return Parts(*train_and_held_out(data, section.holdout, section.seed))
+    except ValueError:
+        raise ValueError(
+            f"of {len(data)} images a share of {section.holdout:g} cannot be held out; "
+            "--set data.holdout=0 uses all of them"
+        ) from None
 
 
 def report_scan(scan: "Scan | None", *, named: bool = True) -> None:

@@ -45,22 +45,25 @@ class CocoFile:
         self.where = "the given value" if isinstance(source, Mapping) else str(source)
         try:
             images, self.entries = list(value["images"]), list(value["annotations"])
-            sizes = [(int(image["height"]), int(image["width"])) for image in images]
+            told = [_size(image) for image in images]
             ids = [image["id"] for image in images]
             different = len(set(ids))
             self.categories = sorted(int(c["id"]) for c in value.get("categories", []))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self.damaged(f"{error!r}") from error
-        if not images or min(min(one) for one in sizes) < 1:
-            raise self.damaged(f"it needs images of at least one pixel, got {len(images)} images")
+        if not images:
+            raise self.damaged("it needs images of at least one pixel, it has none")
         if different != len(ids) or len(set(self.categories)) != len(self.categories):
             raise self.damaged("two images, or two categories, have the same id")
+        found = list(range(len(images))) if data is None else self._rows(images, data)
+        sizes = self._sizes_of(told, found, data)
+        if min(min(one) for one in sizes) < 1:
+            raise self.damaged("it needs images of at least one pixel")
         if data is None and size is None and len(set(sizes)) != 1:
             raise self.damaged(
                 f"it needs images of one size, got {len(images)} of sizes {sorted(set(sizes))[:3]}"
             )
         self.size = (data.shape[-2], data.shape[-1]) if data is not None else size or sizes[0]
-        found = list(range(len(images))) if data is None else self._rows(images, data)
         self.rows: dict[Any, int | None] = dict(zip(ids, found))
         self.n = len(images) if data is None else len(data)
         self.fingerprint = "" if data is None else data.fingerprint
@@ -97,6 +100,24 @@ class CocoFile:
         if source not in self._places:
             self._places[source] = Placement.of(source, self.size, self._fit)
         return self._places[source]
+
+    def _sizes_of(
+        self, told: Sequence[tuple[int, int] | None], found: Sequence[int | None], data: Images | None
+    ) -> list[tuple[int, int]]:
+        """(height, width) of each image; where the file does not tell, those of the picture itself.
+
+        Of an image that is not among the data nothing will be asked, so any size will do.
+        """
+        scan, names = getattr(data, "scan", None), getattr(data, "names", None)
+        known: Mapping[str, tuple[int, int]] = {} if scan is None or None not in told else scan.sizes()
+        sizes = []
+        for size, row in zip(told, found):
+            if size is None and row is not None:
+                size = known.get(names[row]) if names is not None else None
+                if size is None:
+                    raise self.damaged("its images need height and width")
+            sizes.append(size or (1, 1))
+        return sizes
 
     def _rows(self, images: Sequence[Mapping[str, Any]], data: Images) -> list[int | None]:
         """By file name; by place in the whole set where the data are no files and have no names."""
@@ -189,6 +210,13 @@ def parsed(source: Source) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} is no usable COCO file: it holds a {type(value).__name__}")
     return value
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(height, width), None where the file does not say."""
+    if image.get("height") is None or image.get("width") is None:
+        return None
+    return int(image["height"]), int(image["width"])
 
 
 def _last(name: str) -> str:

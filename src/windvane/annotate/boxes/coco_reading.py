@@ -121,15 +121,14 @@ def masks_from_coco(
         row = file.row(entry)
         if row is None:
             continue
-        if entry.get("category_id") not in ids:
-            raise file.damaged(
-                f"annotation {entry.get('id')} has the category {entry.get('category_id')!r}, not listed"
-            )
+        category = entry.get("category_id")
+        if not isinstance(category, int) or category not in ids:
+            raise file.damaged(f"annotation {entry.get('id')} has the category {category!r}, not listed")
         place = file.place(entry)
         if place.source not in under:
             under[place.source] = place.under()
         inside = _inside(file, entry, place, under[place.source])
-        mine = ids[entry["category_id"]]
+        mine = ids[category]
         taken = inside & (masks[row] != 255) & (masks[row] != mine)
         if bool(taken.any()):
             raise file.damaged(

@@ -97,6 +97,8 @@ def annotate(
     if method is not None:  # of boxes or of masks: only the whole configuration says of which
         flags["annotate.method" if made.annotate.boxes else "annotate.segmenter"] = method
         made = make_config(file=config, preset=preset, flags=flags, settings=given)
+    if export is not None and export.is_dir():
+        raise ValueError(f"--export is a file such as boxes.json, {export} is a folder")
     if export_pixels not in ("original", "data"):
         raise ValueError(f"--export-pixels is original or data, got {export_pixels!r}")
     check_source(made.data)
