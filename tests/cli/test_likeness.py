@@ -66,6 +66,31 @@ def test_from_a_folder_to_pictures_with_boxes_like_those_of_another(windvane, fo
     assert {value["id"] for value in drawn} == {0, 1, 2}
 
 
+@pytest.mark.parametrize("words", [["--boxes"], ["--masks", "2"], []])
+def test_features_of_a_model_of_ones_own_are_opened_again(windvane, refused, folder, tmp_path, words):
+    own, ann, run = tmp_path / "own", tmp_path / "ann", tmp_path / "run"
+    grey = ["--set", "data.channels=1", "--set", "data.holdout=0"]
+    tiny = ["--set", "model.channels=[8,8]", "--set", "model.layers=1", *grey]
+    assert windvane("train", folder, *tiny, out=own, steps=1, batch_size=4).exit_code == 0
+    flags = {"k": 3, "features": f"denoiser:{own}", "set": "annotate.stability=0"}
+    flags |= {"dense": f"denoiser:{own}"} if words else {}
+    found = windvane("annotate", folder, *words, *grey, out=ann, **flags)
+    assert found.exit_code == 0, found.output
+    assert windvane("train", folder, *tiny, annotation=ann, out=run, steps=1, batch_size=4).exit_code == 0
+    told = conditions(windvane, run, tmp_path / "out", n=1, like=folder / "007.png")[0]
+    if not words:
+        assert told == int(load_annotation(ann).ids[7])
+    elif words == ["--boxes"]:
+        regions = load_regions(ann)
+        assert told == {"boxes": regions.of(7).tolist(), "id": int(regions.ids[7])}
+    else:
+        mask = wanted_again(told, open_model(run).asked, 1).condition().signals["layout"][0].argmax(dim=0)
+        assert torch.equal(mask, load_regions(ann).masks[7].long())
+    own.rename(tmp_path / "elsewhere")
+    said = refused("sample", run, out=tmp_path / "no", like=folder / "007.png")
+    assert f"--like needs denoiser:{own}" in said and "there is no run" in said
+
+
 def test_masks_like_those_of_a_folder_of_pictures(windvane, folder, data, tmp_path):
     masks = find_masks(data, PatchClusters(Patches(3), 3).fit(data, progress=False), progress=False)
     asked = Asked(3, "masks", layout=3, size=(8, 8))

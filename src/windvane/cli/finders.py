@@ -44,6 +44,16 @@ def check_regions(section: AnnotateSection) -> None:
             raise ValueError(str(error).replace("crf=None", "--set annotate.crf=false")) from None
 
 
+def denoiser_maps(section: AnnotateSection, *, flip: bool = False, device: str = "cpu") -> "DenseExtractor":
+    """The maps of the user's own denoiser that the settings name, `denoiser:RUN`."""
+    from windvane.annotate import DenoiserFeatures
+    from windvane.annotate.dense import DenoiserMaps
+
+    features = features_of(section.dense, seed=section.seed, flip=flip, device=device)
+    assert isinstance(features, DenoiserFeatures)
+    return DenoiserMaps(features)
+
+
 def _dense(
     section: AnnotateSection,
     data: "ImageData",
@@ -54,14 +64,10 @@ def _dense(
     group: "Group",
 ) -> "DenseExtractor":
     """The dense features of the settings: maps of the user's own denoiser, or what the library names."""
-    from windvane.annotate import DenoiserFeatures
-    from windvane.annotate.dense import DenoiserMaps
     from windvane.annotate.dense.spec import dense_features
 
     if section.dense.startswith("denoiser:"):
-        features = features_of(section.dense, seed=section.seed, flip=flip, device=device)
-        assert isinstance(features, DenoiserFeatures)
-        return DenoiserMaps(features)
+        return denoiser_maps(section, flip=flip, device=device)
     return dense_features(
         section.dense,
         data,

@@ -3,12 +3,19 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from windvane.cli.annotating import check_features, features_of
 from windvane.cli.conditions import Asked
+from windvane.cli.config import make_config, read_yaml
+from windvane.cli.finders import denoiser_maps
+from windvane.cli.models import run_config
+from windvane.cli.sections import AnnotateSection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
+    from windvane.annotate.dense import DenseExtractor
+    from windvane.annotate.features import FeatureExtractor
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -36,15 +43,51 @@ def found_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor | Bo
             f"--like needs the annotation of the training images ({file}), which is not beside the model"
         )
     images = read_pictures(path, asked)
+    section = _section(annotations)
     if ids:
-        return load_annotation(annotations)(images)
-    regions = load_regions(annotations)
+        return load_annotation(annotations, extractor=_features(section))(images)
+    regions = load_regions(annotations, extractor=_maps(section))
     beside: Annotation | None = None
     if regions.kind == "boxes" and (annotations / BESIDE / "annotation.json").is_file():
-        beside = load_annotation(annotations / BESIDE)
+        beside = load_annotation(annotations / BESIDE, extractor=_features(section))
         # Clusters that came from a file have no rule; then ids are drawn as beside boxes drawn by hand.
         beside = None if beside.clusters is None else beside
     return regions_of(regions, images, labels=beside)
+
+
+def _section(annotations: Path) -> AnnotateSection | None:
+    """How the annotation of a run was made: by the run itself, or in the folder that it was trained on."""
+    settings = run_config(annotations.parent)
+    config = make_config(base=settings)
+    if config.train.annotation is None:
+        return config.annotate if settings else None
+    file = Path(config.train.annotation) / "config.yaml"
+    return make_config(base=read_yaml(file)).annotate if file.is_file() else None
+
+
+def _features(section: AnnotateSection | None) -> "FeatureExtractor | None":
+    """Features of a model of the user's own, which no annotation keeps; None for all others."""
+    if section is None or not section.features.startswith("denoiser:"):
+        return None
+    _check(section.features)
+    made = features_of(section.features, seed=section.seed, flip=False, device="cpu")
+    assert not isinstance(made, str)
+    return made
+
+
+def _maps(section: AnnotateSection | None) -> "DenseExtractor | None":
+    """The same for boxes and masks."""
+    if section is None or not section.dense.startswith("denoiser:"):
+        return None
+    _check(section.dense)
+    return denoiser_maps(section)
+
+
+def _check(text: str) -> None:
+    try:
+        check_features(text)
+    except ValueError as error:
+        raise ValueError(f"--like needs {text}, whose features the annotation is made of: {error}") from None
 
 
 def read_pictures(path: Path, asked: Asked) -> "Tensor":
