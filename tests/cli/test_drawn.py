@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.cli.test_layouts import SIZE, boxed  # noqa: F401
 from windvane.cli.build import build_denoiser
+from windvane.cli.conditions import Asked
 from windvane.cli.drawn import read_masks
 from windvane.cli.models import open_model
 from windvane.cli.sections import ModelSection, ProcessSection, SampleSection
@@ -42,20 +43,26 @@ def test_masks_go_where_the_loader_puts_a_picture_of_their_shape(tmp_path):
     assert torch.equal(mask.float(), expected) and torch.equal(mask.bool(), torch.from_numpy(shown))
 
 
-def test_boxes_have_ids_beside_them_even_where_no_condition_is_asked_for(boxed, tmp_path):  # noqa: F811
-    """Boxes alone were never seen in training."""
-    file = tmp_path / "boxes.json"
+def test_boxes_have_ids_beside_them(refused, boxed, tmp_path):  # noqa: F811
+    """Boxes alone were never seen in training: a request without ids is refused, not quietly changed."""
+    file, out = tmp_path / "boxes.json", tmp_path / "out"
     file.write_text(json.dumps([[1, 1, 5, 6]]))
     model, seeds = open_model(boxed), list(range(40))
     plain = wanted(SampleSection(boxes=str(file)), model.asked, seeds, model=model.folder)
-    none = wanted(SampleSection(boxes=str(file), condition="none"), model.asked, seeds, model=model.folder)
-    ids = none.condition().signals["vector"]
-    assert torch.equal(ids, plain.condition().signals["vector"])
+    ids = plain.condition().signals["vector"]
     # As often as in training: 1, 2 and 1 of four images.
     assert ids.bincount(minlength=3).tolist()[1] > 12 and set(ids.tolist()) == {0, 1, 2}
     uniform = SampleSection(boxes=str(file), condition="uniform")
     even = wanted(uniform, model.asked, seeds, model=model.folder).condition().signals["vector"]
     assert not torch.equal(even, ids)
+    said = refused("sample", boxed, out=out, boxes=file, condition="none")
+    assert "--condition none: this model has seen boxes beside clusters only" in said
+    chosen = SampleSection(boxes=str(file), condition="none", cluster=2)
+    told = wanted(chosen, model.asked, seeds, model=model.folder).condition().signals["vector"]
+    assert told.tolist() == [2] * 40
+    alone = Asked(0, "boxes", layout=1, size=SIZE)
+    nothing = wanted(SampleSection(boxes=str(file), condition="none"), alone, seeds, model=None)
+    assert "vector" not in nothing.condition().signals
 
 
 @pytest.mark.parametrize(

@@ -172,19 +172,23 @@ def _drawn_boxes(path: Path, section: SampleSection, asked: Asked, seeds: Sequen
 def _with_ids(
     dealt: "BoxAnnotation", section: SampleSection, asked: Asked, seeds: Sequence[int]
 ) -> "BoxAnnotation":
-    """Boxes beside the ids that the model wants there: their own, the one that was chosen, or drawn ones."""
+    """Boxes beside the ids that the model wants there: their own, the one that was chosen, or drawn ones.
+
+    Raises:
+        ValueError: no ids are asked for; boxes alone were never seen in training.
+    """
     if not asked.count:
         return dealt.with_ids(None, None)
+    if section.cluster is None and section.condition == "none":
+        raise ValueError(
+            "--condition none: this model has seen boxes beside clusters only; leave it out to draw clusters "
+            "as in training, or name one by --cluster"
+        )
     if section.cluster is None and dealt.k == asked.count:
         return dealt  # a COCO-style file brought the clusters along, or they were found in a picture
-    ids = draw(section.model_copy(update={"condition": _ids_from(section)}), asked, seeds)
+    ids = draw(section, asked, seeds)
     assert ids is not None
     return dealt.with_ids(ids, asked.count)
-
-
-def _ids_from(section: SampleSection) -> str:
-    """Beside drawn boxes there are always ids: boxes alone were never seen in training."""
-    return "empirical" if section.condition == "none" else section.condition
 
 
 def _drawn_masks(path: Path, asked: Asked, seeds: Sequence[int]) -> "MaskAnnotation":
