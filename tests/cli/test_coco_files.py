@@ -1,6 +1,7 @@
 """COCO-style files on the command line: photographs of several sizes, with the images held out by default."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -118,13 +119,20 @@ def test_masks_from_polygons_and_back(windvane, refused, photos, tmp_path):
     assert again.exit_code == 0, again.output
     one, two = (load_regions(tmp_path / name) for name in ("one", "two"))
     assert one.k == 2 and torch.equal(one.masks, two.masks)
+    # The name of the category is told, kept and written again; the rest of the picture has none.
+    assert re.search(r"2 ids, shares of pixels thing \d+%, \d+%", found.output)
+    assert json.loads(file.read_text(encoding="utf-8"))["categories"] == [
+        {"id": 1, "name": "thing"},
+        {"id": 2, "name": "cluster 1"},
+    ]
     assert 0.05 < float((one.masks == 0).double().mean()) < 0.25, "the object has id 0, the rest id 1"
     said = refused("annotate", folder, masks=5, size=16, coco=truth, out=tmp_path / "no")
     assert "has masks of 2 ids: give --masks 2" in said
     page = windvane("report", tmp_path / "one", truth=truth)
     assert page.exit_code == 0, page.output
     told = json.loads((tmp_path / "one" / "report.json").read_text(encoding="utf-8"))
-    assert told["masks"]["truth"]["mean_iou"] == 1
+    assert told["masks"]["truth"]["mean_iou"] == 1 and told["masks"]["names"] == ["thing"]
+    assert "id 0, thing" in (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_truth_without_effect_is_refused(windvane, refused, photos, tmp_path):

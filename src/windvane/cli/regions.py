@@ -49,6 +49,7 @@ def make_regions(
     shares the work.
     """
     from windvane.annotate import BoxAnnotation, Group
+    from windvane.annotate.boxes.coco import NAMES
 
     group = Group() if group is None else group
     find = None
@@ -74,8 +75,9 @@ def make_regions(
     else:
         shares = found.masks.flatten().bincount(minlength=found.k).double() / found.masks.numel()
         told |= {"k": found.k, "shares": shares.tolist()}
+        told |= {NAMES: found.origin.settings[NAMES]} if NAMES in found.origin.settings else {}
     if section.coco is not None:
-        told["left_out"] = dict(found.origin.settings)
+        told["left_out"] = {name: many for name, many in found.origin.settings.items() if name != NAMES}
     told |= {"made_by": found.origin.made_by, "source": found.origin.source}
     return Made(found, labels, told, find)
 
@@ -169,7 +171,8 @@ def region_lines(told: dict[str, Any]) -> list[str]:
     left = [f"{count} {name.replace('_', ' ')}" for name, count in told.get("left_out", {}).items()]
     more = [f"left out of the file: {', '.join(left)}"] if left else []
     if told["kind"] == "masks":
-        shares = ", ".join(f"{share:.0%}" for share in told["shares"])
+        names = [f"{name} " for name in told.get("names", [])] + [""] * told["k"]  # a file may have them
+        shares = ", ".join(f"{name}{share:.0%}" for name, share in zip(names, told["shares"]))
         text = f"masks of {told['n']} images by {told['source']}: {told['k']} ids, shares of pixels {shares}"
         return [text, *more]
     area = told["area"]

@@ -140,6 +140,7 @@ def mask_facts(masks: "MaskAnnotation", truth: Tensor | None = None) -> dict[str
 
     Clusters are matched to classes one to one such that most pixels agree (Hungarian method).
     """
+    from windvane.annotate.boxes.coco import NAMES
     from windvane.metrics import mean_iou, pixel_accuracy
 
     # One id at a time: as int64 for one count of all, the masks would take eight times their memory.
@@ -152,6 +153,8 @@ def mask_facts(masks: "MaskAnnotation", truth: Tensor | None = None) -> dict[str
         "pixels": (counts / counts.sum().clamp(min=1)).tolist(),
         "images": [int((masks.masks == j).flatten(1).any(dim=1).sum()) for j in range(masks.k)],
     }
+    if NAMES in masks.origin.settings:
+        told[NAMES] = list(masks.origin.settings[NAMES])
     if truth is not None:
         found = mean_iou(masks.masks.long(), truth.long(), k=masks.k)
         told["truth"] = {

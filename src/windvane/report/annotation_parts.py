@@ -147,9 +147,10 @@ def mask_section(
         each = ", ".join(f"class {name}: {value:.3f}" for name, value in known["iou"].items())
         rows.append(["IoU of each class", each])
     shown = examples(len(masks), 10)
+    names = facts.get("names", [])  # of the categories of a file; pixels beside them have none
     order = sorted(range(masks.k), key=lambda j: -facts["pixels"][j])[:20]
     legend = swatches(
-        [f"id {j}" for j in order],
+        [f"id {j}" + "".join(f", {name}" for name in names[j : j + 1]) for j in order],
         [facts["pixels"][j] for j in order],
         [PALETTE[j % len(PALETTE)] for j in order],
     )

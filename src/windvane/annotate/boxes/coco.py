@@ -21,6 +21,8 @@ from windvane.files import atomic_write_text
 
 #: The key of an image's id in ``images``.
 CLUSTER = "cluster"
+#: Where the settings of imported masks have the names of the categories, by id.
+NAMES = "names"
 _DIGITS = 4
 
 
@@ -71,7 +73,11 @@ def to_coco(
             for i, mask in enumerate(annotation.masks)
             for entry in _mask_entries(i, mask, over[sizes[i]])
         ]
-    categories = [{"id": j + 1, "name": f"cluster {j}"} for j in range(annotation.k or 0)]
+    known = annotation.origin.settings.get(NAMES, []) if isinstance(annotation, MaskAnnotation) else []
+    categories = [
+        {"id": j + 1, "name": known[j] if j < len(known) else f"cluster {j}"}
+        for j in range(annotation.k or 0)
+    ]
     for number, entry in enumerate(entries, 1):
         entry["id"] = number
     return {

@@ -30,6 +30,7 @@ class CocoFile:
     Attributes:
         where: the name for messages.
         entries, categories: the annotations as they are written, the ids of categories by size.
+        names: of the categories, in this order; the number of one that has no name.
         n, size: how many images of which (height, width) the result has.
         rows: the image of the result for each image id; None for one that is not in the data.
         clusters: image-level ids ``(n,)`` and how many there are, where the file has them.
@@ -48,7 +49,9 @@ class CocoFile:
             told = [_size(image) for image in images]
             ids = [image["id"] for image in images]
             different = len(set(ids))
-            self.categories = sorted(int(c["id"]) for c in value.get("categories", []))
+            named = [(int(c["id"]), str(c.get("name", c["id"]))) for c in value.get("categories", [])]
+            self.categories = sorted(number for number, _ in named)
+            self.names = [name for _, name in sorted(named)]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise self.damaged(f"{error!r}") from error
         if not images:

@@ -1,11 +1,13 @@
 """Boxes and masks from COCO-style JSON, in the pixels of the data; the format is that of :mod:`.coco`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from windvane.annotate.boxes.coco import NAMES
 from windvane.annotate.boxes.coco_file import CocoFile, Source
 from windvane.annotate.boxes.outlines import filled, looked_up
 from windvane.annotate.features.base import Images
@@ -99,7 +101,8 @@ def masks_from_coco(
 ) -> MaskAnnotation:
     """The masks of a COCO-style file, run lengths or polygons; ids count the categories by rising id.
 
-    A pixel has the id of the mask that lies under its centre.
+    A pixel has the id of the mask that lies under its centre. ``origin.settings`` has the names of the
+    categories, and counts images that were left out.
 
     Args:
         source: a file, or its parsed value.
@@ -142,7 +145,8 @@ def masks_from_coco(
     number = len(ids) if background in ("next", None) else int(background)  # type: ignore[arg-type]
     masks[masks == 255] = number
     k = max(len(ids), number + 1 if bare or isinstance(background, int) else 0)
-    return MaskAnnotation(masks, k, origin=_origin(file))
+    origin = _origin(file)
+    return MaskAnnotation(masks, k, origin=replace(origin, settings={**origin.settings, NAMES: file.names}))
 
 
 def _inside(
