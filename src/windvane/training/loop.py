@@ -86,9 +86,9 @@ def train(
         trackers: names such as "tensorboard", "wandb", "trackio".
         extra: stored with the model, JSON.
 
-    With a ``run``, SIGINT and SIGTERM end the current step, save, and return with ``interrupted=True``. Without
-    one there is nothing to go on from, and they have their usual effect: a script must not take half a training
-    for a whole one.
+    With a ``run``, SIGINT and SIGTERM end the current step, save, and return with ``interrupted=True``.
+    Without one there is nothing to go on from, and they have their usual effect: a script must not take half
+    a training for a whole one.
 
     Raises:
         FloatingPointError: at a loss or gradient that is not finite; states on disk stay good.
