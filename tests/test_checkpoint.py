@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import windvane
+from tests.kept_folders import assert_replaces_only_its_own
 from tests.networks.tiny import CLASSES, LAYOUT, MAKERS, SHAPE, WIDTH, batch, draw, mlp
 from windvane import VPCosine, VPLinear
 from windvane.checkpoint import find_model, load, read_description, save_model, unwrapped
@@ -171,6 +172,14 @@ def test_a_crash_while_replacing_leaves_one_whole_model(renames, tmp_path, monke
     assert same(load(path, "raw").network.state_dict(), shifted(model.network.state_dict(), by))
     save_model(path, model, step=3)
     assert load(path, "raw").step == 3
+
+
+@EVERY
+def test_a_model_takes_the_place_of_a_model_only(name, tmp_path):
+    model = denoiser(name)
+    assert_replaces_only_its_own(
+        lambda path: save_model(path, model, ema=model.network.state_dict()), tmp_path
+    )
 
 
 def test_nothing_is_left_behind(tmp_path):

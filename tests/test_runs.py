@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windvane.metrics_log import MetricsLog
-from windvane.runs import Run
+from windvane.runs import STATE, Run
 
 HOLD = """
 import sys, time
-from windvane.runs import Run
+from windvane.runs import STATE, Run
 with Run(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)
@@ -127,22 +127,44 @@ def test_truncate_removes_later_rows_from_both_files(tmp_path):
     assert (tmp_path / "run" / "metrics.csv").read_text() == "step,loss\n10,1.0\n20,2.0\n25,0.0\n"
 
 
+def write_state(folder, text):
+    (folder / "state.pt").write_text(text)
+    (folder / "state.json").write_text('{"format": 1, "step": 0, "settings": {}}')
+
+
 def test_the_last_two_states_are_kept_and_the_newest_is_found(tmp_path):
     run = Run(tmp_path / "run")
     assert run.latest_state() is None
     for step in (5, 10, 15):
         with run.save_state(step) as folder:
-            (folder / "value").write_text(str(step))
+            write_state(folder, str(step))
     assert sorted(path.name for path in run.state.glob("step-*")) == ["step-00000010", "step-00000015"]
-    assert (run.latest_state() / "value").read_text() == "15"
+    assert (run.latest_state() / "state.pt").read_text() == "15"
+
+
+def test_what_is_no_state_is_neither_cleared_away_nor_replaced(tmp_path):
+    run = Run(tmp_path / "run")
+    for name in ("step-00000001", "step-00000010", "step-figures"):
+        (run.state / name).mkdir(parents=True)
+        (run.state / name / "mine.txt").write_text("mine")
+    for step in (2, 3, 4):
+        with run.save_state(step) as folder:
+            write_state(folder, str(step))
+    with pytest.raises(ValueError, match="mine.txt"), run.save_state(10) as folder:
+        write_state(folder, "10")
+    left = {path.name: (path / "mine.txt").exists() for path in run.state.glob("step-*")}
+    assert left == {
+        "step-00000001": True, "step-00000003": False, "step-00000004": False, "step-00000010": True,
+        "step-figures": True,
+    }  # fmt: skip
 
 
 def test_a_failed_save_leaves_the_last_good_state(tmp_path):
     run = Run(tmp_path / "run")
     with run.save_state(5) as folder:
-        (folder / "value").write_text("5")
+        write_state(folder, "5")
     with pytest.raises(OSError), run.save_state(10) as folder:
-        (folder / "value").write_text("half")
+        (folder / "state.pt").write_text("half")
         raise OSError("disk full")
     assert run.latest_state().name == "step-00000005"
     assert sorted(os.listdir(run.state)) == ["LATEST", "step-00000005"]
@@ -150,13 +172,13 @@ def test_a_failed_save_leaves_the_last_good_state(tmp_path):
 
 SAVE = """
 import sys, itertools
-from windvane.runs import Run
+from windvane.runs import STATE, Run
 run = Run(sys.argv[1])
 with run.lock():
     for step in itertools.count(1):
         with run.save_state(step) as folder:
-            for name in "abc":
-                (folder / name).write_text(str(step) * 1000)
+            (folder / "state.pt").write_text(str(step) * 1000)
+            (folder / "state.json").write_text('{"format": 1, "step": 0, "settings": {}}')
         if step == 5:
             print("saving", flush=True)
 """
@@ -174,7 +196,8 @@ def test_killed_while_saving_a_whole_state_remains(tmp_path, delay):
         folder = run.latest_state()
         step = int(folder.name.removeprefix("step-"))
         assert step >= 5
-        assert [(folder / name).read_text() for name in "abc"] == [str(step) * 1000] * 3
+        assert (folder / "state.pt").read_text() == str(step) * 1000
+        assert STATE.owns(folder)
         assert not [name for name in os.listdir(run.state) if "windvane-tmp" in name]
 
 

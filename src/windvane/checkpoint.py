@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.denoiser import NetworkDenoiser
-from windvane.files import atomic_folder, recover_folder
+from windvane.files import FolderKind, atomic_folder, recover_folder
 from windvane.networks.base import Network
 from windvane.networks.registry import build_network, network_spec
 from windvane.process import process_from_config
@@ -32,6 +32,18 @@ FORMAT = 1
 WEIGHTS = ("ema", "raw")
 _DESCRIPTION = "windvane.json"
 _DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_DIFFUSERS_FILES = ("config.json", "diffusion_pytorch_model*")
+_FILES = (
+    *(f"{part}/{name}" for part in ("unet", "transformer") for name in _DIFFUSERS_FILES),
+    "conditioning.safetensors",
+    "model.safetensors",
+)
+#: What a model folder consists of; nothing else is replaced by one.
+MODEL = FolderKind(
+    "a model",
+    {_DESCRIPTION: ("format", "process", "parametrisation", "network", "weights")},
+    tuple(f"{name}/{file}" for name in WEIGHTS for file in _FILES),
+)
 
 
 def save_model(
@@ -43,7 +55,7 @@ def save_model(
     step: int = 0,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a model folder; whatever stood at ``path`` is replaced at once, when all is written.
+    """Write a model folder; a model that stood at ``path`` is replaced at once, when all is written.
 
     Args:
         raw: the weights as trained, with the keys of ``denoiser.network.state_dict()``; by default the
@@ -55,7 +67,8 @@ def save_model(
         extra: anything else worth keeping, as JSON values.
 
     Raises:
-        ValueError: for a network that could not be rebuilt, and for weights that are not the network's.
+        ValueError: for a network that could not be rebuilt, for weights that are not the network's, and where
+            ``path`` is a file or a folder with anything else in it.
     """
     network = unwrapped(denoiser.network)
     spec = network_spec(network)
@@ -80,7 +93,7 @@ def save_model(
         "extra": dict(extra or {}),
     }
     text = json.dumps(description, indent=2, allow_nan=False) + "\n"
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, MODEL) as folder:
         for name, state in weights.items():
             _write_weights(folder / name, network, state)
         (folder / _DESCRIPTION).write_text(text, encoding="utf-8")

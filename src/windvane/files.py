@@ -2,18 +2,112 @@
 
 Everything is written under a temporary hidden name in the same folder, flushed to the disk and then renamed,
 so that a process killed at any moment leaves the previous version or the new one, never half of either.
+A folder is replaced only by one of its own kind (:class:`FolderKind`), never a folder of the user's.
 """
 
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 _MARK = ".windvane-tmp"
+#: What systems leave in any folder they show, and what killed writers left; it may go with the rest.
+_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", ".*.windvane-*")
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """What folders of one kind consist of, so that no other folder is taken for one and replaced.
+
+    Args:
+        what: its name in messages, such as "an annotation".
+        marks: JSON files of which such a folder has one at least, with the keys that this one then holds.
+        files: patterns of what else may lie in it, by path from the folder: ``clusters/*.json``.
+    """
+
+    what: str
+    marks: Mapping[str, tuple[str, ...]]
+    files: tuple[str, ...] = ()
+
+    def check(self, path: str | Path) -> Path:
+        """`path` with links followed, if a folder of this kind may be put there.
+
+        Raises:
+            ValueError: a file, the folder the process works in or one above it, or a folder that is neither
+                empty nor one of this kind with nothing else in it; the message says what is there.
+        """
+        final = Path(path).resolve()
+        if not final.exists():
+            return final
+        if not final.is_dir():
+            raise ValueError(f"{final} is a file; name a folder for {self.what}")
+        if _at_work_in(final):
+            raise ValueError(
+                f"{final} is the folder this process works in, or one above it, and cannot be replaced as a "
+                f"whole; name another for {self.what}, such as {final / 'new'}"
+            )
+        found, other = self._contents(final)
+        help_ = "nothing was changed; name a missing or empty folder, or clear this one yourself"
+        if other:
+            more = f" and {len(other) - _MOST_NAMED} more" if len(other) > _MOST_NAMED else ""
+            named = ", ".join(other[:_MOST_NAMED])
+            raise ValueError(f"{final} holds {named}{more}: no part of {self.what}; {help_}")
+        if found and not self._marked(final):
+            raise ValueError(
+                f"{final} holds {', '.join(found[:_MOST_NAMED])}, but is not {self.what} of this library; "
+                f"{help_}"
+            )
+        return final
+
+    def owns(self, folder: Path) -> bool:
+        """Whether a folder is one of this kind, with nothing else in it."""
+        return folder.is_dir() and self._marked(folder) and not self._contents(folder)[1]
+
+    def _contents(self, folder: Path) -> tuple[list[str], list[str]]:
+        """All that is in a folder, but for litter; and what of it is no part of this kind."""
+        found = [entry for entry in _entries(folder) if not _matches(entry, _LITTER)]
+        return found, [entry for entry in found if not _matches(entry, (*self.marks, *self.files))]
+
+    def _marked(self, folder: Path) -> bool:
+        return any(_says(folder / name, keys) for name, keys in self.marks.items())
+
+
+def _at_work_in(folder: Path) -> bool:
+    try:
+        return Path.cwd().is_relative_to(folder)
+    except FileNotFoundError:  # the working folder has been removed
+        return False
+
+
+def _entries(folder: Path) -> list[str]:
+    """Files, links and empty folders under `folder`, by their paths from there, in order."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        place = Path(root)
+        links = [name for name in folders if (place / name).is_symlink()]
+        found += [(place / name).relative_to(folder).as_posix() for name in (*names, *links)]
+        if not names and not folders and place != folder:
+            found.append(f"{place.relative_to(folder).as_posix()}/")
+    return sorted(found)
+
+
+def _matches(entry: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(entry, pattern) for pattern in patterns)
+
+
+def _says(path: Path, keys: tuple[str, ...]) -> bool:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and set(keys) <= set(told)
 
 
 def _temporary_name(path: Path) -> Path:
@@ -83,16 +177,24 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def replace_folder(temporary: str | Path, final: str | Path) -> None:
+def discard(path: str | Path) -> None:
+    """Remove a file or folder of a cache, whose name alone says that the library made it."""
+    _remove(Path(path))
+
+
+def replace_folder(temporary: str | Path, final: str | Path, kind: FolderKind) -> None:
     """Make the complete folder `temporary` the new `final`; both must be in one file system.
 
     No system renames onto a folder that has contents, so the old one steps aside first. A process killed in
     between leaves `final` missing with a complete folder next to it, which `recover_folder` puts in place.
+
+    Raises:
+        ValueError: no folder to put in place, or something at `final` that is not of this kind.
     """
     temporary, final = Path(temporary), Path(final)
     if not temporary.is_dir():
         raise ValueError(f"replace_folder needs an existing folder to put in place, got {str(temporary)!r}")
-    recover_folder(final)
+    final = kind.check(recover_folder(final))
     new, old = _aside(final, "new"), _aside(final, "old")
     _remove(new)
     _remove(old)
@@ -116,20 +218,25 @@ def recover_folder(final: str | Path) -> Path:
     for role in ("new", "old"):
         if not final.exists():
             with suppress(FileNotFoundError):
-                os.rename(_aside(final, role), final)
+                os.rename(_aside(final.resolve(), role), final.resolve())
     return final
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder; when the block ends without error it becomes `path`."""
-    path = Path(path)
+def atomic_folder(path: str | Path, kind: FolderKind) -> Iterator[Path]:
+    """Yield an empty temporary folder; when the block ends without error it becomes `path`.
+
+    Raises:
+        ValueError: something stands at `path` that `kind` does not know as its own: before the block begins,
+            or, if it came while the block ran, after it.
+    """
+    path = kind.check(recover_folder(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     temporary.mkdir()
     try:
         yield temporary
-        replace_folder(temporary, path)
+        replace_folder(temporary, path, kind)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from windvane.files import (
+    FolderKind,
     atomic_folder,
     atomic_write_json,
     atomic_write_text,
@@ -31,6 +32,8 @@ from windvane.files import (
 from windvane.metrics_log import MetricsLog
 
 _KEPT_STATES = 2
+#: What a training leaves in a folder of ``state/``; others are neither replaced nor cleared away.
+STATE = FolderKind("a training state", {"state.json": ("format", "step", "settings")}, ("state.pt",))
 
 
 class Run:
@@ -103,14 +106,16 @@ class Run:
     def save_state(self, step: int) -> Iterator[Path]:
         """Yield a folder for the training state after ``step`` steps; it counts when the block has ended.
 
-        The folder is renamed into place, then LATEST is pointed to it, then all but the last two go.
+        The folder is renamed into place, then LATEST is pointed to it, then all states but the last two go.
+        A state holds ``state.json`` and ``state.pt``; folders with anything else are left alone.
         """
         final = self.state / f"step-{step:08d}"
-        with atomic_folder(final) as temporary:
+        with atomic_folder(final, STATE) as temporary:
             yield temporary
         atomic_write_text(self.state / "LATEST", final.name + "\n")
-        kept = sorted(path for path in self.state.glob("step-*") if path.name <= final.name)[-_KEPT_STATES:]
-        for path in self.state.glob("step-*"):
+        own = sorted(path for path in self.state.glob("step-*") if STATE.owns(path))
+        kept = [path for path in own if path.name <= final.name][-_KEPT_STATES:]
+        for path in own:
             if path not in kept:
                 shutil.rmtree(path)
 

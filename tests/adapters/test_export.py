@@ -5,6 +5,7 @@ import torch
 
 import windvane as wv
 from tests.adapters import tiny_pipelines as tiny
+from tests.kept_folders import assert_replaces_only_its_own, contents
 from windvane.adapters import from_pipeline, to_pipeline
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
@@ -102,6 +103,17 @@ def test_saving_and_exporting_leave_the_model_as_it_was(tmp_path):
     to_pipeline(denoiser, tmp_path / "p")
     to_pipeline(denoiser, tmp_path / "p")
     assert all(torch.equal(value, before[name]) for name, value in denoiser.state_dict().items())
+
+
+@pytest.mark.parametrize("vector", [None, 3])
+def test_a_pipeline_takes_the_place_of_one_of_windvane_only(vector, tmp_path):
+    denoiser = model(wv.VPCosine(), "v", vector=vector)
+    assert_replaces_only_its_own(lambda path: to_pipeline(denoiser, path), tmp_path)
+    tiny.ddim().save_pretrained(tmp_path / "diffusers")
+    before = contents(tmp_path / "diffusers")
+    with pytest.raises(ValueError, match="is not a pipeline of this library"):
+        to_pipeline(denoiser, tmp_path / "diffusers")
+    assert contents(tmp_path / "diffusers") == before
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,16 @@ def test_the_table_shows_every_value_with_its_interval():
     assert "real training images" in text
 
 
+@pytest.mark.parametrize("place", ["annotation", "runs/none/model"])
+def test_the_demo_replaces_no_folder_of_the_users(place, tmp_path):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds mine\.txt"):
+        demo(tmp_path, quick=True, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [place.split("/")[0]]
+    assert (tmp_path / place / "mine.txt").read_text() == "mine"
+
+
 def test_quick_demo_writes_everything(tmp_path, capsys):
     demo(tmp_path, quick=True, progress=False)
     out = capsys.readouterr().out

@@ -1,11 +1,15 @@
 """The encoder learns, is kept as it is, and sees the same picture under every process."""
 
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 import windvane as wv
+from tests.adapters import tiny_bert
+from tests.kept_folders import assert_replaces_only_its_own, contents
 from windvane.energies import TextSimilarity
 from windvane.text import (
     TextImageEncoder,
@@ -88,6 +92,18 @@ def test_energy_is_the_cosine_and_has_a_gradient(encoder):
     assert bool((gradient.flatten(1).norm(dim=1) > 0).all())
     rows = torch.cat([energy(row[None], 0.3) for row in x])
     assert torch.allclose(rows, values, atol=1e-6)
+
+
+def test_it_takes_the_place_of_its_own_kind_only(encoder, tmp_path):
+    assert_replaces_only_its_own(encoder.save, tmp_path)
+    bert = Path(tiny_bert.save(tmp_path / "bert"))
+    for path in bert.iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    before = contents(bert)
+    with pytest.raises(ValueError, match="is not a text encoder of this library"):
+        encoder.save(bert)
+    assert contents(bert) == before
 
 
 def test_saved_and_loaded_it_is_the_same(encoder, tmp_path):

@@ -103,8 +103,8 @@ def parts_of_folder(folder: Path, dtype: "torch.dtype | None") -> Parts:
     )
 
 
-def write_extra(path: Path, *, null_class: int) -> None:
-    """Say which class stands for none."""
+def write_extra(path: Path, *, null_class: int | None) -> None:
+    """Say that Windvane wrote the pipeline, and which class stands for none, if it has classes."""
     path.write_text(json.dumps({"null_class": null_class}) + "\n", encoding="utf-8")
 
 
@@ -112,7 +112,8 @@ def _null_class(path: Path) -> int | None:
     if not path.is_file():
         return None
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["null_class"])
+        found = json.loads(path.read_text(encoding="utf-8"))["null_class"]
+        return None if found is None else int(found)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from error
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from windvane.adapters.diffusers_folder import EXTRA, write_extra
+from windvane.adapters.diffusers_folder import EXTRA, INDEX, write_extra
 from windvane.checkpoint import unwrapped
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
-from windvane.files import atomic_folder
+from windvane.files import FolderKind, atomic_folder
 from windvane.networks import ConditionedUNet
 from windvane.networks.diffusers_config import model_config
 from windvane.process import Process, RectifiedFlow, VPCosine, VPLinear, VPTable
@@ -18,6 +18,12 @@ from windvane.process import Process, RectifiedFlow, VPCosine, VPLinear, VPTable
 _PREDICTIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 #: A network of Windvane counts time as 1000 t, so the table has the times 0, 1, ..., 1000.
 _STEPS = 1001
+#: What such a folder consists of; a pipeline of another maker has no EXTRA, and is not replaced.
+_KIND = FolderKind(
+    "a pipeline",
+    {EXTRA: ("null_class",)},
+    (INDEX, "scheduler/scheduler_config.json", "unet/config.json", "unet/diffusion_pytorch_model*"),
+)
 
 
 def to_pipeline(denoiser: NetworkDenoiser, path: str | Path) -> Path:
@@ -29,11 +35,11 @@ def to_pipeline(denoiser: NetworkDenoiser, path: str | Path) -> Path:
     these times :func:`from_pipeline` gives this denoiser again; diffusers multiplies the betas in float32.
 
     A model of K classes becomes a U-Net with a table of K + 1, the last for no class, which
-    :func:`from_pipeline` knows again. Whatever stands at ``path`` is replaced at once.
+    :func:`from_pipeline` knows again. A pipeline of this function at ``path`` is replaced at once.
 
     Raises:
         ValueError: another network than a U-Net, layouts or tokens as conditions, or a process, prediction or
-            time coordinate that diffusers has no scheduler for.
+            time coordinate that diffusers has no scheduler for; something else at ``path``.
     """
     network = unwrapped(denoiser.network)
     if not isinstance(network, ConditionedUNet):
@@ -50,10 +56,9 @@ def to_pipeline(denoiser: NetworkDenoiser, path: str | Path) -> Path:
         )
     scheduler = _scheduler(denoiser.process, denoiser.parametrisation)
     unet, classes = _plain_unet(network)
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, _KIND) as folder:
         _pipeline(unet, scheduler).save_pretrained(folder)
-        if classes is not None:
-            write_extra(folder / EXTRA, null_class=classes)
+        write_extra(folder / EXTRA, null_class=classes)
     return Path(path)
 
 

@@ -15,6 +15,7 @@ from windvane.annotate.features.spec import features_from
 from windvane.annotate.features.stored import FITTED
 from windvane.annotate.group import Group
 from windvane.annotate.storage import FORMAT, load_annotation, save_annotation
+from windvane.files import discard
 
 
 def annotate(
@@ -103,6 +104,7 @@ def annotate(
         shape=data.shape,
     )
     if kept is not None and group.rank == 0:
+        discard(kept)  # what was damaged
         save_annotation(made, kept)
     group.wait()
     return made

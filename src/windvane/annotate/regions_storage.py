@@ -16,6 +16,7 @@ from torch import Tensor
 
 from windvane.annotate.dense.base import DenseExtractor
 from windvane.annotate.features.base import Images, content_hash
+from windvane.annotate.owned import ANNOTATION
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.annotate.rule_storage import read_rule, write_rule
 from windvane.files import atomic_folder, recover_folder
@@ -26,7 +27,11 @@ Layouts = BoxAnnotation | MaskAnnotation
 
 
 def save_regions(annotation: Layouts, path: str | Path) -> None:
-    """Write boxes or masks as a folder, atomically; an old one at ``path`` is replaced."""
+    """Write boxes or masks as a folder, atomically; an old one at ``path`` is replaced.
+
+    Raises:
+        ValueError: ``path`` is a file, or a folder with anything else in it.
+    """
     from safetensors.torch import save_file
 
     if isinstance(annotation, BoxAnnotation):
@@ -49,7 +54,7 @@ def save_regions(annotation: Layouts, path: str | Path) -> None:
         "data": origin.fingerprint,
     }
     described["content"] = _seal(described, tensors)
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, ANNOTATION) as folder:
         save_file(tensors, folder / TENSORS)
         (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         write_rule(origin.rule, folder)

@@ -18,6 +18,7 @@ from windvane.annotate.annotation import Annotation
 from windvane.annotate.clusters import Clusters
 from windvane.annotate.features.base import FeatureExtractor, Images, content_hash, learns
 from windvane.annotate.features.stored import FITTED, load_extractor, write_extractor
+from windvane.annotate.owned import ANNOTATION
 from windvane.files import atomic_folder, recover_folder
 
 FORMAT = 1
@@ -25,7 +26,11 @@ FILE, TENSORS = "annotation.json", "vector.safetensors"
 
 
 def save_annotation(annotation: Annotation, path: str | Path) -> None:
-    """Write an annotation as a folder, atomically; an old one at ``path`` is replaced."""
+    """Write an annotation as a folder, atomically; an old one at ``path`` is replaced.
+
+    Raises:
+        ValueError: ``path`` is a file, or a folder with anything else in it.
+    """
     from safetensors.torch import save_file
 
     tensors = {"ids": annotation.ids, "sizes": annotation.sizes}
@@ -45,7 +50,7 @@ def save_annotation(annotation: Annotation, path: str | Path) -> None:
         "image": None if annotation.shape is None else list(annotation.shape),
         "signals": {"vector": vector},
     }
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, ANNOTATION) as folder:
         save_file(tensors, folder / TENSORS)
         described["content"] = _seal(described, tensors)
         (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

@@ -46,6 +46,7 @@ def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes
 
 def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Layouts":
     from windvane.annotate import load_regions
+    from windvane.annotate.owned import ANNOTATION
     from windvane.annotate.regions_storage import BESIDE
 
     if group.first and not (run.annotations / "regions.json").is_file():
@@ -56,7 +57,7 @@ def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) ->
         load_regions(config.train.annotation, data=data).save(run.annotations)
         beside = Path(config.train.annotation) / BESIDE
         if beside.is_dir():  # only reports look at it
-            with atomic_folder(run.annotations / BESIDE) as folder:
+            with atomic_folder(run.annotations / BESIDE, ANNOTATION) as folder:
                 shutil.copytree(beside, folder, dirs_exist_ok=True)
     group.wait()
     return load_regions(run.annotations, data=data)

@@ -6,6 +6,7 @@ afterwards at once: a process killed in between leaves the previous tree.
 
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,8 @@ def save(tree: "DiffusionTree", folder: Path, *, leaves_only: bool) -> Path:
         # The name of the save last: broken off before, the next save finds another's and writes anew.
         place.token, place.folder, place.save = token, folder.resolve(), made
     for other in folder.glob("states-*.bin"):
-        if other.name != f"states-{token}.bin" and other != name:
+        own = re.fullmatch(r"states-[0-9a-f]{16}\.bin", other.name)  # by its token; no file of the user's
+        if own and other.name != f"states-{token}.bin" and other != name:
             other.unlink()
     return folder
 

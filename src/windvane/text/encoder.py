@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from windvane.adapters import SentenceEncoder, load_sentence_encoder
-from windvane.files import atomic_folder, recover_folder
+from windvane.files import FolderKind, atomic_folder, recover_folder
 from windvane.process import Process, expand
 from windvane.randomness import scoped_seed
 from windvane.text.towers import CLEAN, ImageTower, SentenceTower, TextTower
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 _WORDS, _SENTENCES = f"windvane-text-{FORMAT}", f"windvane-sentences-{FORMAT}"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+# Models of transformers have files of these names, too, but not these settings.
+_KIND = FolderKind("a text encoder", {_CONFIG: ("format", "shape", "dim", "width", "about")}, (_WEIGHTS,))
 
 
 class TextImageEncoder(nn.Module):
@@ -116,11 +118,15 @@ class TextImageEncoder(nn.Module):
         return TextSimilarity.of(self.at(process), self.text, text, timed=True)
 
     def save(self, path: str | Path) -> Path:
-        """Write a folder with config.json and model.safetensors, at once."""
+        """Write a folder with config.json and model.safetensors, at once; an old one at ``path`` is replaced.
+
+        Raises:
+            ValueError: ``path`` is a file, or a folder with anything else in it.
+        """
         from safetensors.torch import save_file
 
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
-        with atomic_folder(path) as folder:
+        with atomic_folder(path, _KIND) as folder:
             save_file(tensors, folder / _WEIGHTS)
             (folder / _CONFIG).write_text(json.dumps(self._config(), indent=2) + "\n", encoding="utf-8")
         return Path(path)

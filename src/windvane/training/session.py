@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from windvane.checkpoint import save_model, unwrapped
+from windvane.checkpoint import MODEL, save_model, unwrapped
 from windvane.denoiser import Denoiser, NetworkDenoiser
 from windvane.networks.registry import network_spec
 from windvane.runs import Run
@@ -68,6 +68,7 @@ class Session:
         if isinstance(self.stepper.denoiser, NetworkDenoiser):
             # Whether the model can be saved must not turn out at the first checkpoint, hours later.
             network_spec(unwrapped(self.stepper.denoiser.network))
+            MODEL.check(self.run.model)
         if self.main:
             stack.enter_context(self.run.lock())
         self.accelerator.wait_for_everyone()

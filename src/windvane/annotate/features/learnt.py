@@ -11,6 +11,7 @@ from torch import Tensor
 from windvane.annotate.features.base import FittedExtractor, Images, text_key
 from windvane.annotate.features.stored import FITTED, load_extractor, save_extractor
 from windvane.annotate.group import Group
+from windvane.files import discard
 
 E = TypeVar("E", bound=FittedExtractor)
 
@@ -65,5 +66,6 @@ def _alone(
             warnings.warn(f"learnt again: {error}", stacklevel=3)
     extractor.fit(data, progress=progress, device="cpu" if device is None else device)
     if kept is not None:
+        discard(kept)  # what was damaged
         save_extractor(extractor, kept)
     return extractor

@@ -8,6 +8,7 @@ from typing import Any
 from windvane.annotate.features.base import FittedExtractor
 from windvane.annotate.features.pixels import PCA, Pixels
 from windvane.annotate.features.selfsup import SelfSup
+from windvane.annotate.owned import EXTRACTOR
 from windvane.files import atomic_folder, recover_folder
 
 #: The extractors that learn from the data and are saved with a run, by kind.
@@ -26,8 +27,12 @@ def write_extractor(extractor: FittedExtractor, folder: Path) -> None:
 
 
 def save_extractor(extractor: FittedExtractor, path: str | Path) -> None:
-    """Save a fitted extractor as a folder of its own, atomically."""
-    with atomic_folder(path) as folder:
+    """Save a fitted extractor as a folder of its own, atomically; an old one at ``path`` is replaced.
+
+    Raises:
+        ValueError: ``path`` is a file, or a folder with anything else in it.
+    """
+    with atomic_folder(path, EXTRACTOR) as folder:
         write_extractor(extractor, folder)
 
 

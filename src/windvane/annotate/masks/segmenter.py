@@ -12,6 +12,7 @@ from windvane.annotate.dense.base import DenseExtractor
 from windvane.annotate.features.base import Images, text_key
 from windvane.annotate.features.extraction import extract
 from windvane.annotate.group import Group
+from windvane.files import discard
 
 T = TypeVar("T")
 
@@ -152,6 +153,7 @@ def fit_kept(
         def learnt() -> dict[str, Tensor]:
             learn(gathered)
             if kept is not None:
+                discard(kept)  # what was damaged
                 save_extractor(segmenter, kept)  # type: ignore[arg-type]
             return segmenter.state()
 

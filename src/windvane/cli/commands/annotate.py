@@ -72,11 +72,10 @@ def annotate(
     from windvane.cli.config import make_config
     from windvane.cli.finders import REGION_CONTROLS
     from windvane.cli.opening import check_source
+    from windvane.cli.outputs import check_annotation_folder
 
     if out is None:
         raise ValueError("where to? windvane annotate DATA --out DIR")
-    if out.is_file():
-        raise ValueError(f"--out is a folder, {out} is a file")
     flags = {
         "data.source": data,
         "data.size": size,
@@ -102,6 +101,7 @@ def annotate(
     if export_pixels not in ("original", "data"):
         raise ValueError(f"--export-pixels is original or data, got {export_pixels!r}")
     check_source(made.data)
+    check_annotation_folder(out, made.data.source)
     check_features(made.annotate.features)
     if made.annotate.boxes or made.annotate.masks is not None:
         _regions(made, out, export, original=export_pixels == "original", report=report)

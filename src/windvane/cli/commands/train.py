@@ -44,6 +44,7 @@ def train(
     from windvane.cli.annotating import check_features
     from windvane.cli.config import make_config
     from windvane.cli.opening import check_source
+    from windvane.cli.outputs import check_run_parts
     from windvane.cli.resuming import check_run_folder, check_same_run
 
     if out is None:
@@ -87,6 +88,7 @@ def train(
     check_features(made.annotate.features)
     if resume:
         check_same_run(out, made)
+    check_run_parts(out)
     _train(made, out)
 
 

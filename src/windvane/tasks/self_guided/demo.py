@@ -10,7 +10,9 @@ from torch import Tensor
 
 from windvane.annotate import Annotation, annotate
 from windvane.annotate.controls import random_ids
+from windvane.annotate.owned import ANNOTATION
 from windvane.annotate.report import agreement as label_agreement
+from windvane.checkpoint import MODEL
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser
 from windvane.files import atomic_write_text
@@ -78,8 +80,14 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = True
 
     Args:
         quick: little training and few samples, to see that everything runs; the numbers mean little.
+
+    Raises:
+        ValueError: something else lies where the annotation or a model goes.
     """
     begin = time.monotonic()
+    ANNOTATION.check(out / "annotation")
+    for kept in (out / "runs").glob("*/model"):
+        MODEL.check(kept)
     out.mkdir(parents=True, exist_ok=True)
     budget = replace(Budget(), steps=100, sampling_steps=10) if quick else Budget()
     train, held_out = train_and_held_out(digits(), seed=0)

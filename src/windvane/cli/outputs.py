@@ -1,0 +1,54 @@
+"""May a folder be replaced by an annotation? Asked before any work is done."""
+
+from pathlib import Path
+
+from windvane.cli.config import EMBEDDED
+
+_NAMED = ("hub:", "natural:")
+_GLOB = "*?["
+
+
+def check_annotation_folder(out: Path, source: str | None) -> None:
+    """Refuse a folder that an annotation must not take the place of.
+
+    Raises:
+        ValueError: the data or a folder above them, the annotation of a run, a file, the folder one is in, or
+            a folder with anything else than an annotation in it.
+    """
+    from windvane.annotate.owned import ANNOTATION
+
+    out = out.resolve()
+    data = _place(source)
+    if data is not None and data.is_relative_to(out):
+        where = "the data" if data == out else f"above the data, {data}"
+        raise ValueError(f"--out is replaced as a whole, and {out} is {where}; name another folder")
+    if out.name == "annotations" and is_run(out.parent):
+        raise ValueError(
+            f"{out} is what the run {out.parent} was trained on, and is not replaced; name another --out"
+        )
+    ANNOTATION.check(out)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training has begun in a folder."""
+    return any((folder / name).exists() for name in ("model", "metrics.jsonl", "state/LATEST"))
+
+
+def check_run_parts(out: Path) -> None:
+    """Refuse a folder for a run in which something else lies where the model or the annotation goes."""
+    from windvane.annotate.owned import ANNOTATION
+    from windvane.checkpoint import MODEL
+
+    for name, kind in (("model", MODEL), ("annotations", ANNOTATION)):
+        kind.check(out / name)
+
+
+def _place(source: str | None) -> Path | None:
+    """Where data lie on this disk; of a pattern, the folder that all of its files are under."""
+    if not source or source in EMBEDDED or source.startswith(_NAMED):
+        return None
+    parts = Path(source).parts
+    fixed = next((i for i, part in enumerate(parts) if any(mark in part for mark in _GLOB)), len(parts))
+    if Path(source).exists():
+        fixed = len(parts)
+    return Path(*parts[:fixed]).resolve()
