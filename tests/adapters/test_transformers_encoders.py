@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from tests.annotate.stand_ins import TensorImages
 from windvane.adapters.preprocess import Preprocess
 from windvane.adapters.transformers_encoders import load_encoder
 from windvane.annotate import Annotation, HubEncoder, annotate
+from windvane.annotate.dense import HubPatches
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 VISION = {**SMALL, "image_size": 32, "patch_size": 8}
@@ -195,6 +197,66 @@ def test_without_a_processor_file_the_familys_defaults_hold(model_folder):
 def test_a_pool_the_model_lacks_is_refused(kind, pool, message, model_folder):
     with pytest.raises(ValueError, match=message):
         HubEncoder(model_folder(kind), pool=pool)
+
+
+@pytest.fixture(scope="module")
+def without_pooler(tmp_path_factory, model_folder):
+    """The usual conversion of DINO: a ViT whose files have no pooler."""
+    import transformers as hf
+
+    folder = tmp_path_factory.mktemp("models") / "dino"
+    hf.ViTModel.from_pretrained(model_folder("vit"), add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def test_a_pooler_that_is_not_in_the_files_is_not_made_up(without_pooler, model_folder):
+    """It would be another one at every load, and with it the version of the features."""
+    torch.manual_seed(1)  # transformers draws missing weights from the global generator
+    first = HubEncoder(without_pooler)
+    patches = HubPatches(without_pooler)
+    torch.manual_seed(2)
+    assert HubEncoder(without_pooler).name == first.name
+    assert HubPatches(without_pooler).name == patches.name
+    assert not [key for key in first.encoder.model.state_dict() if "pooler" in key]
+    _, images = pictures()
+    assert torch.equal(first(images), HubEncoder(model_folder("vit"))(images))
+    with pytest.raises(ValueError, match="has no pooled output; use pool='cls' or pool='mean'"):
+        HubEncoder(without_pooler, pool="pooler")
+
+
+def test_annotations_of_such_features_are_found_again(without_pooler, tmp_path):
+    images = TensorImages(pictures(n=8)[1])
+    made = annotate(images, features=HubEncoder(without_pooler), k=2, cache=tmp_path / "c", progress=False)
+    made.save(tmp_path / "a")
+    again = Annotation.load(tmp_path / "a")
+    assert torch.equal(again(images.images), made.ids)
+    annotate(images, features=HubEncoder(without_pooler), k=2, cache=tmp_path / "c", progress=False)
+    assert len(list((tmp_path / "c").glob("annotation-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "lost", "message"),
+    [
+        ("vit", "encoder.layer.1", "no weights for .*layers?.1.*, which would be random"),
+        ("clip", "vision_model.encoder.layers.1", "no weights for encoder.layers.1"),
+        ("clip", "text_model", None),
+    ],
+)
+def test_other_weights_that_are_missing_are_refused(kind, lost, message, model_folder, tmp_path):
+    """Those of a text tower are no matter: it has no part in image features."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model_folder(kind), tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    state = load_file(file)
+    kept = {key: value for key, value in state.items() if lost not in key}
+    assert len(kept) < len(state)
+    save_file(kept, file, metadata={"format": "pt"})
+    if message is None:
+        assert HubEncoder(tmp_path / "model").name == HubEncoder(tmp_path / "model").name
+        return
+    with pytest.raises(ValueError, match=message):
+        HubEncoder(tmp_path / "model")
 
 
 def test_a_missing_model_names_the_offline_choices(tmp_path):

@@ -6,7 +6,7 @@ Loading looks at a local folder first, then the local cache of the hub, then the
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -125,7 +125,7 @@ def load_encoder(
         dtype: the type of the weights.
 
     Raises:
-        ValueError: the model is not there or not readable; the message names the offline choices.
+        ValueError: the model is not there, not readable or not whole; the message names the offline choices.
     """
     if offline is None:
         offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
@@ -153,14 +153,41 @@ def _load(
         for part in (config, vision):
             if hasattr(part, "mask_ratio"):
                 part.mask_ratio = 0.0
-        model = AutoModel.from_pretrained(
-            name, config=config, revision=revision, local_files_only=only_local, dtype=dtype
+        model, told = AutoModel.from_pretrained(
+            name,
+            config=config,
+            revision=revision,
+            local_files_only=only_local,
+            dtype=dtype,
+            output_loading_info=True,
         )
+    _without_fresh_weights(model, told["missing_keys"])
     folder = _folder(name, revision, only_local)
     preprocess = Preprocess.from_folder(folder, config.model_type, _side(vision))
     if size is not None:
         preprocess = preprocess.with_side(size)
     return ImageEncoder(model, preprocess, source=name, licence=_licence(name, folder))
+
+
+def _without_fresh_weights(model: Any, missing: Iterable[str]) -> None:
+    """Take away a pooler that the files have no weights for, which transformers draws anew at every load.
+
+    Checkpoints of DINO and of classifiers have none. Other parts that are missing would be as random.
+
+    Raises:
+        ValueError: the files lack weights of something else than the pooler.
+    """
+    prefix = "vision_model." if hasattr(model, "vision_model") else ""
+    # A text tower has no part in image features, whether it is there or not.
+    lost = sorted(key.removeprefix(prefix) for key in missing if key.startswith(prefix))
+    others = [key for key in lost if not key.startswith("pooler.")]
+    if others:
+        raise ValueError(
+            f"its files have no weights for {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, "
+            "which would be random"
+        )
+    if lost:
+        getattr(model, "vision_model", model).pooler = None
 
 
 def _folder(name: str, revision: str | None, only_local: bool) -> Path:
