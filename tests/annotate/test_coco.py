@@ -55,7 +55,15 @@ def test_masks_are_written_as_coco_has_them():
     first, second = value["annotations"]
     assert (first["category_id"], second["category_id"]) == (1, 3)
     assert second["segmentation"] == {"size": [2, 3], "counts": [1, 1, 2, 2]}
-    assert second["bbox"] == [0, 0, 3, 2] and second["area"] == 3 and second["iscrowd"] == 1
+    assert second["bbox"] == [0, 0, 3, 2] and second["area"] == 3
+
+
+def test_neither_boxes_nor_masks_are_crowds():
+    """COCO's evaluation ignores crowds, loaders drop them, and true boxes here are none of them either."""
+    masks = to_coco(MaskAnnotation(MASK[None], 3, origin=ORIGIN))
+    assert {entry["iscrowd"] for entry in masks["annotations"] + to_coco(BOXES)["annotations"]} == {0}
+    boxes = boxes_from_coco(masks, crowds=False)
+    assert boxes.boxes.tolist() == [[0, 0, 2, 2], [0, 0, 3, 2]]
 
 
 def test_boxes_round_trip_by_order_and_by_name(tmp_path):

@@ -146,7 +146,8 @@ def _mask_entries(image: int, mask: Tensor, over: tuple[Tensor, Tensor]) -> list
                 "segmentation": {"size": list(inside.shape), "counts": run_lengths(inside)},
                 "bbox": [left, top, int(across[-1]) + 1 - left, int(down[-1]) + 1 - top],
                 "area": int(inside.sum()),
-                "iscrowd": 1,
+                # COCO has run lengths for crowds only, and readers pass those over; they read these as well.
+                "iscrowd": 0,
             }
         )
     return entries
