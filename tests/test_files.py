@@ -43,6 +43,30 @@ def test_the_old_file_is_readable_until_the_new_one_is_complete(tmp_path):
     assert target.read_text() == "new"
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_permissions_are_the_usual_ones_whatever_the_writer_gives(tmp_path, umask):
+    """As safetensors does, whose files nobody else might read beside a JSON file that all may."""
+
+    def write(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+
+    before = os.umask(umask)
+    try:
+        (tmp_path / "plain").write_text("")
+        with files.atomic_file(tmp_path / "own.bin") as temporary:
+            assert not temporary.exists()
+            write(temporary)
+        with files.atomic_folder(tmp_path / "own", KIND) as temporary:
+            write(temporary / "a.txt")
+            (temporary / "nested").mkdir()
+            write(temporary / "nested" / "b.txt")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "plain").stat().st_mode}
+    assert sorted(os.listdir(tmp_path / "own")) == ["a.txt", "nested"]
+
+
 def test_json_refuses_what_other_readers_cannot_parse(tmp_path):
     with pytest.raises(ValueError):
         files.atomic_write_json(tmp_path / "x.json", {"loss": float("nan")})

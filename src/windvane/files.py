@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -128,11 +129,30 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def sync_tree(folder: Path) -> None:
-    """Flush every file under `folder`, and the folders themselves, to the disk."""
+def _usual_mode(temporary: Path) -> int:
+    """The permissions that a new file gets beside `temporary`, by the user's umask and the folder.
+
+    Some writers (safetensors) make files that nobody else may read, whatever the umask says.
+    """
+    temporary.touch()
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    temporary.unlink()
+    return mode
+
+
+def _settle(path: Path, mode: int) -> None:
+    """Give a new file the permissions `mode`, and flush it to the disk."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+    _sync(path)
+
+
+def _settle_tree(folder: Path) -> None:
+    """The same for every file under a new folder; the folders are flushed, too."""
+    mode = _usual_mode(_temporary_name(folder / "mode"))
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync(Path(root) / name)
+            _settle(Path(root) / name, mode)
         _sync(Path(root))
 
 
@@ -140,14 +160,16 @@ def sync_tree(folder: Path) -> None:
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path; when the block ends without error the file written there becomes `path`.
 
-    The temporary path has the suffix of `path`. On an error it is removed and `path` stays as it was.
+    The temporary path has the suffix of `path`. On an error it is removed and `path` stays as it was. The
+    permissions are those of any new file there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     try:
+        mode = _usual_mode(temporary)
         yield temporary
-        _sync(temporary)
+        _settle(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -198,7 +220,7 @@ def replace_folder(temporary: str | Path, final: str | Path, kind: FolderKind) -
     new, old = _aside(final, "new"), _aside(final, "old")
     _remove(new)
     _remove(old)
-    sync_tree(temporary)
+    _settle_tree(temporary)
     os.rename(temporary, new)
     if final.exists():
         os.rename(final, old)
