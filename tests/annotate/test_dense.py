@@ -307,7 +307,7 @@ def test_restoration_features_by_their_formula(restoration):
 
 def test_restoration_survives_a_file(restoration, tmp_path):
     save_extractor(restoration, tmp_path / "kept")
-    loaded = load_extractor(tmp_path / "kept", kinds={"restoration": Restoration})
+    loaded = load_extractor(tmp_path / "kept", kinds={"restoration": Restoration.restore})
     images = digit_images(2).images
     assert loaded.name == restoration.name
     assert torch.equal(loaded(images), restoration(images))

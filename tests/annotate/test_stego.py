@@ -1,6 +1,7 @@
 """STEGO: the loss against its formula written out, its pairs, its probe, and training on planted kinds."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 
 from tests.annotate.stand_ins import TensorImages, noise_images
 from windvane.annotate.dense import Patches
-from windvane.annotate.masks import Stego, pair_loss, segment, stego_loss
+from windvane.annotate.masks import DenseCRF, Stego, pair_loss, segment, stego_loss
 from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, centred, correlation, sample_at
 from windvane.annotate.masks.stego_training import derangement, nearest_images
 from windvane.metrics.segmentation import mean_iou
@@ -220,6 +221,44 @@ def test_codes_are_averaged_over_the_mirror_image():
     torch.testing.assert_close(both.log_probabilities(images).exp().sum(dim=1), torch.ones(3, 12, 12))
     assert torch.equal(both(images.flip(-1)).flip(-1), both(images))
     assert not torch.equal(plain(images.flip(-1)).flip(-1), plain(images))
+
+
+def test_the_mirror_image_is_cut_where_the_patches_end():
+    """Else, where patches do not divide the width, codes of different pixels would be averaged."""
+    data, _ = planted(12)
+    settings = {"codes": 5, "steps": 3, "probe_steps": 2, "batch": 8, "points": 3}
+    whole, overlapping = Patches(5, 5, channels=6, pad=False), Patches(4, 3, channels=6, pad=False)
+    for extractor, covered in ((whole, 10), (overlapping, 10), (Patches(3, channels=6), 12)):
+        plain = Stego(extractor, 3, flip=False, seed=1, **settings).fit(data, progress=False)
+        both = Stego.restore({**plain.settings(), "flip": True}, plain.state(), extractor)
+        images = data.images[:3]
+        cut = images[..., :covered]
+        mirrored = plain.code(cut.flip(-1)).flip(-1)
+        torch.testing.assert_close(both.code(images), (plain.code(images) + mirrored) / 2)
+        torch.testing.assert_close(both.code(images), both.code(cut))
+
+
+def test_what_only_use_depends_on_learns_nothing_new(tmp_path):
+    """A head is kept once, whether the mirror image is looked at, and with a CRF or without."""
+    data, _ = planted(12)
+    settings = {"codes": 5, "steps": 3, "probe_steps": 2, "batch": 8, "points": 3, "seed": 1}
+
+    def learn(**more):
+        made = Stego(Patches(3, channels=6), 3, **{**settings, **more})
+        return made.fit(data, cache=tmp_path, progress=False)
+
+    first = learn(flip=True)
+    (kept,) = tmp_path.glob("segmenter-*")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for more in ({"flip": False}, {"crf": DenseCRF()}, {"flip": True}):
+            made = learn(**more)
+            assert (made.flip, made.crf) == (more.get("flip", True), more.get("crf"))
+            assert all(torch.equal(value, first.state()[key]) for key, value in made.state().items())
+            assert not made.losses, "trained again"
+    assert learn(flip=False).name != first.name
+    assert list(tmp_path.glob("segmenter-*")) == [kept]
+    assert learn(steps=4).losses and len(list(tmp_path.glob("segmenter-*"))) == 2
 
 
 def test_lifted_features_are_what_the_head_is_trained_on():

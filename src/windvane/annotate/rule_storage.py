@@ -4,7 +4,7 @@ In the folder of the annotation lie ``rule`` (its settings and what it learnt) a
 stands on: settings and weights, what loads a model of a hub, or for others the version alone).
 """
 
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +47,11 @@ def read_rule(folder: Path, made_by: str, extractor: DenseExtractor | None = Non
     if not (folder / RULE).is_dir():
         return None
     dense = read_dense(folder / DENSE, extractor)
-    kinds: Any = {kind: _On(made.restore, dense) for kind, made in RULES.items()}
+    kinds = {kind: partial(made.restore, extractor=dense) for kind, made in RULES.items()}
     rule: RegionRule = load_extractor(folder / RULE, kinds=kinds)
     if made_by not in (rule.name, rule.extractor.name):
         raise ValueError(f"the rule in {folder} is {rule.name}, but the annotation was made by {made_by}")
     return rule
-
-
-class _On:
-    """Rebuilds a rule on features that are there."""
-
-    def __init__(self, restore: Callable[..., Any], dense: DenseExtractor) -> None:
-        self._restore, self._dense = restore, dense
-
-    def restore(self, settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
-        return self._restore(settings, state, self._dense)
 
 
 def regions_of(

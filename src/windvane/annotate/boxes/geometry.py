@@ -44,6 +44,10 @@ class PatchGrid:
         limit = torch.tensor([width, height, width, height], device=boxes.device)
         return torch.minimum(out.clamp(min=0), limit)
 
+    def covered(self, patches: int) -> int:
+        """How many pixels so many patches cover in a row."""
+        return (patches - 1) * self.stride + self.size
+
     def _count(self, length: int) -> int:
         return (length - self.size) // self.stride + 1
 

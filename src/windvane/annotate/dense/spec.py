@@ -85,7 +85,7 @@ def dense_features(
     from windvane.annotate.dense.restore import Restoration
 
     restoration = Restoration(seed=seed, steps=int(rest)) if rest else Restoration(seed=seed)
-    kinds = {Restoration.kind: Restoration}
+    kinds = {Restoration.kind: Restoration.restore}
     return learnt(
         restoration, data, cache=cache, device=device, group=group, kinds=kinds, progress=progress
     ).to(device)

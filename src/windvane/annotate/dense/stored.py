@@ -12,13 +12,13 @@ from windvane.annotate.dense.base import DenseExtractor
 from windvane.annotate.dense.encoder import EncoderMaps
 from windvane.annotate.dense.patches import Patches
 from windvane.annotate.dense.restore import Restoration
-from windvane.annotate.features.stored import SETTINGS, WEIGHTS, load_extractor, write_extractor
+from windvane.annotate.features.stored import SETTINGS, WEIGHTS, Restore, load_extractor, write_extractor
 
-#: The dense extractors that can be built again from settings and weights, by kind.
-DENSE: dict[str, type[Any]] = {
-    Restoration.kind: Restoration,
-    EncoderMaps.kind: EncoderMaps,
-    Patches.kind: Patches,
+#: The dense extractors that can be built again from settings and weights: how each kind is restored.
+DENSE: dict[str, Restore] = {
+    Restoration.kind: Restoration.restore,
+    EncoderMaps.kind: EncoderMaps.restore,
+    Patches.kind: Patches.restore,
 }
 _HUB = "hub-patches"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.features.base import FittedExtractor, Images, text_key
-from windvane.annotate.features.stored import FITTED, load_extractor, save_extractor
+from windvane.annotate.features.stored import FITTED, Restore, load_extractor, save_extractor
 from windvane.annotate.group import Group
 from windvane.files import discard
 
@@ -23,7 +23,7 @@ def learnt(
     cache: str | Path | None = None,
     device: str | torch.device | None = None,
     group: Group | None = None,
-    kinds: Mapping[str, type[Any]] = FITTED,
+    kinds: Mapping[str, Restore] = FITTED,
     progress: bool = True,
 ) -> E:
     """The extractor fitted on the data by the first process, or the same one from the cache.
@@ -53,7 +53,7 @@ def _alone(
     data: Images,
     cache: str | Path | None,
     device: str | torch.device | None,
-    kinds: Mapping[str, type[Any]],
+    kinds: Mapping[str, Restore],
     progress: bool,
 ) -> E:
     kept = None

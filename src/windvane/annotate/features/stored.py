@@ -1,9 +1,11 @@
 """Fitted extractors on disk: settings as JSON beside the weights as safetensors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from windvane.annotate.features.base import FittedExtractor
 from windvane.annotate.features.pixels import PCA, Pixels
@@ -11,8 +13,10 @@ from windvane.annotate.features.selfsup import SelfSup
 from windvane.annotate.owned import EXTRACTOR
 from windvane.files import atomic_folder, recover_folder
 
-#: The extractors that learn from the data and are saved with a run, by kind.
-FITTED: dict[str, type[FittedExtractor]] = {"pixels": Pixels, "pca": PCA, "selfsup": SelfSup}
+#: Builds what was saved again, from its settings and its weights.
+Restore = Callable[[Mapping[str, Any], Mapping[str, Tensor]], Any]
+#: The extractors that learn from the data and are saved with a run: how each kind is restored.
+FITTED: dict[str, Restore] = {"pixels": Pixels.restore, "pca": PCA.restore, "selfsup": SelfSup.restore}
 SETTINGS, WEIGHTS = "extractor.json", "extractor.safetensors"
 
 
@@ -36,12 +40,12 @@ def save_extractor(extractor: FittedExtractor, path: str | Path) -> None:
         write_extractor(extractor, folder)
 
 
-def load_extractor(path: str | Path, *, kinds: Mapping[str, type[Any]] = FITTED) -> Any:
+def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] = FITTED) -> Any:
     """Load what :func:`save_extractor` wrote.
 
     Args:
         path: the folder.
-        kinds: the classes it may be of, by kind; by default the extractors of one vector an image.
+        kinds: how each kind that it may be of is restored; by default the extractors of one vector an image.
 
     Raises:
         ValueError: files missing, damaged, or weights that are not those the name was made from.
@@ -56,8 +60,7 @@ def load_extractor(path: str | Path, *, kinds: Mapping[str, type[Any]] = FITTED)
     try:
         described = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         state = load_file(folder / WEIGHTS)
-        kind = kinds[described["kind"]]
-        extractor = kind.restore(described["settings"], state)
+        extractor = kinds[described["kind"]](described["settings"], state)
         name = described["name"]
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the feature extractor in {folder} is damaged: {error!r}") from error

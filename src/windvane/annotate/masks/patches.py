@@ -36,6 +36,7 @@ class PatchClusters:
     """
 
     kind = "patch-clusters"
+    only_used = ("mode",)
 
     def __init__(
         self,

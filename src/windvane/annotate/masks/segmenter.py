@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.dense.base import DenseExtractor
-from windvane.annotate.features.base import Images, text_key
+from windvane.annotate.features.base import Images, text_key, version
 from windvane.annotate.features.extraction import extract
 from windvane.annotate.group import Group
 from windvane.files import discard
@@ -113,6 +114,11 @@ class Fitted(Segmenter, Protocol):
 
     def state(self) -> dict[str, Tensor]: ...
 
+    @property
+    def only_used(self) -> tuple[str, ...]:
+        """The settings that what is learnt does not depend on, but only what is made of it."""
+        ...
+
     def take(self, state: Mapping[str, Tensor]) -> None: ...
 
 
@@ -127,21 +133,24 @@ def fit_kept(
 ) -> None:
     """Give a segmenter what it learns: from the cache, or anew.
 
+    The same is learnt whatever ``only_used`` names, so it is kept once for all of these settings.
     All processes gather what is learnt from, which they may share; the first one learns and keeps the result,
     and all get it. Damage in the cache costs time and is no error.
     """
     from windvane.annotate.features.stored import load_extractor, save_extractor
 
+    about = {name: value for name, value in segmenter.settings().items() if name not in segmenter.only_used}
     kept = None
     if cache is not None:
-        kept = Path(cache) / f"segmenter-{text_key(segmenter.kind, segmenter.settings(), data.fingerprint)}"
+        kept = Path(cache) / f"segmenter-{text_key(segmenter.kind, about, data.fingerprint)}"
 
     def read() -> dict[str, Tensor] | None:
         if kept is None or not kept.exists():
             return None
         try:
-            into: Any = _Into(segmenter)
-            return load_extractor(kept, kinds={segmenter.kind: into}).state()
+            found = load_extractor(kept, kinds={segmenter.kind: partial(_Learnt, segmenter.kind)}).state()
+            segmenter.take(found)
+            return found
         except ValueError as error:
             warnings.warn(f"fitted again: {error}", stacklevel=4)
             return None
@@ -154,22 +163,29 @@ def fit_kept(
             learn(gathered)
             if kept is not None:
                 discard(kept)  # what was damaged
-                save_extractor(segmenter, kept)  # type: ignore[arg-type]
+                kept_as: Any = _Learnt(segmenter.kind, about, segmenter.state())
+                save_extractor(kept_as, kept)
             return segmenter.state()
 
         state = group.first(learnt)
     segmenter.take(state)
 
 
-class _Into:
-    """Stands for the class of a segmenter where a file is read: what is restored goes into this one."""
+class _Learnt:
+    """What a segmenter learnt, and the settings that it depends on, as the cache keeps it."""
 
-    def __init__(self, segmenter: Fitted) -> None:
-        self._segmenter = segmenter
+    def __init__(self, kind: str, about: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+        self.kind, self._about, self._state = kind, dict(about), dict(state)
 
-    def restore(self, settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> Fitted:
-        self._segmenter.take(state)
-        return self._segmenter
+    @property
+    def name(self) -> str:
+        return version(self.kind, self._about, self._state)
+
+    def settings(self) -> dict[str, Any]:
+        return self._about
+
+    def state(self) -> dict[str, Tensor]:
+        return self._state
 
 
 def in_parts(maps: Tensor, images: torch.Size) -> Iterator[Tensor]:

@@ -57,6 +57,7 @@ class Stego:
     """
 
     kind = "stego"
+    only_used = ("flip", "crf")
 
     def __init__(
         self,
@@ -194,7 +195,11 @@ class Stego:
     def code(self, images: Tensor) -> Tensor:
         """Codes ``(B, codes, h, w)`` on the patches of images ``(B, C, H, W)``."""
         codes = self._code(images)
-        return (codes + self._code(images.flip(-1)).flip(-1)) / 2 if self.flip else codes
+        if not self.flip:
+            return codes
+        # Patches begin at the left: pixels at the right that fill none would shift them in the mirror image.
+        covered = self.extractor.grid.covered(codes.shape[-1])
+        return (codes + self._code(images[..., :covered].flip(-1)).flip(-1)) / 2
 
     def _code(self, images: Tensor) -> Tensor:
         head = self._trained()[0]
