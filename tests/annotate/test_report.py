@@ -86,6 +86,22 @@ def test_choice_of_k_takes_the_largest_safe_candidate_and_says_why():
     assert choice.to_dict()["candidates"][0]["balance"]["n"] == 600
 
 
+@pytest.mark.parametrize(("small", "told"), [(7, None), (12, "16% of the images"), (15, "20% of the images")])
+def test_more_than_a_tenth_of_the_images_in_small_clusters_are_too_many(small, told):
+    """Six kinds far apart, four of them with fewer than 20 images; on average there are enough."""
+    sizes = [150 - 2 * small, 150 - 2 * small, *[small] * 4]
+    centres = 100 * torch.eye(6)[torch.repeat_interleave(torch.arange(6), torch.tensor(sizes))]
+    features = centres + torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    choice = choose_k(features, [2, 6], progress=False)
+    (six,) = [row for row in choice.candidates if row.k == 6]
+    share = 4 * small / 300
+    assert six.balance["images_in_small"] == pytest.approx(share) and six.stability["ami"] == pytest.approx(1)
+    assert (share > 0.1) == bool(six.warnings) == (told is not None)
+    if told is not None:
+        assert six.warnings[0].startswith(told)
+    assert choice.recommended == (6 if told is None else 2)
+
+
 def test_when_nothing_is_safe_the_smallest_is_taken_with_a_warning():
     vague = torch.randn(60, 20, generator=torch.Generator().manual_seed(0))
     choice = choose_k(vague, [30, 10], progress=False)

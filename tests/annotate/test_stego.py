@@ -223,6 +223,30 @@ def test_codes_are_averaged_over_the_mirror_image():
     assert not torch.equal(plain(images.flip(-1)).flip(-1), plain(images))
 
 
+def test_a_crf_is_given_the_images_that_the_scores_are_of(trained, monkeypatch):
+    """Also from the second part on, where maps on pixels are too large for one."""
+    from windvane.annotate.masks import segmenter
+
+    stego, data, _ = trained
+    images, given = data.images[:5], []
+
+    def crf(pictures, scores):
+        given.append((pictures, scores))
+        return scores
+
+    monkeypatch.setattr(stego, "crf", crf)
+    for size in (1, 2):
+        given.clear()
+        per_image = 4 * stego.codes * images.shape[-2] * images.shape[-1]
+        monkeypatch.setattr(segmenter, "PIXEL_BYTES", size * per_image)
+        stego(images)
+        assert [len(pictures) for pictures, _ in given] == ([1] * 5 if size == 1 else [2, 2, 1])
+        assert torch.equal(torch.cat([pictures for pictures, _ in given]), images)
+        torch.testing.assert_close(
+            torch.cat([scores for _, scores in given]), stego.log_probabilities(images)
+        )
+
+
 def test_the_mirror_image_is_cut_where_the_patches_end():
     """Else, where patches do not divide the width, codes of different pixels would be averaged."""
     data, _ = planted(12)
