@@ -19,6 +19,8 @@ class RewardError(ValueError):
 class Verifier:
     """One or several rewards, called on finished samples or on predictions of them.
 
+    Each is given a copy of its own, which it may change in place.
+
     Args:
         rewards: each an :class:`~windvane.energies.Energy`, called at t = 0 with the condition's rows, or a
             function ``(B, *) -> (B,)``. Larger is better.
@@ -55,8 +57,10 @@ class Verifier:
 
     def _one(self, number: int, x: Tensor, cond: Condition | None) -> Tensor:
         reward, name = self.rewards[number], self.names[number]
+        # A copy: a reward may change its images in place, and a search goes on from the ones it gave.
+        own = x.clone()
         try:
-            found = reward(x, None, cond) if isinstance(reward, Energy) else reward(x)
+            found = reward(own, None, cond) if isinstance(reward, Energy) else reward(own)
         except Exception as error:
             raise RewardError(
                 f"the reward {name!r} raised {type(error).__name__}: {error} (on a batch of shape "
