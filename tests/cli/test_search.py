@@ -12,6 +12,7 @@ import pytest
 
 from windvane.cli.searching_methods import METHODS, settings_for
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
+from windvane.search import load_found, log_z
 from windvane.search.states import States
 
 QUICK = {"budget": 600, "steps": 5}
@@ -58,6 +59,24 @@ def test_more_budget_and_resume_equal_one_search(windvane, unconditional, tmp_pa
         assert part[name] == whole[name] and whole["network_rows"] > 1190
     pictures = [read_pixels(tmp_path / name / "best.png").astype(int) for name in ("whole", "part")]
     assert abs(pictures[0] - pictures[1]).max() <= 1
+
+
+def test_fk_draws_from_all_sweeps_by_their_weights(windvane, unconditional, tmp_path):
+    """With a strong reward most particles weigh nothing: the samples are those that do, of every sweep."""
+    made = windvane(
+        "search", unconditional, "--reward", "brightness", "--with", "particles=8", "--with", "lam=40",
+        "--with", "ess=0", "--n", 12, "--seed", 5, "--steps", 5, method="fk", out=tmp_path, budget=170,
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    found = load_found(tmp_path / "state.safetensors")
+    assert found.memory["particles"].shape[:2] == (1, 32)
+    assert f"4 sweeps of 8 particles, log E exp(lam r) about {float(log_z(found)):.4g}" in made.stdout
+    weights = found.memory["log_weights"][0].exp()
+    means = found.memory["particles"][0].clamp(-1, 1).mean((1, 2, 3)).double()
+    assert float((weights * means).sum() - means.mean()) > 0.05, "the weights change the law"
+    drawn = [read_pixels(tmp_path / "samples" / f"{k:04d}.png").astype(float).mean() for k in range(12)]
+    assert np.mean(drawn) / 127.5 - 1 == pytest.approx(float((weights * means).sum()), abs=0.02)
+    assert len(list((tmp_path / "samples").iterdir())) == 12
 
 
 def test_a_search_is_not_mixed_with_another(windvane, refused, unconditional, tmp_path):

@@ -15,6 +15,7 @@ from windvane.search import (
     MeanRank,
     RewardError,
     effective_size,
+    log_z,
     multinomial,
     resampled,
     run,
@@ -28,7 +29,7 @@ def steer(chain, reward=right, **settings):
     return run(FeynmanKac(**settings), chain, reward, n=n, seed=seed, budget=budget, progress=False)
 
 
-def log_z(chain, lam, dimension=0):
+def log_normaliser(chain, lam, dimension=0):
     """log E exp(lam x_d) of an affine chain from its prior, in closed form."""
     a, b, var = affine_law(chain, 0)
     prior = float(chain.process.sigma(chain.times[0]))
@@ -49,7 +50,7 @@ def log_z(chain, lam, dimension=0):
 def test_the_normalising_constant_is_unbiased(ess, resampling):
     """The mean of Z over 400 systems of 8 particles is Z in closed form, within four standard errors."""
     chain = Chain(gaussian(), sampler=ancestral().sampler, steps=8, batch_size=4096)
-    truth = log_z(chain, 1.5)
+    truth = log_normaliser(chain, 1.5)
     settings = {"particles": 8, "lam": 1.5, "ess": ess, "resampling": resampling}
     estimates = steer(chain, **settings, n=400, seed=1).memory["log_z"][:, 0].exp()
     error = float(estimates.std()) / math.sqrt(400)
@@ -163,6 +164,56 @@ def test_every_sweep_has_noise_of_its_own():
     assert len(found.memory["log_z"].flatten().unique()) == 6
 
 
+@pytest.mark.parametrize("keep", [1, 7, 1024])
+def test_all_sweeps_together_are_unbiased(keep):
+    """Z times the mean of x under the particles of 5 sweeps, thinned or not: Z (b + lam var) in closed form.
+
+    Weights of any other kind are biased with 4 particles: even ones, those of each sweep by itself, and those
+    of the last sweep alone.
+    """
+    chain, lam = Chain(gaussian(), sampler=ancestral().sampler, steps=5, batch_size=4096), 1.5
+    a, b, var = affine_law(chain, 0)
+    variance = float((var + (a * float(chain.process.sigma(chain.times[0]))) ** 2)[0])
+    truth = math.exp(log_normaliser(chain, lam)) * (float(b[0]) + lam * variance)
+    found = steer(chain, particles=4, lam=lam, ess=0.5, sweeps=5, n=1000, keep=keep)
+    assert found.memory["particles"].shape == (1000, {1: 4, 7: 7, 1024: 20}[keep], 2)
+    inside = (
+        found.memory["log_weights"].exp() * right(found.memory["particles"].flatten(0, 1)).reshape(1000, -1)
+    ).sum(1)
+    estimates = log_z(found).exp() * inside
+    error = float(estimates.std()) / math.sqrt(1000)
+    assert error < 0.1 * truth and abs(float(estimates.mean()) - truth) < 3.5 * error
+
+
+def test_a_sweep_counts_by_its_estimate():
+    """Two sweeps are the first and the second one side by side, in the proportion of their estimates."""
+    chain = ancestral(steps=4, batch_size=64)
+    one, both = (steer(chain, particles=6, sweeps=sweeps, n=2, seed=3) for sweeps in (1, 2))
+    x, weights = both.memory["particles"], both.memory["log_weights"].exp()
+    assert torch.equal(x[:, :6], one.memory["particles"]) and not torch.equal(x[:, 6:], x[:, :6])
+    shares = both.memory["log_z"].softmax(dim=1)
+    torch.testing.assert_close(weights[:, :6], shares[:, :1] * one.memory["log_weights"].exp())
+    torch.testing.assert_close(weights[:, 6:].sum(1), shares[:, 1])
+    torch.testing.assert_close(log_z(both), both.memory["log_z"].exp().mean(1).log())
+    part = steer(chain, particles=6, sweeps=4, n=2, seed=3, keep=9)
+    again = run(
+        FeynmanKac(particles=6, sweeps=4, keep=9), chain, right, n=2, seed=3, progress=False,
+        resume=run(
+            FeynmanKac(particles=6, sweeps=4, keep=9), chain, right, n=2, seed=3, progress=False,
+            watch=lambda found: found.rounds == 2,
+        ),
+    )  # fmt: skip
+    assert all(torch.equal(again.memory[name], value) for name, value in part.memory.items())
+
+
+def test_the_result_is_the_best_particle_of_all_sweeps():
+    found = steer(ancestral(steps=4), particles=3, sweeps=4, n=8)
+    scores = right(found.memory["particles"].flatten(0, 1)).reshape(8, 12).double()
+    torch.testing.assert_close(found.score, scores.max(1).values)
+    torch.testing.assert_close(found.x, found.memory["particles"][torch.arange(8), scores.argmax(1)])
+    assert bool((scores.argmax(1) < 9).any()), "the last sweep has not the best of every search"
+
+
 def test_batches_and_neighbouring_systems_change_nothing():
     each = {"particles": 16, "ess": 1.0}  # resampled every time
     small = steer(ancestral(batch_size=7), n=3, seed=5, **each)
@@ -188,5 +239,7 @@ def test_what_it_cannot_do_is_refused():
         steer(ancestral(), MeanRank([right, right]))
     with pytest.raises(RewardError, match="must give a tensor with one value per sample"):
         steer(ancestral(), lambda x: x)
+    with pytest.raises(ValueError, match="sweeps and keep are at least 1, got 64, 1, 1 and 0"):
+        FeynmanKac(keep=0)
     with pytest.raises(ValueError, match="systematic or multinomial, got 'stratified'"):
         FeynmanKac(resampling="stratified")

@@ -149,7 +149,7 @@ def _rounds(
     """Every method that works in rounds."""
     from dataclasses import replace
 
-    from windvane.search import load_found, resampled, run, save_found
+    from windvane.search import load_found, log_z, resampled, run, save_found
     from windvane.training.stop import StopSignals
 
     steps = int(order.settings.get("final_steps", 0))
@@ -178,9 +178,12 @@ def _rounds(
         _stopped(folder, found.spent.rows)
     x, scores = found.x, found.score.tolist()
     folder.note(x, scores, found.spent, done=True)
-    if order.method == "fk":
-        _draws(folder, resampled(found, section.n, seed=section.seed)[0])
-    return _read(folder.out)
+    if order.method != "fk":
+        return _read(folder.out)
+    _draws(folder, resampled(found, section.n, seed=section.seed)[0])
+    sweeps, each = found.memory["log_z"].shape[1], order.settings["particles"]
+    told = f"{sweeps} sweep{'s' * (sweeps > 1)} of {each} particles"
+    return {**_read(folder.out), "made": told, "log_z": float(log_z(found))}
 
 
 def _grow(
@@ -229,7 +232,7 @@ def _grow(
     x, rewards = tree.best()
     folder.note(x, rewards.tolist(), tree.spent, done=True)
     _draws(folder, tree.best(section.n)[0] if tree.star else tree.sample(section.n, seed=section.seed))
-    return {**_read(folder.out), "nodes": len(tree), "log_z": tree.log_z()}
+    return {**_read(folder.out), "made": f"{len(tree)} nodes", "log_z": tree.log_z()}
 
 
 def _draws(folder: Folder, x: "Tensor") -> None:

@@ -15,7 +15,7 @@ METHODS: dict[str, Settings] = {
     "zero-order": {"neighbours": 4, "cosine": 0.95, "on_stall": "restart", "final_steps": 0},
     # In noise level, which means the same on every process.
     "paths": {"keep": 2, "expand": 4, "start": 2.0, "forward": 0.8, "backward": 1.2, "unit": "noise_level"},
-    "fk": {"particles": 64, "lam": 1.0, "ess": 0.5, "every": 1, "resampling": "systematic"},
+    "fk": {"particles": 64, "lam": 1.0, "ess": 0.5, "every": 1, "resampling": "systematic", "keep": 1024},
     "dts": {"lam": 1.0, "branch_at": "", "widening": 2.0, "exponent": 0.8, "explore": 0.0},
     "dts-star": {"lam": 5.0, "branch_at": "", "widening": 1.0, "exponent": 0.5, "c_uct": 1.0},
 }

@@ -5,10 +5,12 @@ from windvane.search.builtin import BUILTIN
 from windvane.search.chain import Chain
 from windvane.search.found_files import load_found, save_found
 from windvane.search.noises import BestOf, RandomNoise, ZeroOrder, neighbours
-from windvane.search.particles import FeynmanKac, effective_size, multinomial, resampled, systematic
+from windvane.search.particles import FeynmanKac
 from windvane.search.paths import Paths
+from windvane.search.resampling import effective_size, multinomial, systematic
 from windvane.search.rewards import MeanRank, RewardError, Verifier, as_verifier, ranks
 from windvane.search.rounds import Found, Job, Method, Moment, run
+from windvane.search.sweeps import log_z, resampled
 from windvane.search.tree import DiffusionTree
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "as_verifier",
     "effective_size",
     "load_found",
+    "log_z",
     "multinomial",
     "neighbours",
     "ranks",

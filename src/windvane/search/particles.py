@@ -1,23 +1,25 @@
 """Feynman-Kac steering: particles weighted and resampled on the way to the tilted law p(x) exp(lam r(x))."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from windvane.evaluations import count_evaluations
-from windvane.randomness import derive_seed, generator
+from windvane.randomness import derive_seed
 from windvane.samplers import index_state
 from windvane.search.chain import Chain, Replay, quiet
 from windvane.search.costs import require_left
+from windvane.search.resampling import RESAMPLING, effective_size
 from windvane.search.rewards import Verifier
 from windvane.search.rounds import Found, Job
+from windvane.search.sweeps import together
 from windvane.stepping import at_step
 
 _STREAM_PARTICLE = 1 << 46
 _STREAM_RESAMPLE = (1 << 46) + 1
+_STREAM_THIN = (1 << 46) + 2
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ class FeynmanKac:
     the next step uses, so a sweep makes as many network evaluations as sampling; a sampler that is itself
     guided makes its own, and then each level costs one more.
 
-    Memory of the result: ``particles`` ``(n, P, *)``, ``log_weights`` ``(n, P)`` (normalised) and ``log_z``
-    ``(n, sweeps)``. :func:`resampled` draws from the particles. ``x`` is the best particle of all sweeps.
+    Memory of the result: ``particles`` ``(n, M, *)`` of all sweeps, their ``log_weights`` ``(n, M)``
+    (normalised) and ``log_z`` ``(n, sweeps)``. A sweep counts by its estimate of Z, see
+    :func:`~windvane.search.sweeps.together`. :func:`resampled` draws from the particles, :func:`log_z` is log
+    of the mean estimate. ``x`` is the best particle of all sweeps.
 
     Args:
         particles: P.
@@ -44,6 +48,7 @@ class FeynmanKac:
             bootstrap filter that Diffusion Tree Sampling is compared with (Jain et al. 2025).
         every: judge every so many steps. The reward is called on P particles at each.
         sweeps: None goes on while the budget pays.
+        keep: the most particles of all sweeps together that are kept, never fewer than P.
     """
 
     particles: int = 64
@@ -52,14 +57,15 @@ class FeynmanKac:
     every: int = 1
     sweeps: int | None = 1
     resampling: str = "systematic"
+    keep: int = 1024
 
     def __post_init__(self) -> None:
         if self.resampling not in RESAMPLING:
             raise ValueError(f"resampling must be {' or '.join(RESAMPLING)}, got {self.resampling!r}")
-        if self.particles < 1 or self.every < 1 or (self.sweeps is not None and self.sweeps < 1):
+        if min(self.particles, self.every, self.keep) < 1 or (self.sweeps is not None and self.sweeps < 1):
             raise ValueError(
-                "particles, every and sweeps are at least 1, got "
-                f"{self.particles}, {self.every}, {self.sweeps}"
+                "particles, every, sweeps and keep are at least 1, got "
+                f"{self.particles}, {self.every}, {self.sweeps} and {self.keep}"
             )
         if not (self.lam > 0 and math.isfinite(self.lam) and 0 <= self.ess <= 1):
             raise ValueError(f"Feynman-Kac needs lam > 0 and 0 <= ess <= 1, got {self.lam} and {self.ess}")
@@ -84,12 +90,12 @@ class FeynmanKac:
         made = self._sweep(job, found)
         better = made.scores[:, 0] > found.scores[:, 0]
         shape = (-1, *([1] * (made.x.ndim - 1)))
-        log_z = torch.cat([found.memory["log_z"], made.memory["log_z"]], dim=1)
+        seeds = [derive_seed(job.seed + i, _STREAM_THIN, made.rounds) for i in range(job.n)]
         return replace(
             made,
             x=torch.where(better.reshape(shape), made.x, found.x),
             scores=torch.where(better[:, None], made.scores, found.scores),
-            memory={**made.memory, "log_z": log_z},
+            memory=together(found.memory, made.memory, keep=max(self.keep, self.particles), seeds=seeds),
         )
 
     def finish(self, job: Job, found: Found) -> Found:
@@ -206,46 +212,3 @@ class Weights:
         new = self.lam * values.reshape(self.values.shape)
         self.log_weights = self.log_weights + new - self.values
         self.values = new
-
-
-def effective_size(log_weights: Tensor) -> Tensor:
-    """1 / sum w^2 of the normalised weights, along the last dimension."""
-    return 1 / log_weights.softmax(dim=-1).square().sum(-1)
-
-
-def systematic(log_weights: Tensor, uniform: float) -> Tensor:
-    """Systematic resampling: the ancestors of P particles from one uniform number.
-
-    Particle i is taken floor(P w_i) or ceil(P w_i) times, P w_i in the mean.
-    """
-    count = len(log_weights)
-    return _ancestors(log_weights, (torch.arange(count, dtype=torch.float64) + uniform) / count)
-
-
-def multinomial(log_weights: Tensor, seed: int) -> Tensor:
-    """Multinomial resampling: P independent draws. Particle i is taken P w_i times in the mean, at random."""
-    return _ancestors(
-        log_weights, torch.rand(len(log_weights), dtype=torch.float64, generator=generator(seed))
-    )
-
-
-RESAMPLING: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "systematic": lambda log_weights, seed: systematic(log_weights, seed / 2**63),
-    "multinomial": multinomial,
-}
-
-
-def _ancestors(log_weights: Tensor, points: Tensor) -> Tensor:
-    """Whose share of [0, 1) each point lies in."""
-    edges = log_weights.softmax(dim=0).cumsum(0)
-    return torch.searchsorted(edges, points).clamp(max=len(log_weights) - 1)
-
-
-def resampled(found: Found, m: int, *, seed: int = 0) -> Tensor:
-    """``m`` draws from the weighted particles of each search, ``(n, m, *)``."""
-    particles, log_weights = found.memory["particles"], found.memory["log_weights"]
-    drawn = []
-    for i, (row, weights) in enumerate(zip(particles, log_weights)):
-        points = (torch.arange(m, dtype=torch.float64) + derive_seed(seed, i) / 2**63) / m
-        drawn.append(row[_ancestors(weights, points)])
-    return torch.stack(drawn)

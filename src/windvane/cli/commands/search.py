@@ -157,4 +157,4 @@ def _search(
         f"{found['network_calls']} calls and {found['verified']} reward evaluations; {out / BEST}"
     )
     if "log_z" in found:
-        print(f"{found['nodes']} nodes, log E exp(lam r) about {found['log_z']:.4g}; {out / 'samples.png'}")
+        print(f"{found['made']}, log E exp(lam r) about {found['log_z']:.4g}; {out / 'samples.png'}")
