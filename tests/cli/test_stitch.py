@@ -9,6 +9,7 @@ import torch
 from tests.cli.conftest import SIZES
 from windvane.checkpoint import load, save_model
 from windvane.cli.conditions import Asked
+from windvane.cli.stitching import Draws
 from windvane.compress import row_flops, stitched
 from windvane.conditions import Condition
 from windvane.data import digits
@@ -97,6 +98,30 @@ def test_a_budget_picks_the_best_point_that_it_pays_for(windvane, large, tmp_pat
         p["distance"] for p in (*numbers["points"], *numbers["alone"])
     ]
     assert (tmp_path / "stitch.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_budget_that_pays_for_nothing_is_refused_before_anything_is_measured(
+    refused, windvane, unconditional, large, tmp_path, monkeypatch
+):
+    """The share that would do is told, and does."""
+    measured = []
+    monkeypatch.setattr(Draws, "distance", lambda *given: measured.append(given) or 1.0)
+    small_flops, large_flops = (row_flops(load(path)) for path in (unconditional, large))
+    line = refused("stitch", unconditional, large, budget=0.0001, out=tmp_path / "out", **QUICK)
+    assert (
+        f"takes {small_flops / large_flops:.3g} of the operations of LARGE" in line and "a step" not in line
+    )
+    assert not measured and not (tmp_path / "out").exists()
+    enough = line.rpartition("--budget ")[2].split()[0]
+    assert float(enough) == pytest.approx(small_flops / large_flops, abs=1e-3)
+    found = windvane("stitch", unconditional, large, budget=enough, out=tmp_path / "out", **QUICK)
+    assert found.exit_code == 0 and measured, found.output
+
+
+def test_what_differs_most_is_told_first(refused, model, tmp_path):
+    """Another process and another condition: the process is the reason."""
+    other = saved(tmp_path / "edm", large_denoiser(process=EDM()))
+    assert "need one process" in refused("stitch", model, other, out=tmp_path / "out", **QUICK)
 
 
 def test_guided_models_with_a_condition_and_three_of_them(windvane, model, tmp_path):

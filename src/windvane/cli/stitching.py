@@ -1,6 +1,8 @@
 """What `windvane stitch` runs: every division of the steps among the models, and the last one alone."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,19 @@ if TYPE_CHECKING:
     from windvane.guidance import Routed
 
 
+@dataclass(frozen=True)
+class Images:
+    """Images as their features, and the extractor of those."""
+
+    extractor: Any
+    features: "Tensor"
+
+
 class Draws:
     """Pictures of any denoiser by the command's sampler, what one costs, and how far they are from images."""
 
-    def __init__(
-        self, model: Model, section: SampleSection, asked: Wanted | None, extractor: Any, reference: "Tensor"
-    ) -> None:
+    def __init__(self, model: Model, section: SampleSection, asked: Wanted | None) -> None:
         self.model, self.section, self.asked = model, section, asked
-        self.extractor, self.reference = extractor, reference
 
     def _sample(self, denoiser: "Denoiser", n: int, steps: int) -> "Tensor":
         from windvane.grids import GRIDS
@@ -56,14 +63,14 @@ class Draws:
 
         return measure_cost(lambda: self._sample(routed, 1, steps), routed)
 
-    def distance(self, denoiser: "Denoiser", steps: int) -> float:
-        """The Fréchet distance of pictures to the reference."""
+    def distance(self, denoiser: "Denoiser", steps: int, images: "Images") -> float:
+        """The Fréchet distance of pictures to images."""
         from windvane.metrics import extract_features, frechet
 
         pictures = self.model.decode(self._sample(denoiser, self.section.n, steps)).clamp(-1, 1)
-        features = extract_features(pictures, self.extractor)
+        features = extract_features(pictures, images.extractor)
         try:
-            return frechet(features, self.reference, resamples=0, bias=False).value
+            return frechet(features, images.features, resamples=0, bias=False).value
         except ValueError as error:  # the library speaks of arguments, a user of this room of flags
             few = "use more than that with --n, or --features pca:N"
             raise ValueError(str(error).partition("; use more than")[0] + f"; {few}") from None
@@ -88,33 +95,35 @@ def stitch_models(
     device = _one_process()
     opened = [open_model(path, weights=config.sample.weights, device=device) for path in paths]
     large = opened[-1]
+    denoisers = [model.denoiser for model in opened]
+    shares = lattice(len(opened), parts)
+    # Refused before any work, and processes and shapes before conditions: what differs most is told first.
+    divided = [stitched(denoisers, share, by=by) for share in shares]
     _check_conditions(opened)
     section = settled(config.sample, large.asked, weight_given=weight_given)
-    shares = lattice(len(opened), parts)
-    denoisers = [model.denoiser for model in opened]
-    stitched(denoisers, shares[0], by=by)  # refuse before any work
     known_parts = open_parts(config.data, name_damaged=False) if known else None
-    images = reference_images(config, reference, known_parts, _shape(large))
-    _, extractor = eyes(known_parts, images, config.evaluate)
+    reference_of = reference_images(config, reference, known_parts, _shape(large))
     seeds = list(range(section.seed, section.seed + section.n))
-    asked = wanted(section, large.asked, seeds, model=large.folder)
-    draws = Draws(large, section, asked, extractor, extract_features(images.batch(slice(None)), extractor))
-    costs: list[Cost] = []
-
-    def cost(routed: "Routed") -> float:
-        costs.append(draws.cost(routed, section.steps))
-        return float(costs[-1].flops)
-
+    draws = Draws(large, section, wanted(section, large.asked, seeds, model=large.folder))
+    costs = [draws.cost(routed, section.steps) for routed in divided]
+    _check_budget(budget, costs)
+    _, extractor = eyes(known_parts, reference_of, config.evaluate)
+    images = Images(extractor, extract_features(reference_of.batch(slice(None)), extractor))
+    counted = iter(costs)
     found = sweep(
-        denoisers, lambda routed: draws.distance(routed, section.steps), costs=cost, fractions=shares, by=by
+        denoisers,
+        lambda routed: draws.distance(routed, section.steps, images),
+        costs=lambda routed: float(next(counted).flops),
+        fractions=shares,
+        by=by,
     )
     rows = [_row(p, c, section.steps, found.points[-1].cost) for p, c in zip(found.points, costs)]
-    alone = _alone(draws, denoisers, rows, by)
+    alone = _alone(draws, denoisers, rows, by, images)
     chosen = None if budget is None else found.best(budget * found.points[-1].cost)
     settings = {
         "models": [model.folder.as_posix() for model in opened],
         "sha256": [model.sha256 for model in opened],
-        "features": extractor.name, "reference": len(images), "by": by, "budget": budget,
+        "features": extractor.name, "reference": len(reference_of), "by": by, "budget": budget,
         "n": section.n, "seed": section.seed, "sampler": section.sampler, "steps": section.steps,
         "grid": section.grid, "weight": section.weight, "cluster": section.cluster,
         "weights": section.weights,
@@ -124,6 +133,17 @@ def stitch_models(
     write(out, settings, rows, alone, frontier, best)
     show(out, paths, rows, alone, frontier, best, budget)
     return found
+
+
+def _check_budget(budget: float | None, costs: Sequence["Cost"]) -> None:
+    """Refuse a share of the last model's operations that no division keeps to."""
+    whole = max(costs[-1].flops, 1)
+    cheapest = min(cost.flops for cost in costs) / whole
+    if budget is not None and budget * (1 + 1e-9) < cheapest:
+        raise ValueError(
+            f"--budget {budget:g}: the cheapest division of the steps takes {cheapest:.3g} of the operations "
+            f"of LARGE; give --budget {math.ceil(1000 * cheapest) / 1000:g} or more"
+        )
 
 
 def _one_process() -> str:
@@ -165,7 +185,9 @@ def _row(point: "Point", cost: "Cost", steps: int, whole: float) -> Row:
     return Row(point.fractions, steps, calls, cost.flops, cost.flops / max(whole, 1), point.error)
 
 
-def _alone(draws: Draws, denoisers: Sequence["Denoiser"], rows: Sequence[Row], by: str) -> list[Row]:
+def _alone(
+    draws: Draws, denoisers: Sequence["Denoiser"], rows: Sequence[Row], by: str, images: Images
+) -> list[Row]:
     """The last model with fewer steps, at about the cost of each division: the other way to save."""
     from windvane.compress import Point, stitched
 
@@ -174,5 +196,6 @@ def _alone(draws: Draws, denoisers: Sequence["Denoiser"], rows: Sequence[Row], b
     found = []
     for steps in sorted({max(1, round(whole.steps * row.share)) for row in rows} - {whole.steps}):
         cost = draws.cost(routed, steps)
-        found.append(_row(Point(only, cost.flops, draws.distance(routed, steps)), cost, steps, whole.flops))
+        point = Point(only, cost.flops, draws.distance(routed, steps, images))
+        found.append(_row(point, cost, steps, whole.flops))
     return found

@@ -68,7 +68,7 @@ def within_budget(costs: Sequence[float], budget: float, *, parts: int = 10) -> 
 
 @dataclass(frozen=True)
 class Point:
-    """One stitching: its fractions, its mean cost a step, and what was measured (less is better)."""
+    """One stitching: its fractions, its cost in the sweep's unit, and what was measured (less is better)."""
 
     fractions: Fractions
     cost: float
@@ -82,11 +82,11 @@ class Sweep:
     points: tuple[Point, ...]
 
     def best(self, budget: float) -> Point:
-        """The point of the least error among those that cost at most ``budget`` a step."""
+        """The point of the least error among those that cost at most ``budget``, in the unit of the costs."""
         affordable = [p for p in self.points if p.cost <= budget * (1 + 1e-9)]
         if not affordable:
             cheapest = min(p.cost for p in self.points)
-            raise ValueError(f"nothing costs at most {budget:g} a step; the cheapest costs {cheapest:g}")
+            raise ValueError(f"nothing costs at most {budget:g}; the cheapest costs {cheapest:g}")
         return min(affordable, key=lambda p: (p.error, p.cost))
 
     def frontier(self) -> tuple[Point, ...]:
@@ -99,7 +99,7 @@ class Sweep:
 
     def __str__(self) -> str:
         frontier = set(self.frontier())
-        lines = ["fractions             cost a step       error"]
+        lines = ["fractions                    cost       error"]
         for p in sorted(self.points, key=lambda p: (p.cost, p.error)):
             name = "/".join(f"{100 * f:.0f}" for f in p.fractions)
             lines.append(f"{name:<20}{p.cost:>13.4g}{p.error:>12.4g}{'  *' if p in frontier else ''}")
