@@ -1,6 +1,7 @@
 """Diffusion trees: values and laws against closed forms, budgets, batches, refusals."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from windvane.guidance.routed import BySteps, Routed
 from windvane.points import PointsDenoiser
 from windvane.process import PFGMPP
 from windvane.samplers import DDIM, DDPM, DPMSolverSDE, Heun
-from windvane.search import BestOf, Budget, Chain, DiffusionTree, MeanRank, run
+from windvane.search import BestOf, Budget, Chain, DiffusionTree, MeanRank, growing, run
 from windvane.search.nodes import Nodes, pick, soft_value
 from windvane.search.selection import Selection
 
@@ -225,6 +226,36 @@ def test_exploring_mixes_even_shares_into_the_choice():
     shares = np.log([0.9, 0.1])
     for explore, edge in ((0.0, 0.9), (0.4, 0.6 * 0.9 + 0.4 / 2), (1.0, 0.5)):
         assert [pick(shares, edge - 1e-3, explore), pick(shares, edge + 1e-3, explore)] == [0, 1]
+
+
+def test_exploring_is_asked_for_at_every_node():
+    """Shares of 0.999 and 0.001 in 400 rollouts: mixed by half with even ones, the second gets a quarter."""
+    nodes = Nodes()
+    for value in (math.log(999), 0.0):
+        nodes.add(parent=0, depth=1, log_ratio=0.0, reward=value)
+    nodes.visits[0] = 10**6
+    for explore, low, high in ((0.0, 0.0, 0.02), (0.5, 0.19, 0.31), (1.0, 0.42, 0.58)):
+        selection = Selection(1, 1.0, 1e-6, 0.5, False, 0.0, explore, 0)
+        second = sum(selection.path(nodes, number, {}, 3) == [0, 2] for number in range(400)) / 400
+        assert low <= second <= high, explore
+
+
+def test_a_tree_that_only_comes_back_to_its_leaves_stops_with_the_reason(monkeypatch):
+    """With exponent 0.05 the third child takes a million visits; rollouts may be limited themselves."""
+    monkeypatch.setattr(growing, "IDLE_ROLLOUTS", 100)
+    barren = {"widening": 1.0, "exponent": 0.05}
+    with pytest.warns(UserWarning, match="rollouts came back to finished samples.*exponent=0.05"):
+        tree = grown(nfe=2000, **barren)
+    assert tree.spent.rows < 2000 and 100 < tree.grown < 1000
+    best, spent = tree.best(), tree.spent
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tree.grow(rollouts=300, progress=False).spent == spent, "it is kept, and grows by rollouts"
+        assert torch.equal(tree.best()[0], best[0])
+        assert grown(rollouts=1000, **barren).grown == 1000
+        # The settings of the documentation never wait so long for the next child.
+        for settings in ({}, {"star": True, "widening": 1.0, "exponent": 0.5, "lam": 5.0}):
+            assert grown(nfe=5000, **settings).spent.rows > 4990
 
 
 def test_best_is_sorted_and_states_are_the_samples():

@@ -1,6 +1,7 @@
 """One batch of a tree's rollouts: chosen, run, judged and added, or taken back as a whole."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from windvane.search.states import States
 
 if TYPE_CHECKING:
     from windvane.search.tree import DiffusionTree
+
+
+IDLE_ROLLOUTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,36 @@ class Log:
             self.nodes.visits[node], self.nodes.value[node] = visits, value
         self.nodes.cut(self.count)
         self.states.cut(self.rows)
+
+
+class Idle:
+    """Notices a tree that only comes back to finished samples, which would never use up what it may spend.
+
+    A node has its (k + 1)-th child after (k / C)^(1 / alpha) visits. With C = 1 and alpha = 1 / 2 that is a
+    short wait beside the visits before it; with alpha = 1 / 20 the third child takes a million.
+
+    Args:
+        rollouts: a limit on rollouts; with one, growth ends by itself.
+    """
+
+    def __init__(self, tree: "DiffusionTree", rollouts: int | None) -> None:
+        self.spent, self.since, self.bounded = tree.spent, tree.grown, rollouts is not None
+
+    def long(self, tree: "DiffusionTree") -> bool:
+        """Whether the last ``IDLE_ROLLOUTS`` or more, and half of all, have spent nothing; warns if so."""
+        if tree.spent != self.spent:
+            self.spent, self.since = tree.spent, tree.grown
+        idle = tree.grown - self.since
+        if self.bounded or idle < IDLE_ROLLOUTS or 2 * idle < tree.grown:
+            return False
+        chosen = tree.selection
+        warnings.warn(
+            f"the last {idle} rollouts came back to finished samples, which spends nothing, and growth ends "
+            f"here: with widening={chosen.widening:g} and exponent={chosen.exponent:g} it branches too "
+            "seldom; take a larger exponent, such as 0.5, for a new tree",
+            stacklevel=3,
+        )
+        return True
 
 
 def grow_once(tree: "DiffusionTree", most: int, size: int, budget: Budget) -> bool:

@@ -14,7 +14,7 @@ from windvane.samplers import Sampler
 from windvane.search import tree_files
 from windvane.search.budget import Budget, Meter, Spent
 from windvane.search.chain import Chain
-from windvane.search.growing import Log, Open, grow_once
+from windvane.search.growing import Idle, Log, Open, grow_once
 from windvane.search.nodes import ROOT, Nodes, pick
 from windvane.search.proposals import check_proposal
 from windvane.search.rewards import Reward, Verifier, as_verifier
@@ -131,6 +131,10 @@ class DiffusionTree:
         chosen as in a whole one: the tree does not depend on the parts in which it was grown, but for
         rounding in the network. The first rollout is made alone, to learn what steps cost.
 
+        A rollout that comes back to a finished sample spends nothing. Where only spending is limited, growth
+        ends with a warning after 10,000 such rollouts in a row that are also half of all: ``widening`` and
+        ``exponent`` then let the tree branch too seldom.
+
         Where a reward or the network fails, or the user breaks off at any point, even by a second Ctrl-C, the
         tree is as before the batch, and may be saved or grown on.
 
@@ -153,8 +157,11 @@ class DiffusionTree:
             return self
         budget = Budget(self.spent.rows + more, self.spent.verified + asked)
         target += self.grown
+        idle = Idle(self, rollouts)
         for _ in track(iter(int, 1), "growing", enabled=progress):
-            if self.grown >= target or not grow_once(self, target - self.grown, batch, budget):
+            if self.grown >= target or idle.long(self):
+                break
+            if not grow_once(self, target - self.grown, batch, budget):
                 break
             if watch is not None and watch(self):
                 break
