@@ -5,11 +5,14 @@ import torch
 
 from tests.search.cases import EDM_PROCESS, ancestral, mixture, right
 from windvane.conditions import Condition
+from windvane.energies import Reward
 from windvane.exact import GaussianDenoiser, GaussianMixtureDenoiser
 from windvane.guidance import ClassifierFree
+from windvane.guidance.presets import dps
 from windvane.points import PointsDenoiser
 from windvane.process import PFGMPP, VPLinear
-from windvane.samplers import DDIM, DDPM, Heun, UniPC, sample
+from windvane.randomness import derive_seed
+from windvane.samplers import DDIM, DDPM, EVODiff, Heun, UniPC, sample
 from windvane.search import (
     BestOf,
     Budget,
@@ -22,6 +25,7 @@ from windvane.search import (
     ranks,
     run,
 )
+from windvane.search.paths import _STREAM_START
 
 
 def quiet_run(*args, **settings):
@@ -200,6 +204,30 @@ def test_what_paths_show_is_the_prediction_of_the_best_survivor_at_its_level(rou
     predicted = chain.predict(best, chain.process.t_of_noise_level(level), torch.arange(3))
     torch.testing.assert_close(found.x, predicted)
     torch.testing.assert_close(found.score, right(predicted).double())
+
+
+def test_paths_solve_their_segments_on_the_times_of_the_chain():
+    """A round is as many steps as the chain has between its levels, to the last digit of what they make."""
+    chain, method = Chain(mixture(), steps=20), Paths(keep=1, expand=1, **PATHS)
+    found = quiet_run(method, chain, right, n=3, watch=lambda state: state.rounds == 0)
+    last = chain.process.t_of_noise_level(torch.tensor(2.0, dtype=torch.float64))
+    above = [t for t in chain.times.tolist() if t > float(last)]
+    assert len(above) > 5 and found.spent.rows == 3 * (len(above) + 1)  # and a prediction
+    keys = [derive_seed(i, _STREAM_START, 0) for i in range(3)]
+    times = torch.tensor([*above, float(last)], dtype=torch.float64)
+    made = sample(
+        mixture(), seeds=0, n=3, grid=times, start=(chain.start(chain.noise(keys)), above[0]), progress=False
+    )
+    torch.testing.assert_close(found.memory["survivors"][:, 0], made.x)
+
+
+@pytest.mark.parametrize("guided", [False, True], ids=["plain", "guided"])
+def test_paths_refuse_a_solver_whose_steps_must_be_even_in_log_snr(guided):
+    """With advice that can be followed: a grid cannot help, since paths cut the segments themselves."""
+    solver = dps(Reward(right), 0.05).sampler(EVODiff()) if guided else EVODiff()
+    with pytest.raises(ValueError, match="solves segments that are not even") as refusal:
+        quiet_run(Paths(**PATHS), Chain(mixture(), sampler=solver, steps=6), right)
+    assert "UniPC()" in str(refusal.value) and "grid=" not in str(refusal.value)
 
 
 def test_paths_stop_at_the_budget():

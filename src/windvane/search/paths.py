@@ -38,7 +38,8 @@ class Paths:
         repeats: searches one after the other; None goes on while the budget pays for a whole one.
 
     Raises:
-        ValueError: levels that do not end or do not fit the chain; a process whose noise is not Gaussian.
+        ValueError: levels that do not end or do not fit the chain; a process whose noise is not Gaussian; a
+            solver that needs steps even in log-SNR, such as EVODiff.
     """
 
     keep: int = 2
@@ -72,6 +73,11 @@ class Paths:
 
     def check(self, chain: Chain, verifier: Verifier) -> None:
         require_gaussian(chain.process, "search over paths, which noises its survivors again,")
+        if getattr(chain.sampler, "needs_log_snr", False):
+            raise ValueError(
+                f"search over paths solves segments that are not even in log-SNR, and {chain.sampler} needs "
+                "such; take a solver for any grid, such as UniPC() or DPMSolverPP()"
+            )
         highest = self._time(chain, self.start + self.forward)
         first = float(chain.times[0])
         if not 0 < float(highest) <= first:
