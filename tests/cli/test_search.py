@@ -12,7 +12,7 @@ import pytest
 
 from windvane.cli.searching_methods import METHODS, settings_for
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
-from windvane.search import load_found, log_z
+from windvane.search import growing, load_found, log_z
 from windvane.search.states import States
 
 QUICK = {"budget": 600, "steps": 5}
@@ -289,11 +289,61 @@ def test_what_is_refused(refused, unconditional, tmp_path, flags, match):
     assert not (tmp_path / "out" / "best.png").exists()
 
 
+@pytest.mark.parametrize("method", ["dts", "fk"])
+def test_more_samples_of_a_finished_search_cost_nothing(windvane, refused, unconditional, tmp_path, method):
+    few = ["--with", "particles=8"] if method == "fk" else []
+    common = ["search", unconditional, "--reward", "contrast", *few, "--method", method, "--steps", 5]
+    first = windvane(*common, "--out", tmp_path, "--budget", 200, "--n", 4)
+    assert first.exit_code == 0, first.output
+    before = told(tmp_path)
+    for n in (40, 3):
+        again = windvane(*common, "--out", tmp_path, "--budget", 200, "--n", n, "--resume")
+        assert again.exit_code == 0, again.output
+        assert len(list((tmp_path / "samples").iterdir())) == n
+        assert told(tmp_path)["network_rows"] == before["network_rows"]
+    side_by_side = ["search", unconditional, "--reward", "contrast", "--steps", 5, "--out", tmp_path / "best"]
+    assert windvane(*side_by_side, "--budget", 50, "--n", 2).exit_code == 0
+    assert "other settings (n 2, now 3)" in refused(*side_by_side, "--budget", 90, "--n", 3, "--resume")
+
+
+def test_an_infinite_lam_is_written_and_read_again(windvane, unconditional, tmp_path):
+    """It backs up the maximum, and there is no log Z."""
+    common = ["search", unconditional, "--reward", "contrast", "--method", "dts", "--with", "lam=inf"]
+    for budget, more in ((100, []), (200, ["--resume"])):
+        made = windvane(*common, "--steps", 5, "--out", tmp_path, "--budget", budget, *more)
+        assert made.exit_code == 0, made.output
+        assert "nodes; " in made.stdout and "log E" not in made.stdout
+    assert told(tmp_path)["settings"]["settings"]["lam"] == "inf" and told(tmp_path)["network_rows"] > 190
+
+
+def test_a_tree_that_branches_too_seldom_ends_with_a_line(windvane, unconditional, tmp_path, monkeypatch):
+    monkeypatch.setattr(growing, "IDLE_ROLLOUTS", 50)
+    made = windvane(
+        "search", unconditional, "--reward", "contrast", "--method", "dts", "--with", "exponent=0.05",
+        "--with", "widening=1", "--steps", 5, "--out", tmp_path, "--budget", 2000,
+    )  # fmt: skip
+    assert made.exit_code == 0 and told(tmp_path)["done"], made.output
+    (line,) = made.stderr.splitlines()
+    assert line.startswith("windvane: the last ") and "take a larger exponent" in line
+
+
 def test_a_budget_is_needed_and_must_pay(refused, unconditional, tmp_path):
     common = ["search", unconditional, "--reward", "brightness"]
     assert "how much?" in refused(*common, out=tmp_path / "out")
     for method in ("best-of", "dts", "fk"):
-        assert "does not pay" in refused(*common, out=tmp_path / method, budget=3, method=method)
+        line = refused(*common, out=tmp_path / method, budget=3, method=method)
+        assert "a budget of 3 network rows does not pay" in line
+        assert not (tmp_path / method).exists()
+
+
+@pytest.mark.parametrize("method", ["dts", "best-of"])
+def test_a_budget_that_guidance_proves_too_small_leaves_no_folder(refused, model, tmp_path, method):
+    """That guidance asks twice shows in the first step."""
+    line = refused(
+        "search", model, "--reward", "brightness", "--cluster", 0, "--weight", 2, "--steps", 5,
+        out=tmp_path / "out", budget=9, method=method,
+    )  # fmt: skip
+    assert "does not pay" in line and not (tmp_path / "out").exists()
 
 
 def test_a_reward_that_fails_keeps_what_was_found(windvane, unconditional, tmp_path):

@@ -139,6 +139,16 @@ def test_a_budget_of_exactly_one_sample_pays_and_one_less_is_refused_at_once(cha
     assert counted.rows == first
 
 
+def test_a_budget_tells_its_limits_in_words():
+    for budget, told in (
+        (Budget(5), "a budget of 5 network rows does not pay"),
+        (Budget(verifier=1), "a budget of 1 verifications does not pay"),
+        (Budget(5, 1), "a budget of 5 network rows and 1 verifications does not pay"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            run(BestOf(), DETERMINISTIC["plain"](), right, n=2, budget=budget, progress=False)
+
+
 def test_a_tree_learns_from_one_step_that_it_cannot_pay():
     tree = DiffusionTree(twice(DDPM()), right).grow(11, progress=False)
     assert tree.spent.rows == 2 and tree.grown == 0 and len(tree) == 1

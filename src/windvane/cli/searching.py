@@ -11,7 +11,7 @@ from windvane.cli.conditions import settled
 from windvane.cli.errors import Interrupted, say
 from windvane.cli.models import clip_of, open_model, pictures_of
 from windvane.cli.recipe import sampler_settings
-from windvane.cli.searching_methods import TREES, Settings, build_method, build_tree
+from windvane.cli.searching_methods import STOCHASTIC, TREES, Settings, build_method, build_tree
 from windvane.cli.searching_rewards import open_rewards, reward_files
 from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import wanted
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from windvane.search import Budget, Chain, Found, Verifier
 
 BEST, INDEX, STATE, TREE = "best.png", "search.json", "state.safetensors", "tree"
+SAMPLES = "samples"
 FILES = "reward_files"
 
 
@@ -51,7 +52,7 @@ class Order:
             FILES: reward_files(self.rewards),
             **({"tree_batch": self.tree_batch} if self.method in TREES else {}),
             "method": self.method,
-            "settings": self.settings,
+            "settings": {name: _json_value(value) for name, value in self.settings.items()},
             "seed": self.section.seed,
             "n": self.section.n,
             "cluster": self.section.cluster,
@@ -103,19 +104,21 @@ def search_model(
     order: Order, *, out: Path, budget: "Budget", resume: bool, weight_given: bool, device: str
 ) -> dict[str, Any]:
     """Search, leaving everything in ``out``; returns the numbers."""
+    from windvane.cli.steering import warnings_said
+
     model = open_model(order.model, weights=order.section.weights, device=device)
     section = settled(order.section, model.asked, weight_given=weight_given)
     about = order.about(model.sha256)
     if resume:
-        _same(out, about)
-    out.mkdir(parents=True, exist_ok=True)
+        _same(out, about, order.method)
     one = order.method in (*TREES, "fk")
     chain = _chain(model, section, rows=1 if one else section.n)
     verifier = open_rewards(order.rewards, model=order.model, denoiser=model.denoiser)
     folder = Folder(out, about, model.denoiser)
-    if order.method in TREES:
-        return _grow(order, chain, verifier, folder, budget, resume=resume)
-    return _rounds(order, model, section, chain, verifier, folder, budget, resume=resume, one=one)
+    with warnings_said():
+        if order.method in TREES:
+            return _grow(order, chain, verifier, folder, budget, resume=resume)
+        return _rounds(order, model, section, chain, verifier, folder, budget, resume=resume, one=one)
 
 
 def _chain(model: Any, section: SampleSection, *, rows: int, steps: int | None = None) -> "Chain":
@@ -147,16 +150,13 @@ def _rounds(
     one: bool,
 ) -> dict[str, Any]:
     """Every method that works in rounds."""
-    from dataclasses import replace
-
     from windvane.search import load_found, log_z, resampled, run, save_found
     from windvane.training.stop import StopSignals
 
     steps = int(order.settings.get("final_steps", 0))
     final = _chain(model, section, rows=section.n, steps=steps) if steps else None
     method, path = build_method(order.method, order.settings, final=final), folder.out / STATE
-    # A finished search goes on where it stood when its last round was written.
-    before = replace(load_found(path), done=False) if resume and path.exists() else None
+    before = load_found(path) if resume and path.exists() else None
 
     def watch(found: "Found") -> bool:
         save_found(found, path)
@@ -228,19 +228,23 @@ def _grow(
     if stop.received is not None:
         _stopped(folder, tree.spent.rows)
     if not tree.grown:
-        raise ValueError(f"the budget does not pay for one sample, which takes {chain.cost():g} evaluations")
+        raise ValueError(f"{budget} does not pay for one sample, which takes {chain.cost():g} network rows")
     x, rewards = tree.best()
     folder.note(x, rewards.tolist(), tree.spent, done=True)
     _draws(folder, tree.best(section.n)[0] if tree.star else tree.sample(section.n, seed=section.seed))
-    return {**_read(folder.out), "made": f"{len(tree)} nodes", "log_z": tree.log_z()}
+    told = {**_read(folder.out), "made": f"{len(tree)} nodes"}
+    return {**told, "log_z": tree.log_z()} if math.isfinite(tree.lam) else told
 
 
 def _draws(folder: Folder, x: "Tensor") -> None:
     """Samples of a tilted law, or the best few, as one picture and one by one."""
     levels = folder.levels(x)
+    for more in (folder.out / SAMPLES).glob("*.png"):  # of an earlier call with a larger --n
+        if more.stem.isdecimal() and int(more.stem) >= len(levels):
+            more.unlink()
     save_png(image_grid(levels), folder.out / "samples.png", folder.about)
     for number, image in enumerate(levels):
-        save_png(to_picture(image), folder.out / "samples" / f"{number:04d}.png", folder.about)
+        save_png(to_picture(image), folder.out / SAMPLES / f"{number:04d}.png", folder.about)
 
 
 def _stopped(folder: Folder, rows: int) -> None:
@@ -250,14 +254,23 @@ def _stopped(folder: Folder, rows: int) -> None:
     )
 
 
-def _same(out: Path, about: dict[str, Any]) -> None:
-    """Refuse to go on with other settings; a file of rewards may be mended, and is only told of."""
+def _json_value(value: Any) -> Any:
+    """A setting as a JSON value, which an infinite one is as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _same(out: Path, about: dict[str, Any], method: str) -> None:
+    """Refuse to go on with other settings; a file of rewards may be mended, and is only told of.
+
+    How many samples are drawn at the end of a method that draws them is no matter of the search.
+    """
+    free = (FILES, "n") if method in STOCHASTIC else (FILES,)
     known = _read(out)["settings"]
     wanted = json.loads(json.dumps(about))
     for file, sha256 in wanted[FILES].items():
         if known.get(FILES, {}).get(file, sha256) != sha256:
             say(f"{file} has changed since this search began: what was found before keeps its old rewards")
-    different = [name for name in wanted if name != FILES and known.get(name) != wanted[name]]
+    different = [name for name in wanted if name not in free and known.get(name) != wanted[name]]
     if different:
         told = "; ".join(f"{name} {known.get(name)}, now {wanted[name]}" for name in different)
         raise ValueError(f"the search in {out} has other settings ({told}); choose another --out")

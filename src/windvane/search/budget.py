@@ -38,6 +38,10 @@ class Budget:
         if self.network is None and self.verifier is None:
             raise ValueError("a budget needs a limit: Budget(network=...), Budget(verifier=...) or both")
 
+    def __str__(self) -> str:
+        limits = ((self.network, "network rows"), (self.verifier, "verifications"))
+        return "a budget of " + " and ".join(f"{limit} {what}" for limit, what in limits if limit is not None)
+
     def pays(self, spent: Spent, rows: float, verified: float) -> bool:
         """Whether this much more still fits."""
         return (self.network is None or spent.rows + rows <= self.network) and (

@@ -39,7 +39,8 @@ def save_found(found: Found, path: str | Path) -> Path:
 def load_found(path: str | Path) -> Found:
     """The state that :func:`save_found` wrote, for ``run(..., resume=...)``.
 
-    A search that had used up its budget is taken up again where it was: with a larger one it goes on.
+    What ``watch`` was given after the last round goes on with a larger budget. The result of a run that ended
+    is done, since a final sample may stand in the place of the one that was searched for.
     """
     from safetensors import SafetensorError, safe_open
 

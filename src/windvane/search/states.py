@@ -13,8 +13,8 @@ _BLOCK_BYTES = 1 << 24
 class States:
     """Rows of one shape in float16 or float32, in blocks of 16 MiB, or in a file where ``path`` is given.
 
-    Nothing is copied when it grows. In a file a row costs no memory; the file may be longer than what counts,
-    where a process was killed while it wrote.
+    Nothing is copied when it grows. In a file a row costs no memory; the file is made with the first row, and
+    may be longer than what counts, where a process was killed while it wrote.
 
     Args:
         count: rows of the file that count.
@@ -28,23 +28,23 @@ class States:
         self.row_bytes = int(np.prod(shape)) * self._numpy.itemsize
         self._per_block = max(1, _BLOCK_BYTES // self.row_bytes)
         self._blocks: list[np.ndarray] = []
-        self._file = None
-        if path is not None:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file: int | None = None
 
     def __len__(self) -> int:
         return self.count
 
     def __del__(self) -> None:
-        if getattr(self, "_file", None) is not None:
-            os.close(self._file)  # type: ignore[arg-type]
+        file = getattr(self, "_file", None)
+        if file is not None:
+            os.close(file)
             self._file = None
 
     def append(self, rows: Tensor) -> None:
         """Add rows ``(B, *shape)``."""
         values = rows.detach().to("cpu", self.dtype).contiguous().numpy().reshape(len(rows), *self.shape)
-        if self._file is not None:
-            write_at(self._file, values.tobytes(), self.count * self.row_bytes)
+        if self.path is not None:
+            if len(values):
+                write_at(self._opened(self.path), values.tobytes(), self.count * self.row_bytes)
             self.count += len(values)
             return
         for value in values:
@@ -64,8 +64,8 @@ class States:
         for row, number in enumerate(ids):
             if not 0 <= number < self.count:
                 raise IndexError(f"there is no state {number} among {self.count}")
-            if self._file is not None:
-                raw = os.pread(self._file, self.row_bytes, int(number) * self.row_bytes)
+            if self.path is not None:
+                raw = os.pread(self._opened(self.path), self.row_bytes, int(number) * self.row_bytes)
                 out[row] = np.frombuffer(raw, self._numpy).reshape(self.shape)
             else:
                 block, at = divmod(int(number), self._per_block)
@@ -83,8 +83,14 @@ class States:
 
     def sync(self) -> None:
         """Flush a file to the disk."""
-        if self._file is not None:
-            os.fsync(self._file)
+        if self.path is not None:
+            os.fsync(self._opened(self.path))
+
+    def _opened(self, path: Path) -> int:
+        if self._file is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return self._file
 
 
 def write_at(handle: int, data: bytes, offset: int) -> None:

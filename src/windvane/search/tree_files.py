@@ -41,7 +41,6 @@ class Place:
 
     def states(self, folder: Path) -> Path:
         """The file of states in ``folder``."""
-        folder.mkdir(parents=True, exist_ok=True)
         return folder / f"states-{self.token}.bin"
 
 

@@ -156,5 +156,6 @@ def _search(
         f"best reward {scores} after {found['network_rows']} network evaluations in "
         f"{found['network_calls']} calls and {found['verified']} reward evaluations; {out / BEST}"
     )
-    if "log_z" in found:
-        print(f"{found['made']}, log E exp(lam r) about {found['log_z']:.4g}; {out / 'samples.png'}")
+    if "made" in found:
+        about = f", log E exp(lam r) about {found['log_z']:.4g}" if "log_z" in found else ""
+        print(f"{found['made']}{about}; {out / 'samples.png'}")
