@@ -12,7 +12,8 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
     """The members of the outermost ModuleLists and Sequentials."""
     for child in module.children():
         if isinstance(child, (nn.ModuleList, nn.Sequential)):
-            yield from child
+            # diffusers' middle blocks without attention hold None in its place.
+            yield from (block for block in child if isinstance(block, nn.Module))
         else:
             yield from _blocks(child)
 
