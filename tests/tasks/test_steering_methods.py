@@ -21,10 +21,10 @@ def model():
     return wv.GaussianMixtureDenoiser([1.0] * 6, means, [0.1] * 6, wv.VPCosine(), shape=SHAPE)
 
 
-def drawn(model, preset, **settings):
+def drawn(model, preset, weight=1.0, **settings):
     energy = TIMED if METHODS[preset].noisy else ENERGY
     run = {"seeds": 3, "n": 4, "steps": 6, "clip": None, "progress": False, "sampler": wv.DDPM(), **settings}
-    return steer(model, [Wish("text", "half", energy)], preset=preset, **run)
+    return steer(model, [Wish("text", "half", energy, weight)], preset=preset, **run)
 
 
 ALIKE = [{"dps", "freedom"}, {"universal", "steered"}, {"adm", "sdg"}]
@@ -95,6 +95,9 @@ def test_steps_made_again(model):
     assert torch.equal(thrice.x, by_hand.x)
     plain = drawn(model, "freedom", factor=0.0, recurrences=3)
     assert plain.evaluations == 6, "the unguided arm is plain sampling"
+    idle = drawn(model, "freedom", weight=0.0, recurrences=3)
+    assert idle.evaluations == 6 and torch.equal(idle.x, plain.x)
+    assert "changed nothing" in idle.warnings[0] and "its weight is 0" in idle.warnings[0]
 
 
 @pytest.mark.parametrize(

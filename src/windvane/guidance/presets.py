@@ -21,7 +21,8 @@ Window = tuple[float, float] | None
 def repeated(times: int, *, window: Window = None) -> GradientGuidance:
     """Every step ``times`` over, from x_s renoised to t, and no guide of its own (RePaint; the N of Steered
     Diffusion, section 3): for denoisers steered without a gradient, such as
-    :class:`~windvane.guidance.Projected`. Adds to other guidance with ``+``.
+    :class:`~windvane.guidance.Projected`. Added to other guidance with ``+`` it repeats the steps that this
+    guides, and no others.
     """
     return GradientGuidance((), Recurrence(times, window))
 

@@ -15,7 +15,16 @@ from windvane.guidance.moves import Move, rms
 from windvane.guidance.steps import Step
 from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for
-from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, State, is_zero, moved, require_noise
+from windvane.samplers.base import (
+    BoundDenoiser,
+    Denoise,
+    Sampler,
+    State,
+    is_zero,
+    moved,
+    require_noise,
+    restarted,
+)
 from windvane.samplers.plan import Grid
 from windvane.stepping import finish, will_finish
 
@@ -23,6 +32,9 @@ from windvane.stepping import finish, will_finish
 @dataclass(frozen=True)
 class Recurrence:
     """Repeats a step: after x_s, back to x_t = renoise(x_s), ``times`` steps in all (RePaint; UGD; TFG).
+
+    Where there are guides and none of them has a weight, a step is made once: weight 0 is unguided. Each
+    repeat starts a trajectory of its own, of which a multistep solver has no predictions yet: its order is 1.
 
     Args:
         window: (low, high) in sigma / alpha: repeats where low < level <= high only.
@@ -51,6 +63,9 @@ class GuidedState:
 
     def moved(self) -> "GuidedState":
         return replace(self, inner=moved(self.inner))
+
+    def restarted(self) -> "GuidedState":
+        return replace(self, inner=restarted(self.inner))
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,7 @@ class GuidedSampler:
         noise: Tensor | None = None,
     ) -> tuple[Tensor, GuidedState]:
         process = denoise.process
-        rounds = self.recurrence.at(float(process.noise_level(t)))
+        rounds = self._rounds(process, t, s, state)
         if rounds > 1:
             require_gaussian(process, "recurrence")
             noise = require_noise(noise, self)
@@ -119,10 +134,19 @@ class GuidedSampler:
             x_s, after = self._once(denoise, x, t, s, replace(state, inner=inner), fresh)
             if k < rounds - 1 and noise is not None:
                 x = process.renoise(x_s, s, t, derived_noise(noise, 2 * k + 1))
-                inner = moved(state.inner)
+                inner = restarted(state.inner)
         if is_zero(process.sigma(s)) and not will_finish():
             self.finished()
         return x_s, replace(state, inner=after)
+
+    def _rounds(self, process: Process, t: Tensor, s: Tensor, state: GuidedState) -> int:
+        """How often the step is made: once where there are guides and none of them acts."""
+        rounds = self.recurrence.at(float(process.noise_level(t)))
+        if rounds == 1 or not self.guides:
+            return rounds
+        step, times = self._step_of(process, t, s, state), as_times(t, 1)
+        acts = any(bool((g.weights(process, times, step) != 0).any()) for g in self.guides)
+        return rounds if acts else 1
 
     def finished(self) -> None:
         """At the end of a run: warn of the guides that changed nothing."""

@@ -1,7 +1,7 @@
 """Samplers: solvers with explicit state, and the loop that runs them."""
 
 from windvane.samplers.ancestral import DDIM, DDPM
-from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, index_state, moved
+from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, index_state, moved, restarted
 from windvane.samplers.dpmpp import DPMSolverPP
 from windvane.samplers.euler import Euler, Heun
 from windvane.samplers.evodiff import EVODiff
@@ -34,6 +34,7 @@ __all__ = [
     "default_grid",
     "index_state",
     "moved",
+    "restarted",
     "sample",
     "sample_batches",
     "singlestep_orders",

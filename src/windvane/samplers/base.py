@@ -121,6 +121,17 @@ def moved(state: S) -> S:
     return state if drop is None else drop()
 
 
+def restarted(state: S) -> S:
+    """The state to go on with from an ``x`` that no longer lies on the trajectory so far (after renoising).
+
+    A multistep solver's predictions belong to the trajectory that they were made on: those of another one
+    differ by its noise, which extrapolation multiplies. A state that keeps some drops them through its own
+    method ``restarted()``; the order then grows again from 1. Other states are returned as they are.
+    """
+    drop = getattr(state, "restarted", None)
+    return state if drop is None else drop()
+
+
 def require_noise(noise: Tensor | None, sampler: object) -> Tensor:
     """The noise of a stochastic step, or an error that says it is missing."""
     if noise is None:

@@ -36,6 +36,10 @@ class EvoState:
         """The state after x was changed from outside: no prediction is ready for it."""
         return replace(self, history=self.history.moved())
 
+    def restarted(self) -> "EvoState":
+        """The state of a trajectory that begins here: no predictions, the same grid."""
+        return replace(self, history=self.history.restarted())
+
 
 @dataclass(frozen=True)
 class EVODiff:

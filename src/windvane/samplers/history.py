@@ -80,6 +80,10 @@ class History:
         """The state after x was changed from outside: no prediction is ready for it."""
         return replace(self, ready=None)
 
+    def restarted(self) -> "History":
+        """The state of a trajectory that begins here: no predictions, as many steps left."""
+        return History(self.steps_left)
+
 
 def first_order(x: Tensor, x0: Tensor, here: Level, there: Level) -> Tensor:
     """(sigma_s / sigma_t) x + alpha_s (1 - exp(-h)) x0, with h = l_s - l_t: DDIM, DPM-Solver++-1.
