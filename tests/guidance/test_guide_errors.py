@@ -118,6 +118,16 @@ def test_guidance_that_changes_nothing_is_reported():
         (lambda: Guide(GOOD, latent=Autoencoder(abs, abs), through=False, push="state"), "moves D"),
         (lambda: Guide(GOOD, window=(2.0, 1.0)), "low < high"),
         (lambda: Guide(GOOD, float("nan")), "finite"),
+        (lambda: Guide(GOOD, "big"), "got 'big'"),
+        (lambda: presets.adm(GOOD, float("nan")), "finite"),
+        (lambda: presets.elucd(GOOD, float("inf")), "finite"),
+        (lambda: presets.mpgd(GOOD, float("inf")), "finite"),
+        (lambda: presets.tfg(GOOD, rho=float("nan")), "finite"),
+        (lambda: evaluate(GOOD, weight=lambda k: 2.0), r"weight of the energy 'good' .* \(4,\), got float"),
+        (lambda: evaluate(GOOD, weight=lambda k: k[:1]), r"got \(1,\)"),
+        (lambda: evaluate(GOOD, weight=lambda k: k * float("nan")), f"'good' is nan at .* = {LEVEL}"),
+        (lambda: draw(presets.tfg(GOOD, radius=float("inf")).sampler(DDIM())), "radius .*'good' is not fin"),
+        (lambda: draw(presets.elucd(GOOD, sine=float("nan")).sampler(DDPM())), "'good' is nan at"),
         (lambda: Guided(MODEL), "takes guides"),
         (lambda: presets.dps(GOOD).denoiser(MODEL), "guide the sampler"),
         (lambda: presets.universal(GOOD, recurrences=2).denoiser(MODEL), "repeats steps"),
@@ -133,6 +143,29 @@ def test_guidance_that_changes_nothing_is_reported():
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, AttributeError, IndexError, ValueError])
+@pytest.mark.parametrize("mixed", [False, True], ids=["alone", "in a sum"])
+def test_what_an_energy_raises_names_it_with_its_noise_level(error, mixed):
+    def broken(x):
+        raise error("oh no")
+
+    energy = Reward(broken, name="culprit")
+    with pytest.raises(error, match="oh no") as caught:
+        evaluate(GOOD + energy if mixed else energy)
+    told = " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert "'culprit'" in told and LEVEL in told
+
+
+def test_a_push_that_is_not_finite_is_named_and_not_blamed_on_the_energy():
+    steep = Reward(lambda x: -1e6 * x.square().sum(1), name="steep")
+    for settings in ({"push": "x0"}, {"push": "x0", "through": False}, {"push": "state"}):
+        guidance = GradientGuidance((Guide(steep, 1e306, **settings),))
+        with pytest.raises(FloatingPointError, match="push by the energy 'steep' .* weight is too large"):
+            draw(guidance.sampler(DDIM()))
+    with pytest.raises(FloatingPointError, match=r"'good' is .* reaches .* there: .*weight is too large"):
+        draw(presets.steered(GOOD, 1e160).sampler(DDIM()))
 
 
 def test_only_guidance_adds_to_guidance():

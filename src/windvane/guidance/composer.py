@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from windvane.guidance.idle import key_of, why_idle
 from windvane.guidance.memory import checkpointed_blocks
 from windvane.guidance.moves import Move, merged_moves, rms
 from windvane.guidance.steps import Step
-from windvane.guidance.weights import as_schedule
 from windvane.process import Process, expand, require_gaussian
 
 Base = Callable[[Tensor, Tensor, Condition | None], Tensor]
@@ -54,7 +53,8 @@ class Composer:
     One denoiser evaluation. One backward pass through the denoiser for all guides that push the same place
     (D, or x_s) with plain weights, since these add before it; one more for each guide that is relative or
     limited, whose size is known only after it. None where no guide needs it. At its first use, a sum of
-    energies takes one extra gradient per term, to name a term that has none.
+    energies takes one extra gradient per term, to name a term that has none; a gradient that is zero in
+    every row then takes up to three more, see :class:`~windvane.guidance.checks.Watch`.
 
     Where gradients are on outside (``sample(..., grad=True)``), pushes keep their own graph.
     """
@@ -101,17 +101,32 @@ class Composer:
         if moves:
             unit = self._unknown(x_t, pushed, times)
             for move in moves:
-                pushed = self.moved(pushed, move, unit)
+                pushed = self.moved(pushed, move, unit, times)
         return Steered(pushed, after)
 
-    def moved(self, x: Tensor, move: Move, unit: Tensor) -> Tensor:
-        """x pushed, and watched for whether that changed it."""
+    def moved(self, x: Tensor, move: Move, unit: Tensor, times: Tensor) -> Tensor:
+        """x pushed, and watched for whether that changed it.
+
+        Raises:
+            FloatingPointError: a push that is not finite.
+        """
         pushed = x + move.sized(unit)
+        if not bool(torch.isfinite(pushed).all()) and bool(torch.isfinite(x).all()):
+            self._refuse_push(move, times)
         self.watch.note(move.keys, x, pushed)
         return pushed
 
+    def _refuse_push(self, move: Move, times: Tensor) -> NoReturn:
+        names = dict.fromkeys(repr(g.energy.name) for g in self.guides if key_of(g) in move.keys)
+        of = f"the energies {', '.join(names)}" if len(names) > 1 else f"the energy {', '.join(names)}"
+        level = float(self.process.noise_level(times).max())
+        raise FloatingPointError(
+            f"the push by {of} is not finite at noise level sigma / alpha = {level:.4g}: its weight is too "
+            "large, or the gradient through the denoiser is not finite"
+        )
+
     def finished(self) -> None:
-        """At the end of a run: warn of the guides that changed nothing."""
+        """At the end of a run: warn of the guides that changed nothing, refuse energies without gradient."""
         together: dict[Hashable, list[Guide]] = {}
         for guide in self.guides:
             together.setdefault(key_of(guide), []).append(guide)
@@ -179,11 +194,18 @@ class Composer:
         seen = times if guide.where == "x_t" else torch.zeros_like(times)
         alone = len(energy.terms()) == 1 or guide.latent is not None
         if not alone:
-            self.watch.alive(energy, z, seen, cond, level)
+            self.watch.terms(energy, z, seen, cond, level)
         values = self._values(guide, energy, z, times, seen, cond, level)
         gradient = self.watch.gradient(energy, values, z, keep=keep, level=level)
         if alone:
-            self.watch.single(energy, gradient, level)
+            decode = None if guide.latent is None else guide.latent.decode
+
+            def look(z: Tensor) -> Tensor:
+                return energy(z if decode is None else decode(z), seen, cond)
+
+            self.watch.shown(energy, gradient, look, level)
+        if key_of(guide) not in self.watch.pulled and bool(gradient.any()):
+            self.watch.pulled.add(key_of(guide))
         return gradient
 
     def _values(
@@ -199,7 +221,7 @@ class Composer:
         if guide.where != "noised":
             at = z if guide.latent is None else guide.latent.decode(z)
             return self.watch.values(energy, at, seen, cond, level)
-        radius = expand(as_schedule(guide.radius)(self.process.noise_level(times)), z)
+        radius = expand(guide.radii(self.process.noise_level(times), level), z)
         draws = []
         for k in range(guide.draws):
             noise = time_noise(guide.seed, times, z.shape[1:], k).to(z)

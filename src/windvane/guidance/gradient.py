@@ -46,7 +46,8 @@ class Guided(Denoiser):
         times = as_times(t, len(x_t))
         self._asked = True
         found = self.compose(as_base(self.denoiser), x_t, times, cond, network=self.denoiser)
-        if found.active and not self.compose.watch.changed and not self._warned:
+        watch = self.compose.watch
+        if found.active and watch.pulled and not watch.changed and not self._warned:
             self._warned = True
             level = float(self.process.noise_level(times).max())
             warnings.warn(
@@ -58,7 +59,8 @@ class Guided(Denoiser):
         return found.x0
 
     def finished(self) -> None:
-        """At the end of a run: warn of the guides that changed nothing, if this denoiser took part in it."""
+        """At the end of a run this denoiser took part in: warn of the guides that changed nothing, refuse
+        energies without gradient."""
         if self._asked:
             self.compose.finished()
         self._asked = False

@@ -9,7 +9,7 @@ from torch import Tensor
 from windvane.energies import Energy
 from windvane.guidance.manifold import Autoencoder
 from windvane.guidance.steps import Step, StepWeight
-from windvane.guidance.weights import Schedule, as_schedule
+from windvane.guidance.weights import Schedule, scheduled
 from windvane.process import Process
 
 WHERE = ("x_t", "x0", "noised")
@@ -101,7 +101,20 @@ class Guide:
             raise ValueError(f"a limit must be positive, got {self.limit}")
         if self.window is not None and not 0 <= self.window[0] < self.window[1]:
             raise ValueError(f"a window in noise level needs 0 <= low < high, got {self.window}")
-        if isinstance(self.weight, (int, float)) and not math.isfinite(self.weight):
+        self._check_weight()
+
+    def _check_weight(self) -> None:
+        fixed = getattr(self.weight, "scale", 0.0) if isinstance(self.weight, StepWeight) else self.weight
+        if callable(fixed):
+            return
+        try:
+            finite = math.isfinite(fixed)
+        except TypeError:
+            raise ValueError(
+                "a guide's weight is a number, a schedule in noise level or a StepWeight, got "
+                f"{self.weight!r}"
+            ) from None
+        if not finite:
             raise ValueError(f"a guide's weight must be finite, got {self.weight}")
 
     @property
@@ -115,18 +128,40 @@ class Guide:
         return self.where != "x_t" and self.through
 
     def weights(self, process: Process, times: Tensor, step: Step | None) -> Tensor:
-        """w of every row, float64 ``(B,)``: 0 outside the window and where alpha = 0."""
+        """w of every row, float64 ``(B,)``: 0 outside the window and where alpha = 0.
+
+        Raises:
+            ValueError: a weight that is not finite there, or a schedule that gives another shape.
+        """
         level = process.noise_level(times)
         if isinstance(self.weight, StepWeight):
             if step is None:
                 raise ValueError(f"{self.weight} depends on the step: guide the sampler, not the denoiser")
             weight = torch.full_like(level, self.weight(step))
         else:
-            weight = as_schedule(self.weight)(level)
+            weight = scheduled(self.weight, level, f"the weight of the energy {self.energy.name!r}")
         acts = process.alpha(times) > 0
         if self.window is not None:
             acts = acts & (level > self.window[0]) & (level <= self.window[1])
+        bad = acts & ~torch.isfinite(weight)
+        if bool(bad.any()):
+            raise ValueError(
+                f"the weight of the energy {self.energy.name!r} is {float(weight[bad][0])} at noise level "
+                f"sigma / alpha = {float(level[bad][0]):.4g}; it must be finite"
+            )
         return torch.where(acts, weight, torch.zeros_like(weight))
+
+    def radii(self, levels: Tensor, level: float) -> Tensor:
+        """r of every row, ``(B,)``, for noise levels of which ``level`` is guided.
+
+        Raises:
+            ValueError: a radius that is not finite, or a schedule that gives another shape.
+        """
+        of = f"the radius of the energy {self.energy.name!r}"
+        found = scheduled(self.radius, levels, of)
+        if not bool(torch.isfinite(found).all()):
+            raise ValueError(f"{of} is not finite at noise level sigma / alpha = {level:.4g}")
+        return found
 
     def factors(self, process: Process, times: Tensor, weight: Tensor) -> Tensor:
         """What one gradient is multiplied by, float64 ``(B,)``; the fraction itself if ``relative``."""

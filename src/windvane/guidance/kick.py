@@ -127,9 +127,11 @@ class KickedSampler:
             u = x / expand(size.clamp(min=1), x)
             u = u if outer and u.requires_grad else u.detach().requires_grad_(True)
             cond: Condition | None = getattr(denoise, "cond", None)
-            watch.alive(self.energy, u, times, cond, level)
+            watch.terms(self.energy, u, times, cond, level)
             values = watch.values(self.energy, u, times, cond, level)
             g = watch.gradient(self.energy, values, u, keep=outer, level=level)
+        if bool(g.any()):
+            watch.pulled.add(self.energy)
         length = rms(g)
         floor = torch.finfo(length.dtype).tiny
         factor = torch.where(length > 0, fraction * size / length.clamp(min=floor), torch.zeros_like(length))

@@ -76,8 +76,8 @@ class GuidedSampler:
     solver that reuses a prediction (UniPC) must make it again after a push of its step, which costs one
     evaluation. Predictions are clipped after the energies have seen them, so clipping stops no gradient.
 
-    At the end of a run it warns of every guide that changed nothing (:class:`GuidanceWarning`). Made by
-    :meth:`GradientGuidance.sampler`.
+    At the end of a run it warns of every guide that changed nothing (:class:`GuidanceWarning`), and refuses
+    an energy that showed no gradient at all. Made by :meth:`GradientGuidance.sampler`.
     """
 
     sampler: Sampler
@@ -149,7 +149,7 @@ class GuidedSampler:
         return rounds if acts else 1
 
     def finished(self) -> None:
-        """At the end of a run: warn of the guides that changed nothing."""
+        """At the end of a run: warn of the guides that changed nothing, refuse energies without gradient."""
         made: Composer | None = getattr(self, "_composer", None)
         if made is not None:
             made.finished()
@@ -168,7 +168,7 @@ class GuidedSampler:
         unit = rms(x_s - x)
         pushed = x_s
         for move in tap.moves:
-            pushed = tap.composer.moved(pushed, move, unit)
+            pushed = tap.composer.moved(pushed, move, unit, tap.step.t)
         return pushed, moved(inner)
 
     def _step_of(self, process: Process, t: Tensor, s: Tensor, state: GuidedState) -> Step:

@@ -108,6 +108,9 @@ class Shaped(StepWeight):
             raise ValueError(f"unknown shape {self.shape!r} of a weight; known: {', '.join(SHAPES)}")
 
     def __call__(self, step: Step) -> float:
+        if float(step.process.alpha(step.t)) == 0:
+            return 0.0  # no guide acts there, and there is no weight to give
+
         def h(t: Tensor, s: Tensor) -> Tensor:
             signal, noise = step.process.alpha(torch.stack([t, s])), step.process.sigma(torch.stack([t, s]))
             here, there = signal**2 / (signal**2 + noise**2)
@@ -116,6 +119,4 @@ class Shaped(StepWeight):
         grid = torch.tensor(step.times, dtype=torch.float64)
         here = float(h(step.t, step.s) / h(grid[:-1], grid[1:]).mean())
         ratio = float(step.process.alpha(step.s) / step.process.alpha(step.t)) if self.carried else 1.0
-        weight = self.scale * here * ratio
-        # Where alpha_t = 0 no guide acts, and there is no weight to give.
-        return weight if math.isfinite(weight) else 0.0
+        return self.scale * here * ratio

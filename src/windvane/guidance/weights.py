@@ -20,6 +20,22 @@ def as_schedule(weight: float | Schedule) -> Schedule:
     return constant(float(weight))
 
 
+def scheduled(weight: float | Schedule, level: Tensor, what: str) -> Tensor:
+    """The values of a schedule ``(B,)`` for the noise levels ``(B,)``; ``what`` they are, for messages.
+
+    Raises:
+        ValueError: anything but as many values.
+    """
+    values = as_schedule(weight)(level)
+    if not isinstance(values, Tensor) or values.shape != level.shape:
+        received = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            f"{what} is a schedule, which gives a tensor with one value per noise level, shape "
+            f"{tuple(level.shape)}, got {received}"
+        )
+    return values
+
+
 def constant(weight: float) -> Schedule:
     """The same weight at every noise level."""
     if not math.isfinite(weight):
