@@ -178,12 +178,19 @@ def test_measurements_as_written(tmp_path):
 
 def test_measurements_that_do_not_fit(tmp_path):
     odd = save(tmp_path / "odd.png", torch.zeros(5, 5))
+    holed = tmp_path / "holed.npy"
+    np.save(holed, np.array([0.5, np.nan], np.float32))
     for text, message in {
         "sharpen:x.png": "a measurement is OP:FILE.*superres:SMALL",
         "superres": "a measurement is OP:FILE",
         f"superres:{odd}": "5 pixels wide does not divide the model's 8",
         f"inpaint:{odd}": "inpainting needs a mask",
         f"blur=x:{odd}": "blur needs a number, got 'x'",
+        f"superres=2.7:{odd}": "needs a whole factor, got 2.7",
+        f"superres=nan:{odd}": "superres needs a number, got 'nan'",
+        f"superres=inf:{odd}": "superres needs a number, got 'inf'",
+        f"motion-blur=3@x:{odd}": "motion-blur needs a number, got 'x'",
+        f"cs=0.5:{holed}": "holed.npy holds NaN or infinity",
         f"blur=1:{odd}": r"has shape \(1, 5, 5\); blur needs \(1, 8, 8\)",
         f"grey:{odd}": "grey is a measurement of colour images",
         "cs=0.5:nothing.npy": "there is no file nothing.npy",

@@ -1,6 +1,7 @@
 """Measurements as a user writes them: `superres:small.png`, `inpaint=mask.png:photo.png`, `cs=0.25:y.npy`."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def open_measure(text: str, shape: Sequence[int]) -> Measured:
     """
     name, parameter, file = split_measure(text)
     values = read_values(Path(file))
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(f"{file} holds NaN or infinity; a measurement's values must be finite")
     operator = _operator(name, parameter, values, tuple(shape))
     probe = operator(torch.zeros(1, *shape))
     y = _fitting(values, probe.shape[1:])
@@ -121,7 +124,7 @@ def _operator(name: str, parameter: str | None, values: Tensor, shape: tuple[int
         return GaussianBlur(_number(name, parameter))
     if name == "motion-blur":
         length, _, angle = (parameter or "").partition("@")
-        return MotionBlur(_number(name, length), float(angle or 0))
+        return MotionBlur(_number(name, length), _number(name, angle or "0"))
     if name == "cs":
         return CompressedSensing(shape, _number(name, parameter))
     if shape[0] != 3:
@@ -131,7 +134,10 @@ def _operator(name: str, parameter: str | None, values: Tensor, shape: tuple[int
 
 def _factor(parameter: str | None, values: Tensor, shape: tuple[int, ...]) -> int:
     if parameter is not None:
-        return int(_number("superres", parameter))
+        wanted = _number("superres", parameter)
+        if wanted != int(wanted):
+            raise ValueError(f"superres needs a whole factor, got {parameter}: {OPERATIONS['superres']}")
+        return int(wanted)
     factor = shape[-1] // max(values.shape[-1], 1)
     if factor < 2 or values.shape[-1] * factor != shape[-1]:
         raise ValueError(
@@ -142,11 +148,18 @@ def _factor(parameter: str | None, values: Tensor, shape: tuple[int, ...]) -> in
 
 
 def _number(name: str, parameter: str | None) -> float:
-    read: Callable[[str], float] = float
+    """The number that a parameter is.
+
+    Raises:
+        ValueError: none, or one that is not finite.
+    """
     try:
-        return read(parameter or "")
+        number = float(parameter or "")
     except ValueError:
-        raise ValueError(f"{name} needs a number, got {parameter!r}: {OPERATIONS[name]}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} needs a number, got {parameter!r}: {OPERATIONS[name]}")
+    return number
 
 
 def _fitting(values: Tensor, shape: Sequence[int]) -> Tensor | None:
