@@ -221,6 +221,8 @@ def test_what_does_not_fit_is_refused():
         )
     with pytest.raises(ValueError, match="eta=0.5 belongs to DDIM"):
         DiffusersScheduler(built("DDPMScheduler", {})[0], eta=0.5)
+    with pytest.raises(ValueError, match="no step of EulerAncestral.* for prediction_type='sample'"):
+        DiffusersScheduler(built("EulerAncestralDiscreteScheduler", {"prediction_type": "sample"})[0])
     with pytest.raises(ValueError, match="learned variance"):
         DiffusersScheduler(built("DDPMScheduler", {"variance_type": "learned_range"})[0])
 

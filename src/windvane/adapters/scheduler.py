@@ -62,7 +62,8 @@ class DiffusersScheduler:
         eta: the share of noise of DDIM.
 
     Raises:
-        ValueError: a scheduler with memory, a learned variance, or eta where there is none.
+        ValueError: a scheduler with memory, a learned variance, eta where there is none, or a prediction that
+            the scheduler itself cannot step with.
     """
 
     scheduler: Any
@@ -78,6 +79,11 @@ class DiffusersScheduler:
             )
         if self.eta and not name.startswith("DDIM"):
             raise ValueError(f"eta={self.eta} belongs to DDIM; {name} has its own share of noise")
+        if name == "EulerAncestralDiscreteScheduler" and self.scheduler.config.prediction_type == "sample":
+            raise ValueError(
+                f"diffusers has no step of {name} for prediction_type='sample'; take epsilon or v_prediction "
+                "(D is turned into either)"
+            )
         if str(self.scheduler.config.get("variance_type", "")).startswith("learned"):
             raise ValueError(f"{name} wants a learned variance, which D does not have; use fixed_small")
 
