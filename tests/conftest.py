@@ -1,6 +1,7 @@
 """What holds for the whole suite: no network, one thread, the same data every time."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -37,6 +38,9 @@ hypothesis.settings.load_profile("windvane")
 def pytest_configure(config):
     config.addinivalue_line("markers", "network_attempt: tries the network on purpose, to see it refused")
     network_guard.block()
+    # A shell starts background jobs with SIGINT ignored, and what they start ignores it, too.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

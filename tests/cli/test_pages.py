@@ -74,8 +74,9 @@ def run(page):
     """Run them in the current folder; returns how often each command came."""
     seen = []
     for words in commands(page):
-        tiny = [part for text in TINY[words[0]] for part in ("--set", text)]
-        result = CliRunner().invoke(app, [*words, *tiny])
+        idle = "annotate.dense" if "--coco" in words else None  # refused beside boxes that are known
+        tiny = [text for text in TINY[words[0]] if text.partition("=")[0] != idle]
+        result = CliRunner().invoke(app, [*words, *(part for text in tiny for part in ("--set", text))])
         assert result.exit_code == 0, f"{shlex.join(words)}\n{result.output}"
         if "--out" in words:
             assert Path(words[words.index("--out") + 1]).exists()
