@@ -49,7 +49,7 @@ def parts(look):
     return found
 
 
-def check(eyes, shape, *names):
+def check_wishes(eyes, shape, *names):
     x, t = torch.zeros(2, *shape, device="meta"), torch.zeros(2, dtype=torch.float64)
     for name in names:
         look = getattr(eyes, name)
@@ -70,20 +70,20 @@ def test_own_networks(latent):
     made = target((1, 8, 8), (lambda z: z) if latent else None)
     eyes = make_eyes(Asked(text=("seven",), style=("x",), classes=("3",)), made, digits, 0)
     assert eyes.timed is not latent
-    check(eyes, (1, 8, 8), "image", "maps", "logits")
+    check_wishes(eyes, (1, 8, 8), "image", "maps", "logits")
     assert text_wish(eyes, "seven").energy.embedding.device.type == "meta"
 
 
 def test_texts_read_by_a_sentence_encoder(tmp_path):
     asked = Asked(text=("seven",), encoder=f"sentences:{tiny_bert.save(tmp_path / 'bert')}")
-    check(make_eyes(asked, target((1, 8, 8)), digits, 0), (1, 8, 8), "image", "maps")
+    check_wishes(make_eyes(asked, target((1, 8, 8)), digits, 0), (1, 8, 8), "image", "maps")
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_text_image_models(kind, tmp_path):
     folder = tiny_text.save(kind, tmp_path / kind)
     eyes = make_eyes(Asked(text=("red",), encoder=f"{kind}:{folder}"), target(SHAPE), digits, 0)
-    check(eyes, SHAPE, "image", "maps")
+    check_wishes(eyes, SHAPE, "image", "maps")
     if kind == "siglip":  # CLIP looks at the values of its mask, of which "meta" has none
         assert text_wish(eyes, "red").energy.embedding.device.type == "meta"
     assert next(load_text_image(folder).parameters()).device.type == "cpu"
@@ -95,7 +95,7 @@ def test_classifiers_in_files(suffix, tmp_path):
     path = tmp_path / f"classifier{suffix}"
     getattr(test_classifiers, save)(path)
     eyes = make_eyes(Asked(classes=("1",), classifier=str(path)), target(SHAPE), digits, 0)
-    check(eyes, SHAPE, "logits")
+    check_wishes(eyes, SHAPE, "logits")
     assert next(load_classifier(path).parameters()).device.type == "cpu"
 
 
@@ -103,14 +103,14 @@ def test_classifiers_of_transformers_and_judges(tmp_path, monkeypatch):
     known = digits()
     train_judge(known.guide, steps=2, progress=False).save(tmp_path / "judge.safetensors")
     asked = Asked(classes=("1",), classifier=str(tmp_path / "judge.safetensors"))
-    check(make_eyes(asked, target((1, 8, 8)), digits, 0), (1, 8, 8), "logits")
+    check_wishes(make_eyes(asked, target((1, 8, 8)), digits, 0), (1, 8, 8), "logits")
 
     from windvane.adapters import classifiers
 
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1200, 3))
     monkeypatch.setattr(classifiers, "load_from_hub", lambda *given, **named: Classifier(network))
     eyes = make_eyes(Asked(classes=("1",), classifier="some/name"), target(SHAPE), digits, 0)
-    check(eyes, SHAPE, "logits")
+    check_wishes(eyes, SHAPE, "logits")
 
 
 def test_the_model_is_opened_on_the_processes_device(unconditional, windvane, monkeypatch, tmp_path):

@@ -46,21 +46,21 @@ def ancestral(d, eps):
     return mean, std
 
 
-def close(a, b):
+def assert_close(a, b):
     assert torch.allclose(a, b, atol=1e-9, rtol=1e-9), float((a - b).abs().max())
 
 
 def test_adm_shifts_the_ancestral_mean():
     g = gradient(lambda x: MODEL.class_log_prob(x, T)[:, 1], X)
     mean, std = ancestral(D, EPS)
-    close(step(presets.adm(NOISY, 2.0), DDPM()), mean + 2.0 * std**2 * g + std * Z)
+    assert_close(step(presets.adm(NOISY, 2.0), DDPM()), mean + 2.0 * std**2 * g + std * Z)
 
 
 def test_adm_pushes_the_score_of_ddim():
     g = gradient(lambda x: MODEL.class_log_prob(x, T)[:, 1], X)
     eps = EPS - S_T * 2.0 * g
     expected, _ = ddim(X, (X - S_T * eps) / A_T, eps)
-    close(step(presets.adm(NOISY, 2.0, mean_shift=False), DDIM()), expected)
+    assert_close(step(presets.adm(NOISY, 2.0, mean_shift=False), DDIM()), expected)
 
 
 def test_adm_at_scale_one_is_the_conditional_model():
@@ -71,7 +71,7 @@ def test_adm_at_scale_one_is_the_conditional_model():
     with torch.no_grad():
         out = guided(X, T.expand(4))
     expected = MODEL(X, T.expand(4), Condition.vector(torch.ones(4, dtype=torch.int64)))
-    close(out, expected)
+    assert_close(out, expected)
 
 
 def encoder(x, t):
@@ -93,13 +93,13 @@ def test_sdg_looks_at_the_noisy_state_and_a_reference_noised_to_it():
 
     mean, std = ancestral(D, EPS)
     expected = mean + std**2 * gradient(similarity, X) + std * Z
-    close(step(presets.sdg(160 * text + 100 * content, 1.0), DDPM()), expected)
+    assert_close(step(presets.sdg(160 * text + 100 * content, 1.0), DDPM()), expected)
 
 
 def test_dps():
     g = gradient(lambda x: norm(d_of(x)), X)
     mean, std = ancestral(D, EPS)
-    close(step(presets.dps(RESIDUAL, 0.4), DDPM()), mean + std * Z + 0.4 * g)
+    assert_close(step(presets.dps(RESIDUAL, 0.4), DDPM()), mean + std * Z + 0.4 * g)
 
 
 def test_lgd():
@@ -111,7 +111,7 @@ def test_lgd():
 
     mean, _ = ddim(X, D, EPS)
     expected = mean + 0.4 * gradient(smoothed, X)
-    close(step(presets.lgd(RESIDUAL, 0.4, draws=3, seed=2), DDIM()), expected)
+    assert_close(step(presets.lgd(RESIDUAL, 0.4, draws=3, seed=2), DDIM()), expected)
 
 
 def test_freedom_with_recurrence():
@@ -127,9 +127,9 @@ def test_freedom_with_recurrence():
         x_s = mean + std * noise + 0.3 * A_T * g
         ratio = A_T / A_S
         x = ratio * x_s + (S_T**2 - ratio**2 * S_S**2) ** 0.5 * derived_noise(Z, 2 * k + 1)
-    close(step(presets.freedom(RESIDUAL, rho, recurrences=3), DDIM(eta=0.5)), x_s)
+    assert_close(step(presets.freedom(RESIDUAL, rho, recurrences=3), DDIM(eta=0.5)), x_s)
     outside = presets.freedom(RESIDUAL, rho, recurrences=3, recurrence_window=(0.0, 1e-3))
-    close(step(outside, DDIM(eta=0.5)), step(presets.freedom(RESIDUAL, rho), DDIM(eta=0.5)))
+    assert_close(step(outside, DDIM(eta=0.5)), step(presets.freedom(RESIDUAL, rho), DDIM(eta=0.5)))
 
 
 def test_freedom_relative_to_the_step():
@@ -137,7 +137,7 @@ def test_freedom_relative_to_the_step():
     mean, _ = ddim(X, D, EPS)
     length = (mean - X).square().mean(1, keepdim=True).sqrt()
     expected = mean + 0.2 * length * g / g.square().mean(1, keepdim=True).sqrt()
-    close(step(presets.freedom(RESIDUAL, 0.2, relative=True), DDIM()), expected)
+    assert_close(step(presets.freedom(RESIDUAL, 0.2, relative=True), DDIM()), expected)
 
 
 def test_universal_forward_and_backward():
@@ -148,13 +148,13 @@ def test_universal_forward_and_backward():
     eps = eps - (A_T / S_T) * delta
     expected, _ = ddim(X, (X - S_T * eps) / A_T, eps)
     guidance = presets.universal(RESIDUAL, 0.7, backward=0.05, backward_iterations=4)
-    close(step(guidance, DDIM()), expected)
+    assert_close(step(guidance, DDIM()), expected)
 
 
 def test_mpgd_keeps_eps():
     pushed = D + (0.6 / A_S) * gradient(norm, D)
     mean, std = ddim(X, pushed, EPS, eta=0.5)
-    close(step(presets.mpgd(RESIDUAL, 0.6), DDIM(eta=0.5)), mean + std * Z)
+    assert_close(step(presets.mpgd(RESIDUAL, 0.6), DDIM(eta=0.5)), mean + std * Z)
 
 
 MIX = normal(3, 2, seed=21)
@@ -168,7 +168,7 @@ def test_mpgd_takes_the_gradient_through_an_autoencoder():
     g = gradient(lambda d: norm(CURVED.decode(CURVED.encode(d))), D)
     mean, std = ddim(X, D + (0.3 * 0.6 / A_S) * g, EPS, eta=0.5)
     guidance = presets.mpgd(RESIDUAL, 0.6, autoencoder=CURVED, share=0.3, project_window=AROUND)
-    close(step(guidance, DDIM(eta=0.5)), mean + std * Z)
+    assert_close(step(guidance, DDIM(eta=0.5)), mean + std * Z)
 
 
 def test_mpgd_steps_in_the_latent():
@@ -179,7 +179,7 @@ def test_mpgd_steps_in_the_latent():
     guidance = presets.mpgd(
         RESIDUAL, 0.6, autoencoder=CURVED, project="latent", share=0.3, project_window=AROUND
     )
-    close(step(guidance, DDIM(eta=0.5)), mean + std * Z)
+    assert_close(step(guidance, DDIM(eta=0.5)), mean + std * Z)
 
 
 @pytest.mark.parametrize("project", ["gradient", "latent"])
@@ -189,13 +189,13 @@ def test_mpgd_projects_in_its_window_only(project):
         guidance = presets.mpgd(
             RESIDUAL, 0.6, autoencoder=CURVED, project=project, share=0.3, project_window=window
         )
-        close(step(guidance, DDIM()), plain)
+        assert_close(step(guidance, DDIM()), plain)
     inside = presets.mpgd(RESIDUAL, 0.6, autoencoder=CURVED, project=project, project_window=AROUND)
     assert (step(inside, DDIM()) - plain).abs().max() > 1e-3
     whole = presets.mpgd(
         RESIDUAL, 0.6, autoencoder=CURVED, project=project, project_window=(0.0, 9e9), window=AROUND
     )
-    close(step(whole, DDIM()), step(inside, DDIM()))
+    assert_close(step(whole, DDIM()), step(inside, DDIM()))
 
 
 def test_universal_and_tfg_made_again():
@@ -220,24 +220,24 @@ def test_universal_and_tfg_made_again():
         pushes = (A_S / A_T) * 0.5 * gradient(lambda v: norm(d_of(v)), x) + A_S * 0.25 * gradient(norm, d)
         return mean + std * z + pushes
 
-    close(step(presets.universal(RESIDUAL, 0.7, recurrences=3), DDIM()), steps(universal))
+    assert_close(step(presets.universal(RESIDUAL, 0.7, recurrences=3), DDIM()), steps(universal))
     guidance = presets.tfg(RESIDUAL, rho=0.5, mu=0.25, radius=0.0, draws=1, recurrences=3, shape="constant")
-    close(step(guidance, DDIM(eta=1.0)), steps(tfg))
+    assert_close(step(guidance, DDIM(eta=1.0)), steps(tfg))
 
 
 def test_tfg_contains_the_others():
     """The table of special cases: with one of rho and mu off and constant shape."""
     off = {"radius": 0.0, "draws": 1, "shape": "constant"}
-    close(
+    assert_close(
         step(presets.tfg(RESIDUAL, rho=0.4 * A_T / A_S, mu=0.0, **off), DDPM()),
         step(presets.dps(RESIDUAL, 0.4), DDPM()),
     )
-    close(
+    assert_close(
         step(presets.tfg(RESIDUAL, rho=0.0, mu=0.6 / A_S, **off), DDIM(eta=0.5)),
         step(presets.mpgd(RESIDUAL, 0.6), DDIM(eta=0.5)),
     )
     smoothed = {"radius": 1.0, "draws": 3, "shape": "constant", "seed": 2}
-    close(
+    assert_close(
         step(presets.tfg(RESIDUAL, rho=0.4 * A_T / A_S, mu=0.0, **smoothed), DDIM()),
         step(presets.lgd(RESIDUAL, 0.4, draws=3, seed=2), DDIM()),
     )
@@ -261,7 +261,7 @@ def test_tfg(shape):
     mean, std = ancestral(D, EPS)
     expected = mean + std * Z + (A_S / A_T) * variance + A_S * delta
     guidance = presets.tfg(RESIDUAL, rho=0.5, mu=0.25, radius=0.1, draws=2, iterations=4, shape=shape)
-    close(step(guidance, DDIM(eta=1.0)), expected)
+    assert_close(step(guidance, DDIM(eta=1.0)), expected)
 
 
 def test_elucd():
@@ -277,20 +277,20 @@ def test_elucd():
     weight = variances[3] + 0.3 * max(variances) * float(torch.sin(torch.pi * T))
     mean, std = ancestral(D, EPS)
     assert abs(std**2 - variances[3]) < 1e-12
-    close(step(presets.elucd(energy, 1.5), DDPM()), mean + 1.5 * weight * g + std * Z)
+    assert_close(step(presets.elucd(energy, 1.5), DDPM()), mean + 1.5 * weight * g + std * Z)
 
 
 def test_steered():
     pushed = D + S_T * 0.8 * gradient(lambda x: norm(d_of(x)), X)
     mean, std = ddim(X, pushed, eps_of(X, pushed), eta=1.0)
-    close(step(presets.steered(RESIDUAL, 0.8), DDIM(eta=1.0)), mean + std * Z)
+    assert_close(step(presets.steered(RESIDUAL, 0.8), DDIM(eta=1.0)), mean + std * Z)
 
 
 def test_the_last_step_is_pushed_too():
     t, s = TIMES[-2], TIMES[-1]
     g = gradient(lambda x: norm(MODEL(x, t.expand(4))), X)
     out = step(presets.dps(RESIDUAL, 0.4), DDPM(), t=t, s=s)
-    close(out, MODEL(X, t.expand(4)) + 0.4 * g)
+    assert_close(out, MODEL(X, t.expand(4)) + 0.4 * g)
 
 
 def test_a_mean_shift_wants_a_number():

@@ -128,7 +128,7 @@ def searched(search, chain, final):
     return found.x, found.score, found.spent.rows
 
 
-def check(search, kind, process, sampler):
+def check_search(search, kind, process, sampler):
     chain, final = chain_of(kind, process, sampler), chain_of(kind, process, sampler, steps=6)
     why = reason(search, sampler, process)
     if why is not None:
@@ -146,7 +146,7 @@ def check(search, kind, process, sampler):
 @pytest.mark.parametrize("search", SEARCHES)
 def test_every_search_with_every_sampler_on_every_process(search, process):
     for sampler in SAMPLERS.values():
-        check(search, "plain", PROCESSES[process], sampler)
+        check_search(search, "plain", PROCESSES[process], sampler)
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -154,7 +154,7 @@ def test_every_search_with_every_sampler_on_every_process(search, process):
 def test_every_search_over_every_kind_of_model_on_every_process(kind, process):
     for search in SEARCHES:
         for sampler in ("heun", "unipc", "ddpm"):
-            check(search, kind, PROCESSES[process], SAMPLERS[sampler])
+            check_search(search, kind, PROCESSES[process], SAMPLERS[sampler])
 
 
 def test_most_of_the_matrix_runs_and_every_refusal_has_its_cases():

@@ -40,7 +40,7 @@ METHODS = {
 }
 
 
-def same(one, other):
+def assert_same(one, other):
     assert torch.equal(one.x, other.x) and torch.equal(one.scores, other.scores)
     assert all(torch.equal(one.memory[name], value) for name, value in other.memory.items())
 
@@ -50,7 +50,7 @@ def same(one, other):
 def test_a_reward_that_changes_its_images_in_place_changes_no_search(name, dtype):
     chain = ancestral(steps=4, batch_size=8, dtype=dtype)
     found = [run(METHODS[name], chain, reward, n=2, progress=False) for reward in (pure, in_place)]
-    same(*found)
+    assert_same(*found)
 
 
 def test_nor_does_it_change_a_tree():
@@ -66,7 +66,7 @@ def test_nor_does_it_change_a_tree():
 def test_nor_what_the_next_reward_sees(name):
     chain = ancestral(steps=4)
     found = [run(METHODS[name], chain, MeanRank([r, height]), progress=False) for r in (pure, in_place)]
-    same(*found)
+    assert_same(*found)
 
 
 def test_the_images_are_those_that_were_given():

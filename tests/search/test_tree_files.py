@@ -31,7 +31,7 @@ DiffusionTree(ancestral(), right, seed=3).grow(rollouts=4000, batch=8, watch=ste
 """
 
 
-def same(one, other):
+def assert_same(one, other):
     arrays = zip(one.nodes.arrays().items(), other.nodes.arrays().values())
     assert all(np.array_equal(a, b, equal_nan=True) for (_, a), b in arrays)
     assert len(one.states) == len(other.states)
@@ -49,10 +49,10 @@ def test_saved_and_grown_on_equals_never_stopped(tmp_path, on_disk):
     part = planted().grow(rollouts=65, batch=8, progress=False)
     part.save(tmp_path / "tree")
     loaded = DiffusionTree.load(tmp_path / "tree", ancestral(), right, on_disk=on_disk)
-    same(part, loaded)
-    same(loaded.grow(rollouts=64, batch=8, progress=False), whole)
+    assert_same(part, loaded)
+    assert_same(loaded.grow(rollouts=64, batch=8, progress=False), whole)
     loaded.save(tmp_path / "tree")
-    same(DiffusionTree.load(tmp_path / "tree", ancestral(), right), whole)
+    assert_same(DiffusionTree.load(tmp_path / "tree", ancestral(), right), whole)
     assert len(list((tmp_path / "tree").iterdir())) == 2
 
 
@@ -122,7 +122,7 @@ def test_a_killed_process_leaves_a_tree_that_grows_on_exactly(tmp_path):
     assert 80 <= resumed.grown < 4000
     target = resumed.grown + 200
     resumed.grow(rollouts=200, batch=8, progress=False)
-    same(resumed, planted().grow(rollouts=target, batch=8, progress=False))
+    assert_same(resumed, planted().grow(rollouts=target, batch=8, progress=False))
 
 
 def test_rows_beyond_the_saved_ones_are_ignored(tmp_path):
@@ -133,8 +133,8 @@ def test_rows_beyond_the_saved_ones_are_ignored(tmp_path):
     with states.open("ab") as file:
         file.write(b"\xff" * 1000)
     loaded = DiffusionTree.load(tmp_path, ancestral(), right, on_disk=True)
-    same(loaded, tree)
-    same(loaded.grow(rollouts=32, progress=False), tree.grow(rollouts=32, progress=False))
+    assert_same(loaded, tree)
+    assert_same(loaded.grow(rollouts=32, progress=False), tree.grow(rollouts=32, progress=False))
     os.truncate(states, 3)
     with pytest.raises(ValueError, match="shorter than the"):
         DiffusionTree.load(tmp_path, ancestral(), right)
@@ -146,18 +146,18 @@ def test_two_trees_in_turn_in_one_folder_do_not_mix(tmp_path):
     one.grow(rollouts=10, batch=1, progress=False).save(tmp_path)
     other.grow(rollouts=30, batch=16, progress=False).save(tmp_path)
     one.save(tmp_path)
-    same(DiffusionTree.load(tmp_path, ancestral(), right), one)
+    assert_same(DiffusionTree.load(tmp_path, ancestral(), right), one)
 
 
 def test_states_in_a_file_are_those_in_memory(tmp_path):
     memory = planted().grow(rollouts=60, progress=False)
     disk = planted(folder=tmp_path / "states").grow(rollouts=60, progress=False)
-    same(memory, disk)
+    assert_same(memory, disk)
     disk.save(tmp_path / "states")
-    same(DiffusionTree.load(tmp_path / "states", ancestral(), right), memory)
+    assert_same(DiffusionTree.load(tmp_path / "states", ancestral(), right), memory)
     disk.save(tmp_path / "elsewhere")
     disk.grow(rollouts=10, progress=False).save(tmp_path / "states")
-    same(DiffusionTree.load(tmp_path / "states", ancestral(), right), disk)
+    assert_same(DiffusionTree.load(tmp_path / "states", ancestral(), right), disk)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_an_interrupt_at_any_line_of_a_batch_leaves_the_tree_as_it_was(tmp_path,
     tree.grow(rollouts=40, progress=False)
     before.grow(rollouts=40, progress=False)
     tree.meter.spent = before.spent  # what was broken off has been paid for
-    same(tree, before)
+    assert_same(tree, before)
 
 
 def test_an_interrupt_of_the_taking_back_is_made_good_when_the_tree_is_saved(tmp_path, monkeypatch):
@@ -267,7 +267,7 @@ def test_an_interrupt_of_the_taking_back_is_made_good_when_the_tree_is_saved(tmp
     assert len(tree.nodes) > len(before.nodes)
     tree.meter.spent = before.spent
     tree.save(tmp_path)
-    same(DiffusionTree.load(tmp_path, ancestral(), right), before)
+    assert_same(DiffusionTree.load(tmp_path, ancestral(), right), before)
 
 
 def test_a_grown_array_that_was_broken_off_grows_on(monkeypatch):
