@@ -118,6 +118,16 @@ def test_names_that_are_unknown_list_what_is_known():
         Classifier(network()).class_id("cow")
 
 
+def test_a_model_without_a_head_is_refused(tmp_path):
+    """transformers draws a head for it, another one at each load."""
+    import transformers as hf
+
+    hf.ViTModel(hf.ViTConfig(**tiny_text.VISION)).save_pretrained(tmp_path)
+    hf.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no weights for classifier.bias.*random"):
+        load_classifier(tmp_path)
+
+
 def test_outputs_of_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"logits \(2, K\), got \(2, 3, 20, 20\)"):
         Classifier(nn.Identity())(tiny_text.pictures())

@@ -130,5 +130,13 @@ def test_other_models_and_missing_ones_are_refused(tmp_path):
     tiny_text.tokenizer("clip").save_pretrained(tmp_path / "vit")
     with pytest.raises(ValueError, match="is a vit; texts and pictures in one space come from clip"):
         load_text_image(tmp_path / "vit")
+    from safetensors.torch import load_file, save_file
+
+    broken = tiny_text.save("clip", tmp_path / "clip")
+    weights = load_file(broken / "model.safetensors")
+    weights.pop("visual_projection.weight")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="no weights for visual_projection.weight, which would be random"):
+        load_text_image(broken)
     with pytest.raises(ValueError, match="network was not asked.*Without a network"):
         load_text_image("nobody/nothing-here", offline=True)

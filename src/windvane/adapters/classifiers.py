@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.hub import load_from_hub
+from windvane.adapters.missing import refuse_missing
 from windvane.adapters.preprocess import Preprocess
 from windvane.energies import ClassLogProb
 
@@ -154,9 +155,11 @@ def _transformers(
 
         # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
         where, asked = (folder, None) if only_local else (name, revision)
-        model: Any = AutoModelForImageClassification.from_pretrained(
-            str(where), revision=asked, local_files_only=only_local
+        loaded: Any = AutoModelForImageClassification.from_pretrained(
+            str(where), revision=asked, local_files_only=only_local, output_loading_info=True
         )
+        model, told = loaded
+        refuse_missing(told["missing_keys"])  # a model without a head gets a random one
         model.eval().requires_grad_(False)
         side = getattr(model.config, "image_size", 224)
         side = side if isinstance(side, int) else side[0]

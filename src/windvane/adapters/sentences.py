@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from windvane.adapters.hub import load_from_hub
+from windvane.adapters.missing import refuse_missing
 from windvane.randomness import scoped_seed
 
 _AT_ONCE, _REMEMBERED, _LONGEST = 64, 50_000, 512
@@ -123,9 +124,7 @@ def load_sentence_encoder(
                 where, revision=asked, local_files_only=only_local, dtype=torch.float32,
                 output_loading_info=True,
             )  # fmt: skip
-        lacking = sorted(key for key in told["missing_keys"] if not key.startswith("pooler."))
-        if lacking:
-            raise ValueError(f"the weights lack {len(lacking)} of the model's tensors, such as {lacking[0]}")
+        refuse_missing(key for key in told["missing_keys"] if not key.startswith("pooler."))
         tokenizer = AutoTokenizer.from_pretrained(where, revision=asked, local_files_only=only_local)
         if local:
             return SentenceEncoder(model, tokenizer, source=str(folder.resolve()))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.hub import load_from_hub
+from windvane.adapters.missing import refuse_missing
 from windvane.adapters.preprocess import Preprocess
 from windvane.energies import FeatureMatch, ImageSimilarity, TextSimilarity
 
@@ -151,9 +152,10 @@ def load_text_image(
 
         # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
         where, asked = (folder, None) if only_local else (name, revision)
-        model = AutoModel.from_pretrained(
-            str(where), revision=asked, local_files_only=only_local, dtype=dtype
+        model, told = AutoModel.from_pretrained(
+            str(where), revision=asked, local_files_only=only_local, dtype=dtype, output_loading_info=True
         )
+        refuse_missing(told["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(str(where), revision=asked, local_files_only=only_local)
         vision = getattr(model.config, "vision_config", model.config)
         family = model.config.model_type

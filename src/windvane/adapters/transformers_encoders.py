@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from windvane.adapters.missing import refuse_missing
 from windvane.adapters.preprocess import Preprocess
 
 Pool = Literal["cls", "mean", "pooler"]
@@ -180,12 +181,7 @@ def _without_fresh_weights(model: Any, missing: Iterable[str]) -> None:
     prefix = "vision_model." if hasattr(model, "vision_model") else ""
     # A text tower has no part in image features, whether it is there or not.
     lost = sorted(key.removeprefix(prefix) for key in missing if key.startswith(prefix))
-    others = [key for key in lost if not key.startswith("pooler.")]
-    if others:
-        raise ValueError(
-            f"its files have no weights for {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, "
-            "which would be random"
-        )
+    refuse_missing(key for key in lost if not key.startswith("pooler."))
     if lost:
         getattr(model, "vision_model", model).pooler = None
 
