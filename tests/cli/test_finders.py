@@ -130,6 +130,15 @@ def test_boxes_and_masks_exclude_each_other_however_they_are_asked_for(refused, 
         assert f"--{flag}: belongs to --boxes or --masks K" in said
 
 
+def test_a_number_of_clusters_that_has_no_effect_is_told(found, windvane, tmp_path):
+    _, said = found("--masks", 2, dense="patches:3", k=3)
+    assert "--k 3 has no effect: masks have the 2 clusters of --masks" in said.stderr
+    _, said = found("--boxes", dense="patches:3", k=3)
+    assert "no effect" not in said.stderr
+    result = windvane("annotate", "digits", control="labels", k=3, out=tmp_path / "labels")
+    assert result.exit_code == 0 and "--k 3 has no effect: --control labels" in result.stderr
+
+
 def test_flags_of_boxes_go_with_settings_and_files_that_ask_for_boxes(found, windvane, folder, tmp_path):
     cut, _ = found("--method", "ncut", "--set", "annotate.boxes=true", dense="patches:3")
     assert cut.origin.source == "ncut"

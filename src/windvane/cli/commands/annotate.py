@@ -103,6 +103,7 @@ def annotate(
     check_source(made.data)
     check_annotation_folder(out, made.data.source)
     check_features(made.annotate.features)
+    _tell_idle(made, k)
     if made.annotate.boxes or made.annotate.masks is not None:
         _regions(made, out, export, original=export_pixels == "original", report=report)
         return
@@ -128,6 +129,17 @@ def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
             f"{' and '.join(idle)} would have no effect: --coco takes the {kind} from {section.coco}, and "
             "finds none"
         )
+
+
+def _tell_idle(config: "Config", k: str | None) -> None:
+    """Say where a number of clusters has no effect: no error, as a script may give it with every call."""
+    from windvane.cli.errors import say
+
+    section = config.annotate
+    if k is not None and section.masks is not None:
+        say(f"--k {k} has no effect: masks have the {section.masks} clusters of --masks, of places")
+    elif k is not None and section.control is not None and section.control.startswith("labels"):
+        say(f"--k {k} has no effect: --control {section.control} looks for no clusters")
 
 
 def _annotate(config: "Config", out: Path, *, report: bool) -> None:
