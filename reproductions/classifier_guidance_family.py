@@ -96,7 +96,7 @@ def noisy_guide(part: tuple[Tensor, Tensor], process: Process, steps: int, seed:
 
 
 def guides(clean: nn.Module, noisy: nn.Module) -> dict[str, Callable[[float], Guide]]:
-    """The sheet's four ways, by their scale."""
+    """The four ways, by their scale."""
     at_clean = ClassLogProb(clean, "target")
     at_noisy = ClassLogProb(noisy, "target", timed=True)
 
@@ -112,7 +112,7 @@ def guides(clean: nn.Module, noisy: nn.Module) -> dict[str, Callable[[float], Gu
 
 
 def where_to_look(args: argparse.Namespace, data: ImageData, held_out: ImageData) -> None:
-    """The sheet's table."""
+    """The table of ways and guides."""
     guide_part, judge_part = parts_of(data, 2)
     judge = train_judge(*judge_part, test=(held_out, labels_of(held_out)), seed=1, progress=False)
     court = Court(judge, extract_features(images_of(held_out), judge, progress=False), args.samples)
@@ -166,7 +166,7 @@ def where_to_look(args: argparse.Namespace, data: ImageData, held_out: ImageData
 
 
 def presets_checked() -> str:
-    """The sheet's third bar, by the tests that write every paper's update out."""
+    """The third bar, by the tests that write every paper's update out."""
     tests = Path(__file__).parent.parent / "tests" / "guidance" / "test_presets.py"
     asked = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", str(tests)]
     done = subprocess.run(asked, capture_output=True, text=True)
@@ -264,7 +264,7 @@ def searched(args: argparse.Namespace, data: ImageData, held_out: ImageData) -> 
     )
     line = (
         f"- TFG against the best of its special cases at the same budget (agreement less a tenth of the "
-        f"distance, by the judge; no bar in the sheet): {over(scores[ours], 3)} against {best_name} "
+        f"distance, by the judge; no bar was set): {over(scores[ours], 3)} against {best_name} "
         f"{over(scores[best_name], 3)}, by training {', '.join(f'{value:+.3f}' for value in ahead)}"
     )
     body = "\n\n".join([markdown(heads, rows), note, line])

@@ -253,7 +253,7 @@ def main() -> None:
     )
     parser.add_argument("--part", choices=["values", "sampling", "search", "all"], default="all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--scale", type=float, default=1.0, help="times the network evaluations of the sheet")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies all budgets of evaluations")
     parser.add_argument("--repeats", type=int, default=10, help="runs of the particle filters a classifier")
     args = parser.parse_args()
     nfe = int(20_000 * args.scale)

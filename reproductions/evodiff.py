@@ -171,7 +171,7 @@ def by_seed(values: Sequence[float], digits: int = 2) -> str:
 
 
 def verdict(found: Sequence[Curves]) -> str:
-    """The sheet's bars with their figures, mean over the seeds and each seed."""
+    """The bars with their figures, mean over the seeds and each seed."""
     lines = []
     for name in ("2M", "3M", "UniPC-3 bh1"):
         for kind, index in (("root mean square", 0), ("median sample", 1)):

@@ -6,7 +6,7 @@ judge, which did not guide, takes for another digit than the one asked for.
 
 ``quality``: a well-trained model, and its own average after 400 steps as the weak one of autoguidance.
 ``wrong``: a model after few steps, whose wrong samples gradient-free guidance is to mend, with a classifier
-that saw some noise in training (the sheet's advice) and one that saw none.
+that saw some noise in training and one that saw none.
 Settings were chosen on seeds 0 and 1; others are reported.
 
     python reproductions/gfcg.py                    # two CPU cores, some minutes
@@ -123,7 +123,7 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, tuple[f
 
 
 def verdict(each: list[dict[str, dict[str, tuple[float, ...]]]]) -> str:
-    """The sheet's bars, on means over seeds."""
+    """The bars, on means over seeds."""
 
     def mean(part: str, name: str, k: int) -> float:
         return sum(one[part][name][k] for one in each) / len(each)
@@ -177,7 +177,7 @@ def verdict(each: list[dict[str, dict[str, tuple[float, ...]]]]) -> str:
     return "\n".join(lines)
 
 
-#: The sheet's figures: Fréchet in features, in pixels, wrong samples.
+#: A prototype's figures: Fréchet in features, in pixels, wrong samples.
 PROTOTYPE = {
     "none": "0.87 / 0.193 / 0.35 %",
     "classifier-free 1.5": "5.1 / 0.186 / 0 %",

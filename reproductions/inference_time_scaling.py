@@ -70,7 +70,7 @@ def one_seed(seed: int, n: int) -> dict[str, list[float]]:
 
 
 def verdict(mean: dict[str, list[float]]) -> str:
-    """The sheet's bars."""
+    """The bars, each with its figure."""
     accuracy = {name: line[4] for name, line in mean.items()}
     random = [accuracy[name] for name in ("none", "random, N = 4", "random, N = 16", "random, N = 64")]
     rises = all(a < b for a, b in zip(random, random[1:]))

@@ -137,7 +137,7 @@ def table(found: Figures) -> str:
 
 
 def verdict(found: Figures) -> str:
-    """The sheet's bars: Student-t against Gaussian noise, seed by seed."""
+    """The bars: Student-t against Gaussian noise, seed by seed."""
 
     def ratios(dof: float, column: int) -> list[float]:
         return [a[column] / b[column] for a, b in zip(found[dof], found[math.inf])]

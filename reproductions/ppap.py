@@ -129,7 +129,7 @@ def main() -> None:
         denoiser = denoiser or fit_denoiser(where.data, args.training, args.seeds[0])
         found, shares = measure(args, seed, where, denoiser)
         each.append(found)
-    sheet = {
+    prototype = {
         "off the shelf on x_t": "0.71 / 100",
         "off the shelf through D": "0.93 / 73",
         "one student, all noise": "0.92 / 17.4",
@@ -142,7 +142,7 @@ def main() -> None:
             f"{shares[name]:.0%}" if name in shares else "",
             over([one[name][0] for one in each], 3),
             over([one[name][1] for one in each], 1),
-            sheet.get(name, ""),
+            prototype.get(name, ""),
         ]
         for name in names
     ]
@@ -157,7 +157,7 @@ def main() -> None:
         f"and 95 % interval over seeds {args.seeds}: each has its own guide, judge, students and samples; "
         f"one denoiser.\n\n"
         f"{verdict(mean, each, names[-1])}\n\n"
-        "The sheet's bars are of experts trained whole; adapters train a part of the numbers as long."
+        "The bars were set for experts trained whole; adapters train a part of the numbers as long."
     )
     print(body)
     record("ppap: a clean classifier made noise-aware without labels, digits", body)

@@ -151,7 +151,7 @@ def report(title: str, cells: Cells, real: dict[str, float], note: str) -> None:
 
 
 def verdict(cells: Cells, setting: Setting) -> str:
-    """The claims of the sheet at weight 1, each with its figures; only of arms that were run."""
+    """The claims at weight 1, each with its figures; only of arms that were run."""
 
     def mean(name: str) -> float:
         figures = cells.get((name, 1.0))

@@ -11,7 +11,7 @@ Last, style (Gram matrices) alone, and mixed with another picture's content.
     python reproductions/semantic_diffusion_guidance.py --seeds 0 --keep sdg.json   # seed by seed
 
 Temperatures and the style's weight were chosen on seed 100, which is not reported. The paper's gamma
-multiplies a cosine, whose slope differs from encoder to encoder; so beside the sheet's gammas each encoder
+multiplies a cosine, whose slope differs from encoder to encoder; so beside the paper's gammas each encoder
 also guides with pushes of equal size: `windvane steer`'s default, weight 1.
 """
 
@@ -48,7 +48,7 @@ from windvane.training.noise_aware import align, info_nce, noise_aware
 REFERENCES, PER, STEPS = 50, 6, 40
 GAMMAS, BAR = (20.0, 60.0, 200.0), 60.0
 WEIGHTS = (0.5, 1.0)
-#: The sheet's scales for the clean encoder where it belongs, at the prediction.
+#: Scales for the clean encoder where it belongs, at the prediction.
 AT_D = (5.0, 20.0)
 #: Of style. Harder pushes change strokes until they say which digit was given.
 STYLE = 0.5
@@ -252,7 +252,7 @@ def pictures_of(data: ImageData, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def pushes(energy: Energy) -> dict[str, GradientGuidance]:
-    """The paper's score push by the sheet's gammas, and by pushes of equal size."""
+    """The paper's score push by its gammas, and by pushes of equal size."""
     paper = {f"γ = {g:g}": presets.sdg(energy, g, mean_shift=False) for g in GAMMAS}
     return paper | {f"weight {w:g}": guidance(energy, w, "sdg") for w in WEIGHTS}
 
@@ -330,7 +330,7 @@ def cell(values: list[float]) -> str:
 
 
 def verdict(found: list[dict[str, dict[str, float]]]) -> str:
-    """The sheet's bars."""
+    """The bars, each with its figure."""
 
     def holds(true: bool) -> str:
         return "holds" if true else "does not hold"

@@ -83,7 +83,7 @@ class Case:
 
 
 def methods(case: Case, denoiser: Denoiser, operator: Operator, seed: int) -> dict[str, Tensor]:
-    """The images of every method of the sheet's table."""
+    """The images of every method of the table."""
     y = operator(case.truth)
     norm = MeasurementNorm(operator, y)
     dps = Guide(norm, per_signal(2.0), push="x0")
@@ -100,7 +100,7 @@ def methods(case: Case, denoiser: Denoiser, operator: Operator, seed: int) -> di
 
 
 def bars(task: str, found: dict[str, Figures]) -> list[str]:
-    """The sheet's bars of one task, on the mean over trainings, for both projections."""
+    """The bars of one task, on the mean over trainings, for both projections."""
     lines = []
     for name in (WITHIN, STEERED):
         gain = mean(found[name].psnr) - mean(found[END].psnr)

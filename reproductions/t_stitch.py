@@ -126,7 +126,7 @@ def fewer(costs: Sequence[float], tenths: int) -> int:
 
 
 def verdict(found: Sequence[dict[str, Any]]) -> str:
-    """The sheet's bars over the seeds."""
+    """The bars over the seeds."""
     closed = [
         (f["shares"][10][0] - f["shares"][4][0]) / (f["shares"][10][0] - f["shares"][0][0]) for f in found
     ]

@@ -43,7 +43,7 @@ def gradient(function, at):
 
 
 def ddim(x, d, eps, eta=0.0):
-    """The sheet's S(x_t, D, eps): the direction's mean and the noise's scale."""
+    """The sampler's S(x_t, D, eps): the direction's mean and the noise's scale."""
     noise = eta * (S_S / S_T) * (1 - A_T**2 / A_S**2) ** 0.5
     return A_S * d + (S_S**2 - noise**2) ** 0.5 * eps, noise
 

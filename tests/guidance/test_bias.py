@@ -70,7 +70,7 @@ THREE = Case(
 
 
 def steps_of(case, kind, scale, eta=1.0):
-    """(F, f, v) of every step: x_s = F x_t + f + v z, written out from the sheets."""
+    """(F, f, v) of every step: x_s = F x_t + f + v z, written out from the papers."""
     n = len(case.mean)
     alphas, sigmas = (f(case.times).tolist() for f in (PROCESS.alpha, PROCESS.sigma))
     largest = 0.0

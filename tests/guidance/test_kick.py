@@ -17,7 +17,7 @@ N = len(TIMES) - 1
 
 
 def kicked(x, i, size, sine):
-    """The sheet's pseudo-code of the released EDM sampler."""
+    """The pseudo-code of the released EDM sampler."""
     rms = x.square().mean(1, keepdim=True).sqrt()
     g = gradient(ENERGY, x / rms.clamp(min=1))
     h = max(size * (1 - i / (N + 1)), 1e-5) + sine * size * math.sin(math.pi * i / N)

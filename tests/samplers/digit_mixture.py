@@ -1,4 +1,4 @@
-"""The exact denoiser of the sheets' bars: a Gaussian mixture fitted to the 8x8 digits, class by class."""
+"""The exact denoiser of the bars: a Gaussian mixture fitted to the 8x8 digits, class by class."""
 
 import functools
 

@@ -169,7 +169,7 @@ def test_the_asymptotic_order_is_one_as_documented(process):
 
 
 def test_the_bars_of_few_step_sampling_on_the_digits():
-    """Sheet: 2M, 3M and UniPC below half of DDIM at 12 calls; EVODiff 30 % below 2M at 12 and 16.
+    """The bars: 2M, 3M and UniPC below half of DDIM at 12 calls; EVODiff 30 % below 2M at 12 and 16.
 
     A sample that ends in another component than the truth costs 2M its first bar in the root mean square, so
     that one is measured on the median sample; the others are on the root mean square over all.
@@ -195,7 +195,7 @@ def test_the_bars_of_few_step_sampling_on_the_digits():
 
 @pytest.mark.parametrize(("size", "wins"), [(0.1, True), (1.0, False)], ids=["slight", "strong"])
 def test_it_beats_2m_with_a_nearly_exact_denoiser_and_loses_with_one_that_errs(size, wins):
-    """The sheet: with a small trained network EVODiff loses to 2M. Here the exact prediction is disturbed.
+    """With a small trained network EVODiff loses to 2M. Here the exact prediction is disturbed instead.
 
     The disturbance is a smooth function of the state, at most ``size`` / 2, so that the flow has a fine
     solution to compare with.
