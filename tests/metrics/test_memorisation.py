@@ -146,6 +146,30 @@ def test_mirrored_copies_are_found_when_asked_for():
     assert seeing.space == "pixels or mirrored"
 
 
+def test_training_images_are_read_a_part_at_a_time(monkeypatch):
+    random = torch.Generator().manual_seed(0)
+    train, unseen, samples = (torch.rand(n, 1, 4, 4, generator=random) for n in (80, 30, 20))
+    whole = nearest_training_images(samples, train, Pixels(), held_out=unseen)
+    plain = nearest_training(samples.flatten(1), train.flatten(1), held_out=unseen.flatten(1))
+    assert torch.equal(whole.indices, plain.indices) and torch.equal(whole.distances, plain.distances)
+    assert torch.equal(whole.baseline, plain.baseline) and whole.n_train == plain.n_train == 80
+    seen = []
+
+    def parts(images, extractor, **options):
+        for part in feature_parts(images, extractor, values=16 * 7, **{**options, "batch_size": 7}):
+            seen.append(len(part))
+            yield part
+
+    monkeypatch.setattr("windvane.metrics.memorisation.feature_parts", parts)
+    for mirror in (False, True):
+        few = nearest_training_images(samples, train, Pixels(), held_out=unseen, mirror=mirror)
+        assert max(seen) == 7 and sum(seen) == 80
+        seen.clear()
+        if not mirror:
+            assert torch.equal(few.indices, whole.indices)
+            torch.testing.assert_close(few.distances, whole.distances)
+
+
 def test_training_images_are_no_held_out_data():
     train = normal(50, 3, 0)
     with pytest.raises(ValueError, match="themselves training images"):
@@ -157,5 +181,7 @@ def test_training_images_are_no_held_out_data():
     with pytest.raises(ValueError, match=r"neighbours need .* got \(50, 3\) and \(50, 2\)"):
         nearest(train, train[:, :2])
     images = train.reshape(50, 3, 1, 1).clamp(-1, 1)
+    with pytest.raises(ValueError, match="quantile must lie between 0 and 1, got 5"):
+        nearest_training_images(images, images, Pixels(), held_out=images, quantile=5)
     with pytest.raises(ValueError, match="needs held_out images"):
         nearest_training_images(images, images, Pixels(), mirror=True)

@@ -151,11 +151,20 @@ def extract_features(
 
 
 def feature_parts(
-    images: Images, extractor: Extractor, *, values: int = 2**24, batch_size: int = 256
+    images: Images,
+    extractor: Extractor,
+    *,
+    values: int = 2**24,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+    progress: bool = False,
 ) -> Iterator[Tensor]:
     """As :func:`extract_features`, in parts of about ``values`` numbers: for sets that would fill memory."""
     name, kept, rows = extractor_name(extractor), [], 0
-    for batch in iterate_images(images, batch_size=batch_size):
+    batches = iterate_images(
+        images, batch_size=batch_size, device=device, description=f"features {name}", progress=progress
+    )
+    for batch in batches:
         with torch.no_grad():
             kept.append(checked_features(extractor(batch), len(batch), name).detach().cpu())
         rows += len(batch)

@@ -8,8 +8,15 @@ import torch
 from torch import Tensor
 
 from windvane.metrics.bootstrap import Interval, mean_interval, proportion_interval, wilson
-from windvane.metrics.distances import Neighbours, nearest
-from windvane.metrics.features import Extractor, Images, checked_features, extract_features, extractor_name
+from windvane.metrics.distances import Neighbours, nearest, nearest_of_parts
+from windvane.metrics.features import (
+    Extractor,
+    Images,
+    checked_features,
+    extract_features,
+    extractor_name,
+    feature_parts,
+)
 from windvane.metrics.result import Metric
 from windvane.randomness import generator
 
@@ -129,8 +136,7 @@ def nearest_training(
     Raises:
         ValueError: wrong shapes, non-finite rows, or "held-out" data that are training rows.
     """
-    if not 0 < quantile < 1:
-        raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
+    _check_quantile(quantile)
     found = nearest(checked_features(samples, name="samples"), checked_features(train, name="training data"))
     if held_out is None:
         baseline, kind = _leave_one_out(train, seed), "training set, leave one out"
@@ -155,36 +161,35 @@ def nearest_training_images(
 ) -> Memorisation:
     """`nearest_training` in the space of ``extractor`` (`Pixels` for raw pixels).
 
-    ``mirror=True`` compares each picture and its mirror image and keeps the nearer: for models that were
-    trained with horizontal flips.
+    With held-out images the training images are read once, a part at a time, so memory does not grow with
+    their number. ``mirror=True`` compares each picture and its mirror image and keeps the nearer: for models
+    that were trained with horizontal flips.
     """
 
     def features(images: Images, space: Extractor = extractor) -> Tensor:
         return extract_features(images, space, batch_size=batch_size, device=device, progress=progress)
 
-    known = features(train)
     name = extractor_name(extractor)
-    if not mirror:
-        unseen = None if held_out is None else features(held_out)
-        return nearest_training(
-            features(samples), known, held_out=unseen, quantile=quantile, space=name, seed=seed
-        )
     if held_out is None:
-        raise ValueError("mirror=True needs held_out images for a baseline")
-
-    def either(images: Images) -> Neighbours:
-        plain = nearest(features(images), known)
-        turned = nearest(features(images, _Mirrored(extractor)), known)
-        nearer = turned.distances < plain.distances
-        return Neighbours(*(torch.where(nearer, b, a) for a, b in zip(plain, turned)))
-
+        if mirror:
+            raise ValueError("mirror=True needs held_out images for a baseline")
+        return nearest_training(features(samples), features(train), quantile=quantile, space=name, seed=seed)
+    _check_quantile(quantile)
+    looks = [extractor, _Mirrored(extractor)] if mirror else [extractor]
+    rows = torch.cat([features(images, look) for look in looks for images in (samples, held_out)])
+    parts = feature_parts(train, extractor, batch_size=batch_size, device=device, progress=progress)
+    found = nearest_of_parts(rows, parts)
+    each = len(samples) + len(held_out)
+    if mirror:
+        turned = found.distances[each:] < found.distances[:each]
+        found = Neighbours(*(torch.where(turned, of[each:], of[:each]) for of in found))
     return _judged(
-        either(samples),
-        either(held_out).distances[:, 0],
+        Neighbours(*(of[: len(samples)] for of in found)),
+        found.distances[len(samples) : each, 0],
         "held-out data",
         quantile=quantile,
-        n_train=len(known),
-        space=f"{name} or mirrored",
+        n_train=len(train),
+        space=f"{name} or mirrored" if mirror else name,
     )
 
 
@@ -195,6 +200,11 @@ class _Mirrored:
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.extractor(images.flip(-1))
+
+
+def _check_quantile(quantile: float) -> None:
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must lie between 0 and 1, got {quantile}")
 
 
 def _leave_one_out(train: Tensor, seed: int) -> Tensor:
