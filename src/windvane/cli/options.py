@@ -27,3 +27,23 @@ Data = Annotated[
 ]
 Size = Annotated[int | None, typer.Option("--size", help="Side of the images in pixels.")]
 Strict = Annotated[bool | None, typer.Option("--strict", help="Refuse data with unreadable images.")]
+Cluster = Annotated[int | None, typer.Option("--cluster", help="This cluster (or label) for all.")]
+ConditionName = Annotated[
+    str | None, typer.Option("--condition", help="Draw clusters: empirical, uniform, or none.")
+]
+Weight = Annotated[
+    float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
+]
+Interval = Annotated[
+    str | None, typer.Option("--interval", metavar="LOW,HIGH", help="Guide at these noise levels only.")
+]
+Steps = Annotated[int | None, typer.Option("--steps", help="Sampling steps.")]
+Grid = Annotated[
+    str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")
+]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")]
+Weights = Annotated[str | None, typer.Option("--weights", help="ema or raw.")]
+Reference = Annotated[str | None, typer.Option("--reference", metavar="DATA", help="Images to compare with.")]
+MetricFeatures = Annotated[
+    str | None, typer.Option("--features", help="auto, judge, selfsup, pca[:N], pixels, hub:NAME.")
+]

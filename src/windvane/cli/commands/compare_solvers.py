@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.options import ConfigFile, Settings
+from windvane.cli.options import Cluster, ConditionName, ConfigFile, Interval, Settings, Weight, Weights
 
 _MODEL = "Folder of a run, of a model, or of a diffusers pipeline, or a pipeline's name on the hub."
 _CALLS = "5,8,10,12,16,20"
@@ -28,27 +28,21 @@ def compare_solvers(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the first; the next has seed + 1.")
     ] = None,
-    cluster: Annotated[int | None, typer.Option("--cluster", help="This cluster (or label) for all.")] = None,
-    condition: Annotated[
-        str | None, typer.Option("--condition", help="Draw clusters: empirical, uniform, or none.")
-    ] = None,
+    cluster: Cluster = None,
+    condition: ConditionName = None,
     boxes: Annotated[
         Path | None, typer.Option("--boxes", help="Where objects shall be, as of windvane sample.")
     ] = None,
     mask: Annotated[
         Path | None, typer.Option("--mask", help="Which id every pixel shall have: a PNG, or a folder.")
     ] = None,
-    weight: Annotated[
-        float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
-    ] = None,
-    interval: Annotated[
-        str | None, typer.Option("--interval", metavar="LOW,HIGH", help="Guide at these noise levels only.")
-    ] = None,
+    weight: Weight = None,
+    interval: Interval = None,
     grid: Annotated[
         str | None, typer.Option("--grid", help="uniform log_snr edm quadratic; default: each solver's own.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Samples at a time.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="ema or raw.")] = None,
+    weights: Weights = None,
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from windvane.cli.options import ConfigFile, Settings
+from windvane.cli.options import ConfigFile, MetricFeatures, Reference, Settings
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -16,15 +16,11 @@ def evaluate(
     target: Annotated[
         Path | None, typer.Argument(metavar="RUN_OR_SAMPLES", help="A run, a folder of samples, or images.")
     ] = None,
-    reference: Annotated[
-        str | None, typer.Option("--reference", metavar="DATA", help="Images to compare with.")
-    ] = None,
+    reference: Reference = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="Pictures to make when a run is evaluated.")] = None,
     weight: Annotated[float | None, typer.Option("--weight", help="Guidance weight of those.")] = None,
-    features: Annotated[
-        str | None, typer.Option("--features", help="auto, judge, selfsup, pca[:N], pixels, hub:NAME.")
-    ] = None,
+    features: MetricFeatures = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Only this metric; repeatable.")
     ] = None,

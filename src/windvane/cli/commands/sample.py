@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from windvane.cli.errors import say
-from windvane.cli.options import ConfigFile, Settings
+from windvane.cli.options import (
+    BatchSize,
+    Cluster,
+    ConditionName,
+    ConfigFile,
+    Grid,
+    Interval,
+    Settings,
+    Steps,
+    Weight,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from windvane.cli.sections import SampleSection
@@ -21,10 +32,8 @@ def sample(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the first; the next has seed + 1.")
     ] = None,
-    cluster: Annotated[int | None, typer.Option("--cluster", help="This cluster (or label) for all.")] = None,
-    condition: Annotated[
-        str | None, typer.Option("--condition", help="Draw clusters: empirical, uniform, or none.")
-    ] = None,
+    cluster: Cluster = None,
+    condition: ConditionName = None,
     boxes: Annotated[
         Path | None,
         typer.Option(
@@ -42,24 +51,18 @@ def sample(
             help="A picture, or a folder of them: ask for its cluster, or boxes or mask found in it.",
         ),
     ] = None,
-    weight: Annotated[
-        float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
-    ] = None,
-    interval: Annotated[
-        str | None, typer.Option("--interval", metavar="LOW,HIGH", help="Guide at these noise levels only.")
-    ] = None,
+    weight: Weight = None,
+    interval: Interval = None,
     sampler: Annotated[
         str | None,
         typer.Option(
             "--sampler", "--solver", help="ddim, dpm++2m, unipc3, ...; windvane settings lists them."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
-    grid: Annotated[
-        str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="ema or raw.")] = None,
+    steps: Steps = None,
+    grid: Grid = None,
+    batch_size: BatchSize = None,
+    weights: Weights = None,
     array: Annotated[bool, typer.Option("--npz", help="Also write all pictures as one samples.npz.")] = False,
     again: Annotated[
         Path | None, typer.Option("--again", metavar="IMAGE", help="Make this picture once more.")

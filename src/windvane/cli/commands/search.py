@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.options import ConfigFile, Settings
+from windvane.cli.options import BatchSize, ConfigFile, Grid, Interval, Settings, Steps, Weight, Weights
 
 
 def search(
@@ -44,22 +44,16 @@ def search(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the search.")] = None,
     cluster: Annotated[int | None, typer.Option("--cluster", help="This cluster (or label).")] = None,
-    weight: Annotated[
-        float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
-    ] = None,
-    interval: Annotated[
-        str | None, typer.Option("--interval", metavar="LOW,HIGH", help="Guide at these noise levels only.")
-    ] = None,
+    weight: Weight = None,
+    interval: Interval = None,
     sampler: Annotated[
         str | None,
         typer.Option("--sampler", "--solver", help="Default ddim; ddpm where the method needs its noise."),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
-    grid: Annotated[
-        str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="ema or raw.")] = None,
+    steps: Steps = None,
+    grid: Grid = None,
+    batch_size: BatchSize = None,
+    weights: Weights = None,
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:

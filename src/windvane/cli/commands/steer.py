@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.options import ConfigFile, Settings
+from windvane.cli.options import BatchSize, ConfigFile, Settings, Steps
 
 #: The kinds of wishes, in the order of the flags. The library has the same ones, behind an import of torch.
 KINDS = ("text", "like", "content", "style", "class", "measure")
@@ -93,10 +93,10 @@ def steer(
         ),
     ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="ddim, ddpm, dpm++2m, unipc3, ...")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
+    steps: Steps = None,
     n: Annotated[int | None, typer.Option("--n", help="How many pictures; 100 by default.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")] = None,
+    batch_size: BatchSize = None,
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:

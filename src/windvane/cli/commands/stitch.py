@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.options import ConfigFile, Settings
+from windvane.cli.options import (
+    BatchSize,
+    Cluster,
+    ConfigFile,
+    Grid,
+    MetricFeatures,
+    Reference,
+    Settings,
+    Steps,
+    Weight,
+)
 
 
 def stitch(
@@ -19,26 +29,18 @@ def stitch(
     ] = None,
     parts: Annotated[int, typer.Option("--parts", help="Shares in multiples of 1 / PARTS.")] = 10,
     by: Annotated[str, typer.Option("--by", help="Switch by the share of steps, t or log_snr.")] = "steps",
-    reference: Annotated[
-        str | None, typer.Option("--reference", metavar="DATA", help="Images to compare with.")
-    ] = None,
+    reference: Reference = None,
     n: Annotated[int | None, typer.Option("--n", help="Pictures of each point; default 1000.")] = None,
-    features: Annotated[
-        str | None, typer.Option("--features", help="auto, judge, selfsup, pca[:N], pixels, hub:NAME.")
-    ] = None,
+    features: MetricFeatures = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture.")] = None,
-    cluster: Annotated[int | None, typer.Option("--cluster", help="This cluster (or label) for all.")] = None,
-    weight: Annotated[
-        float | None, typer.Option("--weight", help="Guidance: 1 the conditional model, 0 the unconditional.")
-    ] = None,
+    cluster: Cluster = None,
+    weight: Weight = None,
     sampler: Annotated[
         str | None, typer.Option("--sampler", "--solver", help="As of windvane sample.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps.")] = None,
-    grid: Annotated[
-        str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures at a time.")] = None,
+    steps: Steps = None,
+    grid: Grid = None,
+    batch_size: BatchSize = None,
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
