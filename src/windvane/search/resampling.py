@@ -13,12 +13,12 @@ def effective_size(log_weights: Tensor) -> Tensor:
     return 1 / log_weights.softmax(dim=-1).square().sum(-1)
 
 
-def systematic(log_weights: Tensor, uniform: float) -> Tensor:
-    """Systematic resampling: the ancestors of P particles from one uniform number.
+def systematic(log_weights: Tensor, uniform: float, count: int | None = None) -> Tensor:
+    """Systematic resampling: the ancestors of ``count`` particles, by default P, from one uniform number.
 
-    Particle i is taken floor(P w_i) or ceil(P w_i) times, P w_i in the mean.
+    Particle i is taken floor(count w_i) or ceil(count w_i) times, count w_i in the mean.
     """
-    count = len(log_weights)
+    count = len(log_weights) if count is None else count
     return ancestors(log_weights, (torch.arange(count, dtype=torch.float64) + uniform) / count)
 
 
@@ -33,11 +33,6 @@ RESAMPLING: dict[str, Callable[[Tensor, int], Tensor]] = {
     "systematic": lambda log_weights, seed: systematic(log_weights, seed / 2**63),
     "multinomial": multinomial,
 }
-
-
-def evenly(log_weights: Tensor, count: int, seed: int) -> Tensor:
-    """Systematic draws of ``count`` particles from any number of them, by one seed."""
-    return ancestors(log_weights, (torch.arange(count, dtype=torch.float64) + seed / 2**63) / count)
 
 
 def ancestors(log_weights: Tensor, points: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.randomness import derive_seed
-from windvane.search.resampling import evenly
+from windvane.search.resampling import systematic
 from windvane.search.rounds import Found
 
 
@@ -29,7 +29,7 @@ def together(
     log_weights = torch.cat(parts, dim=1).log_softmax(dim=1)
     particles = torch.cat([before["particles"], made["particles"]], dim=1)
     if log_weights.shape[1] > keep:
-        kept = torch.stack([evenly(row, keep, seed) for row, seed in zip(log_weights, seeds)])
+        kept = torch.stack([systematic(row, seed / 2**63, keep) for row, seed in zip(log_weights, seeds)])
         particles = particles[torch.arange(len(particles))[:, None], kept]
         log_weights = torch.full(kept.shape, -math.log(keep), dtype=log_weights.dtype)
     log_z = torch.cat([before["log_z"], made["log_z"]], dim=1)
@@ -45,5 +45,5 @@ def log_z(found: Found) -> Tensor:
 def resampled(found: Found, m: int, *, seed: int = 0) -> Tensor:
     """``m`` draws from the weighted particles of each search, ``(n, m, *)``."""
     particles, log_weights = found.memory["particles"], found.memory["log_weights"]
-    drawn = [evenly(weights, m, derive_seed(seed, i)) for i, weights in enumerate(log_weights)]
+    drawn = [systematic(weights, derive_seed(seed, i) / 2**63, m) for i, weights in enumerate(log_weights)]
     return torch.stack([row[of] for row, of in zip(particles, drawn)])
