@@ -1,0 +1,80 @@
+"""Hashes of files, noted when they are saved and compared when they are loaded.
+
+SHA-256 throughout, so that ``sha256sum`` says the same. JSON files hold the hash of the rest of them under
+the key ``content``: an edited number is found as a flipped bit is. What was saved before hashes were noted
+has none and is opened as it is.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from windvane.damage import Damaged, read_json
+
+#: The key of a JSON file under which the hash of the rest stands.
+SEAL = "content"
+_OTHER = "its content does not have the hash that was noted when it was written"
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal digits; 0.3 to 1 GB a second."""
+    with Path(path).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def folder_hashes(folder: str | Path) -> dict[str, str]:
+    """The hash of every file under a folder, by its path from there, in order."""
+    folder = Path(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+
+
+def check_hash(path: str | Path, expected: str | None, *, remedy: str = "") -> None:
+    """Refuse a file whose content is not what it was when ``expected`` was noted; None: nothing was noted.
+
+    Args:
+        path: the file.
+        expected: what :func:`file_hash` said of it.
+        remedy: what to do about damage, for the end of the message.
+
+    Raises:
+        Damaged: another content.
+        OSError: the file is not there, or cannot be read.
+    """
+    if expected is not None and file_hash(path) != expected:
+        raise Damaged(path, _OTHER, remedy)
+
+
+def seal_of(value: Mapping[str, Any]) -> str:
+    """The hash of a JSON object, whatever the order of its keys; its seal is left out."""
+    rest = {key: value[key] for key in value if key != SEAL}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the hash of the rest of it under ``content``."""
+    return {**value, SEAL: seal_of(value)}
+
+
+def check_seal(value: Mapping[str, Any], path: str | Path, *, remedy: str = "") -> None:
+    """Refuse a JSON object read from ``path`` that is not what was sealed; one without a seal passes.
+
+    Raises:
+        Damaged: something in it was changed.
+    """
+    if SEAL in value and value[SEAL] != seal_of(value):
+        raise Damaged(path, _OTHER, remedy)
+
+
+def read_sealed(path: str | Path, *, remedy: str = "") -> dict[str, Any]:
+    """The JSON object in a file, seal checked and left in.
+
+    Raises:
+        Damaged: not JSON, or changed since it was written.
+        OSError: the file is not there, or cannot be read.
+    """
+    found = read_json(path, remedy=remedy)
+    check_seal(found, path, remedy=remedy)
+    return found
