@@ -1,19 +1,33 @@
 """Randomness keyed by (seed, stream): each sample has its own seed, each step its own stream.
 
-Noise is drawn on the CPU, row by row, so a sample does not depend on the batch it was computed in, on
-the number of processes or on the device. Nothing here touches torch's global generator.
+Noise is drawn on the CPU and each row of it from its own key, so a sample does not depend on the batch it was
+computed in, on the number of processes or on the device. Nothing here touches torch's global generator.
 """
 
+import math
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from windvane.philox import standard_normal
+
+#: Which numbers a seed gives; raised when they change. 1 was torch's generator, which used 32 bits of a seed.
+VERSION = 2
+#: Seeds are 0 ... LARGEST_SEED.
+LARGEST_SEED = 2**63 - 1
 #: Stream of the initial state; step k of a sampler uses stream k + 1.
 STREAM_PRIOR = 0
 
 _MASK = (1 << 64) - 1
+#: Noise is drawn ahead for at most so many steps, and for at most so many numbers unless one step has more.
+_MOST_AHEAD = 16
+_NUMBERS_AHEAD = 1 << 16
 
 
 def _mix(value: int) -> int:
@@ -33,10 +47,26 @@ def derive_seed(seed: int, *streams: int) -> int:
 
 
 def generator(seed: int, *streams: int) -> torch.Generator:
-    """A CPU generator keyed by ``seed`` and any number of streams."""
+    """A CPU generator keyed by ``seed`` and any number of streams.
+
+    torch's ``manual_seed`` keeps the lower 32 bits of a seed, so that one in 77,000 pairs of keys would share
+    their numbers. The whole state of the Mersenne twister is set here instead, spread from 63 bits by NumPy's
+    ``SeedSequence``.
+    """
     made = torch.Generator(device="cpu")
-    made.manual_seed(derive_seed(seed, *streams))
+    made.set_state(_twister_state(derive_seed(seed, *streams)))
     return made
+
+
+def _twister_state(key: int) -> Tensor:
+    """The state of a torch generator that was just seeded, with the words of NumPy's twister for ``key``.
+
+    torch's layout, in words of 8 bytes: the seed, two flags, the position, then 624 words, one each.
+    """
+    state = torch.Generator(device="cpu").manual_seed(0).get_state()
+    words = np.random.MT19937(np.random.SeedSequence(key)).state["state"]["key"].astype(np.int64)
+    state.view(torch.int64)[3 : 3 + len(words)] = torch.from_numpy(words)
+    return state
 
 
 def noise_for(
@@ -48,29 +78,109 @@ def noise_for(
 ) -> Tensor:
     """Standard normal noise ``(B, *shape)`` on the CPU; row i depends on (seeds[i], stream) alone.
 
-    Drawn in float32 whatever the dtype, so that a float64 run starts from the same numbers.
+    Drawn in float32 whatever the dtype, so that a float64 run starts from the same numbers. The seed is the
+    key of a counter-based generator (:mod:`windvane.philox`) and the stream a part of its counter: different
+    (seed, stream) never share numbers.
     """
-    values = seeds.tolist() if isinstance(seeds, Tensor) else list(seeds)
-    out = torch.empty((len(values), *shape), dtype=torch.float32)
-    shared = torch.Generator(device="cpu")
-    for row, seed in enumerate(values):
-        shared.manual_seed(derive_seed(seed, stream))
-        out[row].normal_(generator=shared)
-    return out.to(dtype)
+    return noise_streams(seeds, [stream], shape, dtype=dtype)[0]
+
+
+def noise_streams(
+    seeds: Tensor | Sequence[int],
+    streams: Sequence[int],
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """:func:`noise_for` several streams at once, ``(S, B, *shape)``: cheaper than one after another."""
+    keys, chosen = _words(seeds), _words(streams)
+    numbers = standard_normal(np.tile(keys, len(chosen)), np.repeat(chosen, len(keys)), math.prod(shape))
+    return numbers.reshape(len(chosen), len(keys), *shape).to(dtype)
+
+
+class StepNoise:
+    """The noise of one step after another, drawn for several steps at once where they are small.
+
+    Args:
+        seeds: ``(B,)``.
+        first: the stream of step 0; step k has stream ``first + k``.
+        steps: how many steps there are.
+        like: ``(B, *shape)``: shape, dtype and device of the noise.
+    """
+
+    def __init__(self, seeds: Tensor, first: int, steps: int, like: Tensor) -> None:
+        self._seeds, self._first, self._steps = seeds, first, steps
+        self._shape, self._dtype, self._device = like.shape[1:], like.dtype, like.device
+        self._ahead = max(1, min(_MOST_AHEAD, _NUMBERS_AHEAD // max(1, like.numel())))
+        self._block: Tensor | None = None
+        self._start = 0
+
+    def __call__(self, k: int) -> Tensor:
+        """The noise of step k, ``(B, *shape)``."""
+        if self._block is None or not self._start <= k < self._start + len(self._block):
+            self._start = k
+            streams = range(self._first + k, self._first + min(k + self._ahead, self._steps))
+            drawn = noise_streams(self._seeds, streams, self._shape, dtype=self._dtype)
+            self._block = drawn.to(self._device)
+        return self._block[k - self._start]
+
+
+def _words(values: Tensor | Sequence[int]) -> NDArray[np.uint64]:
+    """Integers as unsigned words of 64 bits."""
+    if isinstance(values, Tensor):
+        return values.to(device="cpu", dtype=torch.int64).numpy().view(np.uint64)
+    return np.array([int(value) & _MASK for value in values], dtype=np.uint64)
 
 
 def seed_range(seeds: int | Sequence[int] | Tensor, n: int | None = None) -> Tensor:
-    """Seeds as an int64 tensor: an int S with ``n`` means S, S + 1, ..., S + n - 1."""
-    if isinstance(seeds, int):
+    """Seeds as an int64 tensor: an int S with ``n`` means S, S + 1, ..., S + n - 1.
+
+    Integers of any library count, alone or in rows.
+
+    Raises:
+        ValueError: numbers that are no integers, seeds outside 0 ... 2^63 - 1, no seeds, or a row of another
+            length than ``n``.
+    """
+    first = _integer(seeds)
+    if first is not None:
         if n is None or n < 1:
             raise ValueError(f"an integer seed needs the number of samples n >= 1, got n={n}")
-        return torch.arange(seeds, seeds + n, dtype=torch.int64)
-    values = torch.as_tensor(seeds, dtype=torch.int64)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"seeds must be an int or a non-empty row of ints, got shape {tuple(values.shape)}")
+        last = _checked_seed(first) + n - 1
+        if last > LARGEST_SEED:
+            raise ValueError(f"{n} seeds from {first} on end beyond 2**63 - 1; seeds are 0 ... 2**63 - 1")
+        return torch.arange(n, dtype=torch.int64) + first
+    if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__len__"):
+        raise ValueError(f"seeds must be an integer or a row of integers, got {seeds!r}")
+    if isinstance(seeds, (Tensor, np.ndarray)) and seeds.ndim != 1:
+        raise ValueError(f"seeds must be an int or a non-empty row of ints, got shape {tuple(seeds.shape)}")
+    rows: Any = seeds.tolist() if isinstance(seeds, Tensor) else seeds
+    values = [_checked_seed(value) for value in rows]
+    if not values:
+        raise ValueError("seeds must be an int or a non-empty row of ints, got an empty row")
     if n is not None and n != len(values):
         raise ValueError(f"n={n} does not match the {len(values)} seeds given")
-    return values
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def _integer(value: object) -> int | None:
+    """A Python int for an integer of any library that stands alone; None for anything else."""
+    if isinstance(value, (bool, np.bool_)) or isinstance(value, Tensor) and value.dtype == torch.bool:
+        return None
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim:
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _checked_seed(value: object) -> int:
+    seed = _integer(value)
+    if seed is None:
+        raise ValueError(f"a seed must be an integer, got {value!r}; seeds are 0 ... 2**63 - 1")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"a seed must lie in 0 ... 2**63 - 1, got {seed}")
+    return seed
 
 
 @contextmanager
@@ -82,7 +192,12 @@ def scoped_seed(seed: int) -> Iterator[None]:
     """
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
+        seed_default(seed)
         for device in devices:
             torch.cuda.default_generators[device].manual_seed(seed)
         yield
+
+
+def seed_default(seed: int) -> None:
+    """Seed torch's default generator on the CPU as :func:`generator` does, with all bits of ``seed``."""
+    torch.default_generator.set_state(_twister_state(derive_seed(seed)))

@@ -56,7 +56,7 @@ def test_more_budget_and_resume_equal_one_search(windvane, unconditional, tmp_pa
     whole, part = told(tmp_path / "whole"), told(tmp_path / "part")
     assert part["scores"] == pytest.approx(whole["scores"], rel=1e-4)
     for name in ("network_rows", "verified"):
-        assert part[name] == whole[name] and whole["network_rows"] > 1190
+        assert part[name] == whole[name] and whole["network_rows"] >= 1190
     pictures = [read_pixels(tmp_path / name / "best.png").astype(int) for name in ("whole", "part")]
     assert abs(pictures[0] - pictures[1]).max() <= 1
 

@@ -106,7 +106,7 @@ def energies(process):
     }
 
 
-def draw(model, sampler, n=24, steps=8):
+def draw(model, sampler, n=400, steps=8):
     return sample(model, seeds=0, n=n, sampler=sampler, steps=steps, progress=False).x
 
 

@@ -169,13 +169,14 @@ def test_the_asymptotic_order_is_one_as_documented(process):
 
 
 def test_the_bars_of_few_step_sampling_on_the_digits():
-    """The bars: 2M, 3M and UniPC below half of DDIM at 12 calls; EVODiff 30 % below 2M at 12 and 16.
+    """Bars that hold: 2M, 3M and UniPC below half of DDIM at 12 calls. EVODiff's, 30 % below 2M, does not.
 
-    A sample that ends in another component than the truth costs 2M its first bar in the root mean square, so
-    that one is measured on the median sample; the others are on the root mean square over all.
+    The root mean square over all samples is made by the few that end in another component than the truth, so
+    that it goes one way or the other with the seeds (0.7 to 1.3 of 2M's over 192 of them); on the median
+    sample EVODiff has one and a half times 2M's error.
     """
     model = digit_mixture()
-    settings = {"seeds": 100, "n": 48, "grid": log_snr, "progress": False, "dtype": torch.float64}
+    settings = {"seeds": 100, "n": 192, "grid": log_snr, "progress": False, "dtype": torch.float64}
     truth = sample(model, sampler=Heun(), steps=121, **settings)
     assert truth.rows_per_sample == 241
 
@@ -185,20 +186,19 @@ def test_the_bars_of_few_step_sampling_on_the_digits():
         square = (drawn.x - truth.x).square().flatten(1).mean(1)
         return float(square.mean().sqrt()), float(square.sqrt().median())
 
-    ddim, second = errors(DDIM(), 12), errors(DPMSolverPP(order=2), 12)
-    assert second[1] < 0.5 * ddim[1]
+    ddim, second, own = errors(DDIM(), 12), errors(DPMSolverPP(order=2), 12), errors(EVODiff(), 12)
+    assert second[0] < 0.5 * ddim[0] and second[1] < 0.5 * ddim[1]
     assert errors(DPMSolverPP(order=3), 12)[0] < 0.5 * ddim[0]
     assert errors(UniPC(order=3, variant="bh1"), 12)[0] < 0.5 * ddim[0]
-    assert errors(EVODiff(), 12)[0] < 0.7 * second[0]
-    assert errors(EVODiff(), 16)[0] < 0.7 * errors(DPMSolverPP(order=2), 16)[0]
+    assert own[0] < 0.5 * ddim[0] and own[1] < 0.5 * ddim[1]
+    assert 1.2 * second[1] < own[1] < 2 * second[1]
 
 
-@pytest.mark.parametrize(("size", "wins"), [(0.1, True), (1.0, False)], ids=["slight", "strong"])
-def test_it_beats_2m_with_a_nearly_exact_denoiser_and_loses_with_one_that_errs(size, wins):
+def test_it_loses_to_2m_with_a_denoiser_that_errs():
     """With a small trained network EVODiff loses to 2M. Here the exact prediction is disturbed instead.
 
-    The disturbance is a smooth function of the state, at most ``size`` / 2, so that the flow has a fine
-    solution to compare with.
+    The disturbance is a smooth function of the state, at most 1 / 2, so that the flow has a fine solution to
+    compare with.
     """
     exact, mix = digit_mixture(), normal(64, 64, seed=5) / 8
 
@@ -206,7 +206,7 @@ def test_it_beats_2m_with_a_nearly_exact_denoiser_and_loses_with_one_that_errs(s
         sigma = exact.process.sigma(t)
         scale = 1 / torch.sqrt(sigma**2 + 0.25)
         waves = torch.sin(3 * (expand(scale, x) * x).flatten(1) @ mix.T).reshape(x.shape)
-        return exact(x, t) + size * expand(0.5 * sigma * scale, x) * waves
+        return exact(x, t) + expand(0.5 * sigma * scale, x) * waves
 
     model = FunctionDenoiser(disturbed, exact.process, shape=(1, 8, 8))
     settings = {"seeds": 100, "n": 48, "grid": log_snr, "progress": False, "dtype": torch.float64}
@@ -218,4 +218,4 @@ def test_it_beats_2m_with_a_nearly_exact_denoiser_and_loses_with_one_that_errs(s
 
     for calls in (12, 16):
         ours, theirs = error(EVODiff(), calls), error(DPMSolverPP(order=2), calls)
-        assert ours < 0.7 * theirs if wins else ours > 1.2 * theirs, (calls, ours, theirs)
+        assert ours > 1.2 * theirs, (calls, ours, theirs)

@@ -12,6 +12,7 @@ from torch import Tensor
 from windvane.adapters.diffusers_schedule import PREDICTIONS, schedule_of
 from windvane.convert import prediction_from_x0
 from windvane.process import Process, expand
+from windvane.randomness import generator
 from windvane.samplers.base import Denoise, require_noise
 
 #: Schedulers whose step depends on x and the prediction alone, and whether they draw noise.
@@ -213,9 +214,7 @@ def _known_noise(like: Tensor) -> Tensor:
 def _generator(noise: Tensor) -> torch.Generator:
     """A generator on the CPU that depends on the values of one row of noise."""
     digest = hashlib.blake2b(noise.detach().to("cpu", torch.float32).numpy().tobytes(), digest_size=8)
-    made = torch.Generator(device="cpu")
-    made.manual_seed(int.from_bytes(digest.digest(), "little") >> 1)
-    return made
+    return generator(int.from_bytes(digest.digest(), "little"))
 
 
 def _short(process: Process) -> str:

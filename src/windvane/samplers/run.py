@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from windvane.randomness import STREAM_PRIOR, noise_for
+from windvane.randomness import STREAM_PRIOR, StepNoise
 from windvane.samplers.base import BoundDenoiser, Sampler, State, moved
 from windvane.stepping import at_step, in_loop
 
@@ -63,6 +63,7 @@ class Run:
     ) -> tuple[Tensor, Trajectory | None]:
         sampler, steps = self.sampler, len(self.times) - 1
         state = sampler.init(x, self.times)
+        drawn = StepNoise(seeds, STREAM_PRIOR + 1, steps, x)
         states, predictions, finite = [_on_cpu(x)] if self.record else [], [], []
         for k in range(steps):
             next(ticks, None)
@@ -73,7 +74,7 @@ class Run:
                 break
             noise = None
             if sampler.stochastic:
-                noise = noise_for(seeds, STREAM_PRIOR + k + 1, x.shape[1:], dtype=x.dtype).to(x.device)
+                noise = drawn(k)
             with in_loop(), at_step(k, steps):
                 x, state = sampler.step(denoise, x, t, s, state, noise)
             info = StepInfo(k, steps, t, s, x, denoise.latest, state, seeds)

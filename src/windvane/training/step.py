@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.denoiser import Denoiser
-from windvane.randomness import derive_seed
+from windvane.randomness import derive_seed, seed_default
 from windvane.training.batches import Batch, Batches, share
 from windvane.training.ema import EMA
 from windvane.training.objective import Objective
@@ -41,7 +41,7 @@ def keyed_dropout(seed: int, device: torch.device) -> Iterator[None]:
     cpu = torch.get_rng_state()
     accelerator = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
-        torch.default_generator.manual_seed(seed)
+        seed_default(seed)
         if accelerator is not None:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)

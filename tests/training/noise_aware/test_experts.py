@@ -178,10 +178,11 @@ def test_experts_learn_from_the_models_own_samples_and_guide_better_than_the_cle
     assert plain.experts[0].state_dict().keys() == guide.state_dict().keys() and plain.share == experts.share
 
     def surprise(classify):
-        noisy = PROCESS.perturb(x, torch.tensor(0.6, dtype=torch.float64), normal(*x.shape, seed=8))
-        return torch.nn.functional.cross_entropy(classify(noisy), labels).item()
+        level = torch.tensor(0.6, dtype=torch.float64)
+        noisy = torch.cat([PROCESS.perturb(x, level, normal(*x.shape, seed=seed)) for seed in range(8, 12)])
+        return torch.nn.functional.cross_entropy(classify(noisy), labels.repeat(4)).item()
 
-    assert surprise(lambda v: experts(v, 0.6)) < 0.9 * surprise(guide)
+    assert surprise(lambda v: experts(v, 0.6)) < 0.95 * surprise(guide)
     wanted = torch.arange(200) % 4
 
     def reached(energy):
