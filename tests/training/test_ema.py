@@ -48,6 +48,23 @@ def test_closed_form(decay):
     assert float(ema.denoiser.weight) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_average_of_half_precision_weights_does_not_stand_still(dtype):
+    denoiser = Counting().to(dtype)
+    ema = EMA(denoiser, 0.9999)
+    denoiser.weight.data.fill_(1.0)
+    ema.update()
+    ema.updates = 10**6  # the decay's ramp is over
+    denoiser.weight.data.fill_(2.0)
+    for _ in range(20_000):
+        ema.update()
+    assert ema.denoiser.weight.dtype == ema.denoiser.mean.dtype == torch.float32
+    assert denoiser.weight.dtype == dtype
+    # 2 - 0.9999^20000; each of the updates rounds.
+    assert float(ema.denoiser.weight) == pytest.approx(1.864678, abs=2e-4)
+    assert float(ema.gap()) == pytest.approx((2 - 1.864678) / 2, abs=1e-4)
+
+
 def test_the_ramp_ends_at_the_decay():
     ema = EMA(Counting(), 0.99)
     assert [ema.decay_at(n) for n in (0, 1, 8)] == [0.0, 2 / 11, 0.5]

@@ -229,3 +229,9 @@ def test_unconditional_training_and_rows_without_a_condition_agree():
         mlp(), data(), steps=6, batch_size=8, lr=1e-2, warmup=3, log_every=2, dropout=1.0, progress=False
     )
     assert_same_weights(weights(dropped.raw), weights(plain.raw), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_weights_in_half_precision_are_refused_by_name(dtype):
+    with pytest.raises(ValueError, match=r"the denoiser has \d+ weights in half precision .*call .float\(\)"):
+        train(mlp().to(dtype), torch.zeros(8, 3), steps=1, batch_size=4, progress=False)

@@ -1,7 +1,11 @@
 """Settings of a training that cannot work, refused before anything is built."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
+
+import torch
+from torch import Tensor
 
 
 def check_numbers(**counts: int) -> None:
@@ -9,6 +13,25 @@ def check_numbers(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def check_precision(parameters: Iterable[tuple[str, Tensor]], what: str) -> None:
+    """Refuse to fit weights in half precision, which most updates of an optimizer are too small to change.
+
+    Args:
+        parameters: names and trainable weights.
+        what: "the denoiser" or whatever is fitted.
+    """
+    half = [
+        (name, weight.dtype) for name, weight in parameters if weight.dtype in (torch.bfloat16, torch.float16)
+    ]
+    if half:
+        name, dtype = half[0]
+        raise ValueError(
+            f"{what} has {len(half)} weights in half precision ({name} is {str(dtype).removeprefix('torch.')}), "
+            "which small updates do not change; train float32 weights: call .float() on it first, and "
+            "mixed_precision='bf16' computes in half precision where that is faster"
+        )
 
 
 def check_rates(

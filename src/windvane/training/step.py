@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from windvane.denoiser import Denoiser
 from windvane.randomness import derive_seed, seed_default
 from windvane.training.batches import Batch, Batches, share
+from windvane.training.checks import check_precision
 from windvane.training.ema import EMA
 from windvane.training.objective import Objective
 
@@ -89,6 +90,7 @@ class Stepper:
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("the denoiser has no weights to train (none requires a gradient)")
+        check_precision(((n, p) for n, p in denoiser.named_parameters() if p.requires_grad), "the denoiser")
         inner: Any = torch.compile(denoiser) if compile else denoiser
         loss = Loss(inner, objective)
         # One process needs no wrapper, and Accelerate imports all of torch.distributed to make none.

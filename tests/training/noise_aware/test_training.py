@@ -164,6 +164,13 @@ def test_the_classifiers_loss_is_cross_entropy_on_noisy_rows_without_smoothing()
     assert loss < 1e-6, "with smoothing a sure and right answer would have a loss"
 
 
+def test_weights_in_half_precision_are_refused_by_name():
+    x, labels = clusters(seed=5)
+    half = nn.Sequential(nn.Linear(6, 4)).bfloat16()
+    with pytest.raises(ValueError, match=r"half precision \(.*weight is bfloat16\)"):
+        train_classifier(half, x, labels, process=PROCESS, steps=1, batch_size=8, progress=False)
+
+
 def test_refusals():
     x, labels = clusters(n=12)
     teacher, student = teacher_and_student()

@@ -13,7 +13,7 @@ from windvane.process import Process
 from windvane.progress import track
 from windvane.randomness import scoped_seed
 from windvane.training.batches import Batch, Batches, TensorData, TrainingData
-from windvane.training.checks import check_numbers, check_rates
+from windvane.training.checks import check_numbers, check_precision, check_rates
 from windvane.training.times import TimeSampler, default_times
 
 DECAYS = ("linear", "constant")
@@ -74,6 +74,9 @@ class Fit:
         parameters = [p for p in module.parameters() if p.requires_grad]
         if not parameters:
             raise ValueError(f"{name}: no parameter of the module is trainable")
+        check_precision(
+            ((n, p) for n, p in module.named_parameters() if p.requires_grad), f"{name}: the module"
+        )
         optimiser = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
         device, losses = parameters[0].device, []
         module.train()
