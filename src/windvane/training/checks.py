@@ -28,7 +28,7 @@ def check_precision(parameters: Iterable[tuple[str, Tensor]], what: str) -> None
     if half:
         name, dtype = half[0]
         raise ValueError(
-            f"{what} has {len(half)} weights in half precision ({name} is {str(dtype).removeprefix('torch.')}), "
+            f"{what} has {len(half)} weights in half precision ({name} is {str(dtype)[6:]}), "
             "which small updates do not change; train float32 weights: call .float() on it first, and "
             "mixed_precision='bf16' computes in half precision where that is faster"
         )
