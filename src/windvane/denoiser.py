@@ -1,7 +1,9 @@
 """Denoisers: (x_t, t, cond) -> D, the estimate of E[x0 | x_t, cond]. The one thing samplers see."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from windvane.conditions import Condition
 from windvane.convert import x0_from_prediction
 from windvane.evaluations import record_evaluation
-from windvane.process import Process, expand
+from windvane.process import Process, as_process, expand
 
 #: What a network may predict; "edm" is the preconditioned prediction of Karras et al. 2022.
 PARAMETRISATIONS = ("eps", "x0", "v", "flow", "edm")
@@ -30,12 +32,35 @@ def as_times(t: Tensor | float, rows: int) -> Tensor:
     return times
 
 
+def checked_prediction(prediction: Any, x_t: Tensor, who: object) -> Tensor:
+    """``prediction`` if it is a tensor of x_t's shape: another one would be broadcast without a word.
+
+    Raises:
+        ValueError: another type or shape, with both shapes and the class of ``who`` gave it.
+    """
+    if not isinstance(prediction, Tensor):
+        raise ValueError(
+            f"{_name(who)} returned a {type(prediction).__name__} instead of a tensor of shape "
+            f"{tuple(x_t.shape)}; return the prediction itself (of a diffusers model, its .sample)"
+        )
+    if prediction.shape != x_t.shape:
+        raise ValueError(
+            f"{_name(who)} returned shape {tuple(prediction.shape)} for x_t of shape {tuple(x_t.shape)}; a "
+            "prediction has the shape of what it is predicted from"
+        )
+    return prediction
+
+
+def _name(who: object) -> str:
+    return getattr(who, "__name__", None) or type(who).__name__
+
+
 class Denoiser(nn.Module, ABC):
     """The contract of every denoiser, plain or guided.
 
     ``forward(x_t, t, cond)`` takes ``x_t`` ``(B, *shape)``, times ``(B,)`` (float64, CPU) and a condition
     of B rows or None, and returns D ``(B, *shape)``. ``shape`` is the data's shape without the batch, or
-    None where any shape will do.
+    None where any shape will do. A prediction of another shape than x_t's is refused.
     """
 
     process: Process
@@ -43,8 +68,11 @@ class Denoiser(nn.Module, ABC):
 
     def __init__(self, process: Process, shape: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.process = process
+        self.process = as_process(process)
         self.shape = None if shape is None else tuple(int(n) for n in shape)
+
+    def __call__(self, x_t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return checked_prediction(super().__call__(x_t, *args, **kwargs), x_t, self)
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
@@ -80,6 +108,7 @@ class NetworkDenoiser(Denoiser):
         autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__(process, shape)
+        _check_network(network)
         if parametrisation not in PARAMETRISATIONS:
             raise ValueError(
                 f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}"
@@ -107,9 +136,16 @@ class NetworkDenoiser(Denoiser):
         time = self.network_time(t).to(device=x_t.device, dtype=torch.float32)
         scaled = expand(c_in, x_t) * x_t
         if self.autocast is None:
-            return self.network(scaled, time, cond)
+            return self._called(scaled, time, cond)
         with torch.autocast(x_t.device.type, dtype=self.autocast):
-            return self.network(scaled, time, cond).to(x_t.dtype)
+            return self._called(scaled, time, cond).to(x_t.dtype)
+
+    def _called(self, x: Tensor, time: Tensor, cond: Condition | None) -> Tensor:
+        try:
+            return checked_prediction(self.network(x, time, cond), x, self.network)
+        except TypeError:
+            _check_call(self.network)
+            raise
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         times = as_times(t, len(x_t))
@@ -140,3 +176,27 @@ class FunctionDenoiser(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         record_evaluation(len(x_t))
         return self.function(x_t, as_times(t, len(x_t)), cond)
+
+
+def _check_network(network: Any) -> None:
+    """Refuse what is no module, or a denoiser already."""
+    name = _name(network)
+    if not isinstance(network, nn.Module):
+        hint = "pass an instance" if isinstance(network, type) else "FunctionDenoiser takes plain functions"
+        raise ValueError(f"a NetworkDenoiser needs a torch module as its network, got {name}; {hint}")
+    if isinstance(network, Denoiser):
+        raise ValueError(f"{name} is a denoiser already; use it as it is, or pass its network")
+
+
+def _check_call(network: nn.Module) -> None:
+    """Refuse a network whose ``forward`` cannot be called as ``network(x, time, cond)``."""
+    try:
+        inspect.signature(network.forward).bind(None, None, None)
+    except TypeError as error:
+        name = _name(network)
+        raise ValueError(
+            f"a network is called as network(x, time, cond), which {name}.forward does not take ({error}); "
+            "wrap it in a module that does: def forward(self, x, time, cond=None)"
+        ) from None
+    except ValueError:  # a forward whose signature cannot be known
+        return

@@ -24,6 +24,7 @@ __all__ = [
     "VPCosine",
     "VPLinear",
     "VPTable",
+    "as_process",
     "expand",
     "process_from_config",
     "require_gaussian",
@@ -264,3 +265,24 @@ def process_from_config(config: dict[str, Any]) -> Process:
     if kind not in _KINDS:
         raise ValueError(f"unknown process type {kind!r}; known: {', '.join(sorted(_KINDS))}")
     return _KINDS[kind](**settings)
+
+
+def as_process(value: Any) -> Process:
+    """A process as it is; a class of them, or the name of a kind, with its usual settings.
+
+    Raises:
+        ValueError: anything else, with what to give instead.
+    """
+    found: Any = _KINDS.get(value, value) if isinstance(value, str) else value
+    if isinstance(found, type) and issubclass(found, Process):
+        try:
+            return found()
+        except TypeError as error:
+            raise ValueError(f"{found.__name__} has settings to choose: {error}; pass an instance") from None
+    if not (hasattr(found, "alpha") and hasattr(found, "sigma")) or isinstance(found, type):
+        received = repr(value) if isinstance(value, str) else type(value).__name__
+        raise ValueError(
+            f"process takes a noise process such as windvane.VPCosine(), or a name "
+            f"({', '.join(sorted(_KINDS))}); got {received}"
+        )
+    return found

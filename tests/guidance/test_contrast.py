@@ -40,10 +40,16 @@ def test_other_weights_take_one_call_of_twice_the_rows():
     assert (count.calls, count.rows) == (1, 12)
 
 
-def test_no_condition_is_no_guidance():
-    out, count = evaluate(3.0, cond=None)
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_without_a_condition_a_weight_that_does_not_guide_is_the_plain_denoiser(weight):
+    out, count = evaluate(weight, cond=None)
     assert torch.equal(out, EXACT(X, T))
     assert count.rows == 6
+
+
+def test_without_a_condition_a_weight_that_guides_is_refused():
+    with pytest.raises(ValueError, match="of weight 3 needs a condition"):
+        evaluate(3.0, cond=None)
 
 
 def test_rows_do_not_see_each_other():

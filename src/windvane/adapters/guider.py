@@ -27,7 +27,7 @@ class GuidedByDiffusers(Denoiser):
     The guider is given the conditional and the unconditional prediction, by default as eps, and its result is
     turned into D. Where it wants both, their rows share one call. Its ``start`` and ``stop`` count steps, as
     in diffusers, and so need the sampling loop. Its scale is diffusers' (1 is the plain conditional model,
-    unless ``use_original_formulation``). Without a condition the denoiser is unguided.
+    unless ``use_original_formulation``). Without a condition there is nothing to guide by, and it is refused.
 
     Args:
         guider: copied, never changed.
@@ -53,7 +53,10 @@ class GuidedByDiffusers(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         if cond is None:
-            return self.denoiser(x_t, t, None)
+            raise ValueError(
+                f"{type(self.guider).__name__} needs a condition, and none was given: pass cond=, such as "
+                "windvane.Condition.vector(ids), or sample the denoiser inside for unguided samples"
+            )
         times = as_times(t, len(x_t))
         self._enter(times)
         if self.guider.num_conditions == 1:

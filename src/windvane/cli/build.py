@@ -68,36 +68,12 @@ def build_times(train: TrainSection, denoiser: "Denoiser") -> "TimeSampler | Non
 
 def build_sampler(section: SampleSection) -> "Sampler":
     """The solver by name."""
-    from windvane.samplers import (
-        DDIM,
-        DDPM,
-        DPMSolverPP,
-        DPMSolverSDE,
-        DPMSolverSinglestep,
-        Euler,
-        EVODiff,
-        Heun,
-        UniPC,
-    )
+    from windvane.samplers.ancestral import DDIM
+    from windvane.samplers.names import as_sampler
 
     if section.eta and section.sampler != "ddim":
         raise ValueError(f"sample.eta belongs to the sampler ddim, not to {section.sampler}")
-    made: dict[str, Sampler] = {
-        "ddpm": DDPM(),
-        "ddim": DDIM(eta=section.eta),
-        "euler": Euler(),
-        "heun": Heun(),
-        "dpm++2s": DPMSolverSinglestep(order=2),
-        "dpm++3s": DPMSolverSinglestep(order=3),
-        "dpm++2m": DPMSolverPP(order=2),
-        "dpm++3m": DPMSolverPP(order=3),
-        "dpm++sde": DPMSolverSDE(order=1),
-        "dpm++2m-sde": DPMSolverSDE(order=2),
-        "unipc2": UniPC(order=2),
-        "unipc3": UniPC(order=3),
-        "evodiff": EVODiff(),
-    }
-    return made[section.sampler]
+    return DDIM(eta=section.eta) if section.eta else as_sampler(section.sampler)
 
 
 def build_guided(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
+from windvane.denoiser import checked_prediction
 from windvane.energies import Energy
 from windvane.energies.targets import time_noise
 from windvane.guidance.checks import Watch, first_level
@@ -277,6 +278,6 @@ def as_base(denoise: Any) -> Base:
     """A denoiser, or a function of (x, t), as ``(x, t, cond) -> D``."""
 
     def base(x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
-        return denoise(x, t) if cond is None else denoise(x, t, cond)
+        return checked_prediction(denoise(x, t) if cond is None else denoise(x, t, cond), x, denoise)
 
     return base

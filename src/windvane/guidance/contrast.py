@@ -18,6 +18,16 @@ def contrast(reference: Tensor, main: Tensor, weight: Tensor) -> Tensor:
     return reference + expand(weight, main) * (main - reference)
 
 
+def check_unconditional(weight: Tensor, what: str) -> None:
+    """Refuse weights ``(B,)`` that would guide, where there is no condition to guide with."""
+    guiding = (weight != 0) & (weight != 1)
+    if bool(guiding.any()):
+        raise ValueError(
+            f"{what} of weight {float(weight[guiding][0]):g} needs a condition, and none was given: pass "
+            "cond=windvane.Condition.vector(ids), or sample the denoiser inside for unguided samples"
+        )
+
+
 class ClassifierFree(Denoiser):
     """Classifier-free guidance: D_w = D(x_t, t, null) + w (D(x_t, t, cond) - D(x_t, t, null)).
 
@@ -26,7 +36,8 @@ class ClassifierFree(Denoiser):
 
     The conditional and the unconditional rows share one batched call. Where the weight is 1 for the
     whole batch only the conditional rows are evaluated, where it is 0 only the unconditional ones; so an
-    interval costs nothing outside itself. Without a condition the denoiser is unguided.
+    interval costs nothing outside itself. Without a condition there is nothing to contrast, and a weight
+    other than 0 and 1 is refused.
 
     Args:
         denoiser: a denoiser trained with condition dropout.
@@ -46,10 +57,11 @@ class ClassifierFree(Denoiser):
         return self._pair[1]
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        if cond is None:
-            return self.denoiser(x_t, t, None)
         times = as_times(t, len(x_t))
         weight = self.weight(self.process.noise_level(times))
+        if cond is None:
+            check_unconditional(weight, "classifier-free guidance")
+            return self.denoiser(x_t, times, None)
         if bool((weight == 1).all()):
             return self.denoiser(x_t, times, cond)
         if bool((weight == 0).all()):

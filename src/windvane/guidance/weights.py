@@ -15,9 +15,14 @@ Schedule = Callable[[Tensor], Tensor]
 
 def as_schedule(weight: float | Schedule) -> Schedule:
     """A number becomes the constant schedule; a schedule is returned as it is."""
-    if callable(weight):
+    if callable(weight) and not isinstance(weight, type):
         return weight
-    return constant(float(weight))
+    if isinstance(weight, (str, bytes, bool, type)):
+        raise ValueError(f"a guidance weight is a number or a schedule in noise level, got {weight!r}")
+    try:
+        return constant(float(weight))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"a guidance weight is a number or a schedule in noise level: {error}") from None
 
 
 def scheduled(weight: float | Schedule, level: Tensor, what: str) -> Tensor:

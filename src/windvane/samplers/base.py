@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
+from windvane.denoiser import checked_prediction
 from windvane.process import Process
 
 State = Any
@@ -72,7 +73,7 @@ class BoundDenoiser:
         times = t.expand(x.shape[0]) if t.ndim == 0 else t
         # Without a condition the argument is left out: a plain function of (x, t) is a denoiser too.
         x0 = self.denoiser(x, times) if self.cond is None else self.denoiser(x, times, self.cond)
-        x0 = x0.to(x.dtype)
+        x0 = checked_prediction(x0, x, self.denoiser).to(x.dtype)
         if self.clip is not None:
             x0 = x0.clamp(*self.clip)
         self.latest = x0

@@ -14,9 +14,13 @@ from windvane.progress import track
 from windvane.randomness import STREAM_PRIOR
 from windvane.samplers.ancestral import DDIM
 from windvane.samplers.base import BoundDenoiser, Sampler
+from windvane.samplers.names import as_sampler
 from windvane.samplers.plan import (
     Grid,
     Start,
+    as_condition,
+    as_denoiser,
+    as_steps,
     resolve_cond,
     resolve_device,
     resolve_seeds,
@@ -60,8 +64,8 @@ def sample(
     *,
     seeds: int | Sequence[int] | Tensor,
     n: int | None = None,
-    cond: Condition | None = None,
-    sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
+    cond: Condition | Tensor | None = None,
+    sampler: Sampler | str | type = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
     grid: Grid | Tensor | None = None,
     start: Start | None = None,
@@ -83,7 +87,9 @@ def sample(
         denoiser: ``(x_t, t, cond) -> x0`` with a ``process``; a guided denoiser is one too. If it is a
             module it is put in evaluation mode meanwhile.
         seeds: an int S with ``n`` means S, ..., S + n - 1; or one seed per sample.
-        cond: ``n`` rows, or one row for all.
+        cond: ``n`` rows, or one row for all; a tensor of ids ``(n,)`` or vectors ``(n, K)`` stands for a
+            condition of them.
+        sampler: or its name, such as ``"dpm++2m"``.
         grid: times ``(steps + 1,)``, or a function (process, steps) -> times, or None for
             :func:`~windvane.samplers.default_grid`.
         start: (x_t ``(n, *)``, t) to begin at time t instead of from noise, see
@@ -126,8 +132,8 @@ def sample_batches(
     *,
     seeds: int | Sequence[int] | Tensor,
     n: int | None = None,
-    cond: Condition | None = None,
-    sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
+    cond: Condition | Tensor | None = None,
+    sampler: Sampler | str | type = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
     grid: Grid | Tensor | None = None,
     start: Start | None = None,
@@ -147,6 +153,8 @@ def sample_batches(
 
     Arguments are checked at the call, before the first batch is asked for.
     """
+    denoiser, sampler, cond = as_denoiser(denoiser), as_sampler(sampler), as_condition(cond)
+    steps = as_steps(steps)
     rows = resolve_seeds(seeds, n, cond, start)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")

@@ -1,5 +1,6 @@
 """What a call of ``sample`` asks for, made definite: seeds, times, start, condition, shape, device."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def start_from(process: Process, x0: Tensor, t: float, seeds: int | Sequence[int
 
     Pass the result as ``sample(..., start=...)``, with the same seeds.
     """
-    rows = seed_range(seeds, len(x0) if isinstance(seeds, int) else None)
+    rows = seed_range(seeds, len(x0) if _stands_alone(seeds) else None)
     if len(rows) != len(x0):
         raise ValueError(f"start_from needs one seed per row: got {len(rows)} seeds for {len(x0)} rows")
     noise = process.law.draw(rows, STREAM_PRIOR, x0.shape[1:], dtype=x0.dtype).to(x0.device)
@@ -99,9 +100,65 @@ def resolve_seeds(
     seeds: int | Sequence[int] | Tensor, n: int | None, cond: Condition | None, start: Start | None
 ) -> Tensor:
     """One seed per sample. With an int and no ``n``: as many as condition or start have rows, else 1."""
-    if isinstance(seeds, int) and n is None:
+    if n is None and _stands_alone(seeds):
         n = max(len(cond) if cond is not None else 1, len(start[0]) if start is not None else 1)
     return seed_range(seeds, n)
+
+
+def _stands_alone(seeds: Any) -> bool:
+    """Whether seeds are one number, of whatever library, and no row of them."""
+    return seeds.ndim == 0 if hasattr(seeds, "ndim") else not hasattr(seeds, "__len__")
+
+
+def as_denoiser(denoiser: Any) -> Any:
+    """A denoiser as it is.
+
+    Raises:
+        ValueError: what cannot be called, or has no process; the message says how it becomes a denoiser.
+    """
+    name = getattr(denoiser, "__name__", None) or type(denoiser).__name__
+    if not callable(denoiser) or isinstance(denoiser, type):
+        hint = "windvane.load opens one from a folder, windvane.from_pipeline one from a pipeline"
+        raise ValueError(f"sample needs a denoiser, a function (x_t, t, cond) -> x0, got {name}; {hint}")
+    if not hasattr(denoiser, "process"):
+        wrap = "NetworkDenoiser" if isinstance(denoiser, nn.Module) else "FunctionDenoiser"
+        raise ValueError(
+            f"{name} has no noise process, which a denoiser needs: windvane.{wrap}({name}, "
+            "windvane.VPCosine()), with the process it was trained on, makes it one"
+        )
+    return denoiser
+
+
+def as_steps(steps: Any) -> int:
+    """The number of steps as an int of at least 1."""
+    try:
+        count = operator.index(steps)
+    except TypeError:
+        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}") from None
+    if count < 1 or isinstance(steps, bool):
+        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}")
+    return count
+
+
+def as_condition(cond: Any) -> Condition | None:
+    """A condition as it is; ids ``(n,)`` or vectors ``(n, K)``, as a tensor, become one.
+
+    Raises:
+        ValueError: anything else, with what to give instead.
+    """
+    if cond is None or isinstance(cond, Condition):
+        return cond
+    if isinstance(cond, Tensor) and cond.dtype != torch.bool:
+        whole = not cond.is_floating_point() and not cond.is_complex()
+        if cond.ndim == 1 and whole:
+            return Condition.vector(cond.long())
+        if cond.ndim == 2:
+            return Condition.vector(cond)
+    shape = f" of shape {tuple(cond.shape)} and {cond.dtype}" if isinstance(cond, Tensor) else ""
+    raise ValueError(
+        f"cond= takes a windvane.Condition, or a tensor of class ids (n,) or vectors (n, K), got a "
+        f"{type(cond).__name__}{shape}; windvane.Condition.vector(torch.tensor([3, 5])) asks for two classes"
+    )
 
 
 def resolve_cond(cond: Condition | None, n: int) -> Condition | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
+from windvane.denoiser import checked_prediction
 from windvane.evaluations import count_evaluations
 from windvane.process import Process, require_gaussian
 from windvane.randomness import STREAM_PRIOR, noise_for
@@ -265,7 +266,7 @@ class InParts:
             rows = slice(first, first + self.size)
             # Without a condition the argument is left out, as the loop does.
             given = () if cond is None else (cond.index(rows),)
-            parts.append(self.denoiser(x[rows], t[rows], *given))
+            parts.append(checked_prediction(self.denoiser(x[rows], t[rows], *given), x[rows], self.denoiser))
         return torch.cat(parts)
 
 

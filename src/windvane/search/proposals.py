@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
+from windvane.denoiser import checked_prediction
 from windvane.evaluations import count_evaluations
 from windvane.process import Process
 from windvane.samplers import BoundDenoiser, Sampler
@@ -91,6 +92,7 @@ class Seen:
 
     def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         x0 = self.denoiser(x, t) if cond is None else self.denoiser(x, t, cond)
+        checked_prediction(x0, x, self.denoiser)
         if self.first is None:
             self.first = x0.detach()
         return x0
