@@ -119,12 +119,15 @@ def test_weights_are_numbers_or_schedules(weight):
         wv.ClassifierFree(MODEL, weight)
 
 
-@pytest.mark.parametrize(
-    "network", [lambda x: x, torch.nn.Linear(2, 2), torch.nn.Linear, MODEL], ids=range(4)
-)
-def test_networks_that_cannot_be_called_are_refused(network):
+@pytest.mark.parametrize("network", [lambda x: x, torch.nn.Linear, MODEL], ids=range(3))
+def test_what_is_no_network_is_refused(network):
     with pytest.raises(ValueError, match="network"):
         wv.NetworkDenoiser(network, wv.VPCosine())
+
+
+def test_a_network_that_takes_no_time_is_refused_when_it_is_called():
+    with pytest.raises(ValueError, match=r"called as network\(x, time, cond\), which Linear.forward"):
+        draw(wv.NetworkDenoiser(torch.nn.Linear(2, 2), wv.VPCosine(), shape=(2,)))
 
 
 @pytest.mark.parametrize("process", ["cosine", 3, wv.DDIM, None], ids=range(4))
