@@ -80,21 +80,24 @@ def test_ddpm(variance):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 14])
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_dpm_solver_multistep(order, steps):
+@pytest.mark.parametrize("to_zero", [True, False])
+def test_dpm_solver_multistep(order, steps, to_zero):
+    """They count the step to zero as one of the last; where it is taken, no order is lowered before it."""
     from diffusers import DPMSolverMultistepScheduler
 
     scheduler = DPMSolverMultistepScheduler(
         **SETTINGS,
         solver_order=order,
         solver_type="midpoint",
-        final_sigmas_type="zero",
-        lower_order_final=True,
+        final_sigmas_type="zero" if to_zero else "sigma_min",
+        lower_order_final=not to_zero,
     )
     scheduler = in_double(scheduler)
-    denoise, times = setting(scheduler, steps)
+    denoise, times = setting(scheduler, steps, 0.0 if to_zero else 1 / 1000)
     with_exact_sigmas(scheduler, times, denoise.process)
     x = normal(6, 2)
-    got = ours(DPMSolverPP(order=order, as_released=True), denoise, x, times)
+    solver = DPMSolverPP(order=order, as_released=True, lower_order_final=not to_zero)
+    got = ours(solver, denoise, x, times)
     # Their step rounds the state to float32.
     torch.testing.assert_close(got, theirs(scheduler, denoise, x, times).double(), rtol=0, atol=2e-5)
 
@@ -106,8 +109,9 @@ def test_dpm_solver_multistep(order, steps):
 def test_unipc(order, variant, steps, corrector):
     from diffusers import UniPCMultistepScheduler
 
-    # Their "bh1" makes NaN in a step to sigma = 0 (B is infinite there), so it ends at the first index.
-    to_zero = variant == "bh2"
+    # Their "bh1" makes NaN in a step to sigma = 0 (B is infinite there), so it ends at the first index. So
+    # does order 3: they count the step to zero as one of those that the order falls on.
+    to_zero = variant == "bh2" and order < 3
     scheduler = UniPCMultistepScheduler(
         **SETTINGS,
         solver_order=order,
@@ -120,5 +124,6 @@ def test_unipc(order, variant, steps, corrector):
     denoise, times = setting(scheduler, steps, 0.0 if to_zero else 1 / 1000)
     with_exact_sigmas(scheduler, times, denoise.process)
     x = normal(6, 2)
-    got = ours(UniPC(order=order, variant=variant, corrector=corrector), denoise, x, times)
+    solver = UniPC(order=order, variant=variant, corrector=corrector, lower_order_final=not to_zero)
+    got = ours(solver, denoise, x, times)
     torch.testing.assert_close(got, theirs(scheduler, denoise, x, times), rtol=0, atol=1e-6)

@@ -106,7 +106,7 @@ def test_the_second_order_sde_solver_is_diffusers(steps):
     scheduler = in_double(
         DPMSolverMultistepScheduler(
             **SETTINGS, algorithm_type="sde-dpmsolver++", solver_order=2, solver_type="midpoint",
-            final_sigmas_type="zero", lower_order_final=True,
+            final_sigmas_type="zero", lower_order_final=False,
         )
     )  # fmt: skip
     denoise, times = setting(scheduler, steps)
@@ -114,7 +114,7 @@ def test_the_second_order_sde_solver_is_diffusers(steps):
     with_exact_sigmas(scheduler, times, denoise.process)
     noises = [normal(6, 2, seed=k + 1) for k in range(steps)]
     x = normal(6, 2)
-    got = ours(DPMSolverSDE(), denoise, x, times, noises)
+    got = ours(DPMSolverSDE(lower_order_final=False), denoise, x, times, noises)
     for k, index in enumerate(scheduler.timesteps):
         eps = eps_from_x0(denoise.process, x, denoise(x, times[k]), times[k])
         x = scheduler.step(eps, index, x, variance_noise=noises[k]).prev_sample

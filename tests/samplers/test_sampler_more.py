@@ -4,17 +4,21 @@ import pytest
 import torch
 
 from tests.samplers.cases import DETERMINISTIC, PROCESSES, gaussian, mixture, name, normal
+from windvane.exact import GaussianMixtureDenoiser
 from windvane.grids import GRIDS, log_snr
 from windvane.process import EDM, RectifiedFlow, VPLinear
 from windvane.samplers import (
     DDIM,
+    BoundDenoiser,
     DPMSolverPP,
+    DPMSolverSDE,
     DPMSolverSinglestep,
     Euler,
     EVODiff,
     Heun,
     UniPC,
     sample,
+    start_from,
 )
 
 QUIET = {"progress": False, "dtype": torch.float64}
@@ -85,6 +89,78 @@ def test_the_last_steps_of_a_high_order_are_those_of_lower_orders(solver, steps)
     one = sample(model, seeds=0, sampler=DDIM(), grid=times[-2:], start=(before, float(times[-2])), **QUIET).x
     torch.testing.assert_close(last, one, rtol=1e-10, atol=1e-11)
     assert not torch.allclose(free.x, low.x)
+
+
+@pytest.mark.parametrize("process", [VPLinear(), EDM()], ids=name)
+@pytest.mark.parametrize("steps", [3, 5, 12])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        lambda low: DPMSolverPP(order=2, lower_order_final=low),
+        lambda low: DPMSolverPP(order=3, lower_order_final=low),
+        lambda low: UniPC(order=2, lower_order_final=low),
+        lambda low: UniPC(order=3, variant="bh1", lower_order_final=low),
+        lambda low: DPMSolverSDE(order=2, lower_order_final=low),
+        lambda low: EVODiff(lower_order_final=low),
+    ],
+    ids=["2M", "3M", "UniPC-2", "UniPC-3 bh1", "SDE", "EVODiff"],
+)
+def test_lower_order_final_acts_on_the_usual_grids_which_end_at_zero(solver, steps, process):
+    """The last step above zero is then the first-order one; the step to zero would be anyway."""
+    model, settings = mixture(process), {"seeds": 0, "n": 4, "steps": steps, "record": True, **QUIET}
+    low, free = (sample(model, sampler=solver(lowered), **settings) for lowered in (True, False))
+    assert (low.x - free.x).abs().max() > 1e-6
+    if isinstance(solver(True), DPMSolverPP):
+        times, before = low.times[-3:], low.trajectory.x[-3]
+        one = DDIM().step(BoundDenoiser(model), before, times[0], times[1], ())[0]
+        torch.testing.assert_close(low.trajectory.x[-2], one)
+
+
+@pytest.mark.parametrize("calls", [3, 4, 5, 6])
+def test_order_3_on_few_steps_needs_lower_orders_at_the_end(calls):
+    """On separated mixtures the third order's last step above zero overshoots two to four times as far."""
+    process = VPLinear()
+    model = GaussianMixtureDenoiser(
+        [0.5, 0.3, 0.2], [[-2.0, 0.0], [2.0, 0.5], [0.0, 2.5]], [0.05, 0.1, 0.02], process=process
+    )
+    settings = {"seeds": 0, "n": 256, "grid": log_snr, **QUIET}
+    truth = sample(model, sampler=Heun(), steps=100, **settings).x
+
+    def error(low):
+        solver = UniPC(order=3, variant="bh1", lower_order_final=low)
+        drawn = sample(model, sampler=solver, steps=calls, **settings).x
+        return float((drawn - truth).square().mean().sqrt())
+
+    assert error(True) < 0.85 * error(False)
+
+
+@pytest.mark.parametrize("process", [VPLinear(), EDM(), RectifiedFlow()], ids=name)
+@pytest.mark.parametrize("t", [0.9, 0.47, 0.11])
+@pytest.mark.parametrize("steps", [2, 3, 7, 20])
+@pytest.mark.parametrize("low", [True, False])
+def test_evodiff_starts_anywhere(process, t, steps, low):
+    model = mixture(process)
+    picture = normal(4, 2)
+    start = start_from(process, picture, t, seeds=0)
+    drawn = sample(model, seeds=0, sampler=EVODiff(lower_order_final=low), steps=steps, start=start, **QUIET)
+    assert float(drawn.times[0]) == t and float(drawn.times[-1]) == 0
+    fine = sample(model, seeds=0, sampler=Heun(), steps=200, grid=log_snr, start=start, **QUIET)
+    assert (drawn.x - fine.x).square().mean().sqrt() < (picture - fine.x).square().mean().sqrt() + 0.5
+
+
+@pytest.mark.parametrize("t", [0.0, -0.1, 1.5, float("nan")])
+def test_a_start_without_noise_is_refused(t):
+    with pytest.raises(ValueError, match="0 < t <= 1, got t="):
+        start_from(VPLinear(), normal(4, 2), t, seeds=0)
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+@pytest.mark.parametrize("sampler", [EVODiff(lower_order_final=False), EVODiff()], ids=str)
+def test_evodiffs_result_is_the_prediction_at_its_last_state(sampler, steps):
+    model = mixture(EDM())
+    drawn = sample(model, seeds=0, n=4, sampler=sampler, steps=steps, record=True, **QUIET)
+    last = model(drawn.trajectory.x[-2], drawn.times[-2].expand(4))
+    torch.testing.assert_close(drawn.x, last)
 
 
 @pytest.mark.parametrize("sampler", [*DETERMINISTIC, EVODiff()], ids=name)

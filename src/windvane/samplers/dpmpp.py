@@ -27,8 +27,11 @@ class DPMSolverPP:
         as_released: take D_2 without the factor 2, as the authors' code does and its ports do. M'' then has
             half its weight: the order falls from 3 to 2, and steps that are too long for order 3 err less.
             3M is not in the paper; this is the deviation from the code. Acts on order 3 only.
-        lower_order_final: let the order fall to the number of steps left, as the authors' code does on
-            short grids; here on all.
+        lower_order_final: let the order fall to the number of steps left above sigma = 0, as the authors'
+            code does on short grids where it ends with a denoising step; here on all grids. On three mixtures
+            (2, 16 and 64 dimensions, VP and EDM) order 3 errs up to three times less with it at 5 and 6
+            calls, up to twice as much at 8, and as much from 12 on; order 2 up to 1.5 times more at 3 and 4
+            calls, up to a third less at 5 to 8, and as much from 12 on.
 
     One evaluation a step. The order grows 1, 2, 3 from the start; the first step limits the asymptotic
     order of 3M to 2, with a small constant where D hardly changes at high noise. The step to sigma_s = 0
@@ -49,7 +52,7 @@ class DPMSolverPP:
             raise ValueError(f"DPMSolverPP needs order 1, 2 or 3, got {self.order}")
 
     def init(self, x: Tensor, times: Tensor) -> History:
-        return History(steps_left=len(times) - 1)
+        return History.on(times)
 
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: History, noise: Tensor | None = None

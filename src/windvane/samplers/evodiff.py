@@ -60,7 +60,8 @@ class EVODiff:
     first order; the last above sigma = 0 has its own formula. Other processes: the same on x / alpha.
 
     Args:
-        lower_order_final: use the released code's formula for the last step above sigma = 0.
+        lower_order_final: use the released code's formula for the last step above sigma = 0. Without it that
+            step is x' where a step to 0 follows, whose result M(x', s) is.
 
     The differences keep a multiple of M_0 that vanishes slowly, so the asymptotic order is 1; it gains where
     h is 0.5 to 0.8, and loses to 2M below about 8 evaluations over a wide range.
@@ -75,7 +76,7 @@ class EVODiff:
     needs_log_snr: ClassVar[bool] = True
 
     def init(self, x: Tensor, times: Tensor) -> EvoState:
-        return EvoState(History(steps_left=len(times) - 1), tuple(float(t) for t in times))
+        return EvoState(History.on(times), tuple(float(t) for t in times))
 
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: EvoState, noise: Tensor | None = None
@@ -90,10 +91,13 @@ class EVODiff:
         x_s, ready = base, None
         # Before a step of another length (a search that jumped) the history does not serve.
         if history.order(2, there, lower_order_final=False) == 2 and _even(there.half, *history.halves):
-            above_zero = state.history.steps_left - (len(state.times) - len(state.levels))
+            last, to_zero = history.steps_left <= 1, len(state.levels) < len(state.times)
             step = _Step(base, m0, history.predictions[1], here, there, state.levels)
-            if above_zero == 1 and self.lower_order_final:
+            if last and self.lower_order_final:
                 x_s = step.last()
+            elif last and to_zero:
+                # What would correct the probe is the prediction there, which the step to zero returns.
+                x_s = step.probe()[0]
             else:
                 probe, d1, r = step.probe()
                 m_s = denoise(probe, s)
@@ -105,7 +109,10 @@ class EVODiff:
         found = [level_at(process, torch.tensor(t, dtype=torch.float64)) for t in times]
         halves = [level.half for level in found if level.half != math.inf]
         gaps = [b - a for a, b in zip(halves, halves[1:])]
-        advice = "; take grid=windvane.grids.log_snr, or UniPC and DPMSolverPP, which take any grid"
+        advice = (
+            "; leave grid= out or take windvane.grids.log_snr, also with a start, or UniPC and DPMSolverPP, "
+            "which take any grid"
+        )
         if any(gap <= 0 for gap in gaps):
             raise ValueError(f"EVODiff runs from noise to data, but the times rise{advice}")
         if not all(math.isfinite(gap) and _even(gap, 0.0, -gaps[0]) for gap in gaps):

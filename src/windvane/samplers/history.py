@@ -34,7 +34,8 @@ class History:
     """State of a multistep solver: predictions of x0, newest first, and the half log-SNR of each.
 
     Args:
-        steps_left: steps still to take on the grid that ``init`` saw.
+        steps_left: steps above sigma = 0 still to take on the grid that ``init`` saw; the step to 0 is none
+            of them, because it returns the prediction whatever the order.
         halves: half log-SNR of each prediction.
         predictions: predictions ``(B, *)``.
         ready: (half log-SNR, prediction) at the current point, where the last step made it already.
@@ -44,6 +45,11 @@ class History:
     halves: tuple[float, ...] = ()
     predictions: tuple[Tensor, ...] = ()
     ready: tuple[float, Tensor] | None = None
+
+    @classmethod
+    def on(cls, times: Tensor) -> "History":
+        """The empty history at the start of a grid."""
+        return cls(steps_left=len(times) - 1 - int(float(times[-1]) == 0))
 
     def at(self, half: float) -> Tensor | None:
         """The prediction already made at the current point, if it is at this level."""
@@ -59,7 +65,8 @@ class History:
 
         Grows with the usable entries: those at finite levels that approach ``there`` without turning
         back (after a return to a noisier time the order starts again at 1). A step to or from an
-        infinite level is of order 1. With ``lower_order_final`` it is at most the number of steps left.
+        infinite level is of order 1. With ``lower_order_final`` it is at most the number of steps left above
+        sigma = 0.
         """
         h = there.half - self.halves[0]
         if not math.isfinite(h):

@@ -48,7 +48,15 @@ def start_from(process: Process, x0: Tensor, t: float, seeds: int | Sequence[int
     """A start for image-to-image: x0 ``(n, *)`` noised to time ``t``, each row by its own seed.
 
     Pass the result as ``sample(..., start=...)``, with the same seeds.
+
+    Raises:
+        ValueError: another number of seeds than rows; a time outside (0, 1], or with no noise to take away.
     """
+    if not 0 < t <= 1 or float(process.sigma(torch.tensor(t, dtype=torch.float64))) == 0:
+        raise ValueError(
+            f"start_from adds the noise of time t, 0 < t <= 1, got t={t}; at t = 0 there is none, and the "
+            "result would be the picture itself"
+        )
     rows = seed_range(seeds, len(x0) if _stands_alone(seeds) else None)
     if len(rows) != len(x0):
         raise ValueError(f"start_from needs one seed per row: got {len(rows)} seeds for {len(x0)} rows")
@@ -70,14 +78,29 @@ def resolve_times(
         if start is not None and not abs(begin - start[1]) <= 1e-9:
             raise ValueError(f"the grid must begin at the start's t={start[1]}, but it begins at t={begin}")
     else:
-        times = (grid or default_grid(process, sampler))(process, steps)
+        chosen = grid or default_grid(process, sampler)
+        times = chosen(process, steps)
         if start is not None:
             first = torch.tensor([start[1]], dtype=torch.float64)
             # Not a hair below t_start either: a step of rounding size is no step.
             below = times[times < start[1] * (1 - 1e-9)]
             times = torch.cat([first, below[1:] if len(below) == len(times) else below])
+            if chosen is log_snr and getattr(sampler, "needs_log_snr", False):
+                times = _even_log_snr(process, times)
     _check_times(process, sampler, times, upwards=start is not None)
     return times
+
+
+def _even_log_snr(process: Process, times: Tensor) -> Tensor:
+    """As many times from the first to the last above 0, even in log-SNR: a start lies between two of them."""
+    if len(times) < 4:
+        return times
+    first, last = process.log_snr(times[0]), process.log_snr(times[-2])
+    if not torch.isfinite(first):
+        return times
+    shares = torch.linspace(0.0, 1.0, len(times) - 1, dtype=torch.float64)
+    inner = process.t_of_log_snr(first + (last - first) * shares)[1:-1]
+    return torch.cat([times[:1], inner, times[-2:]])
 
 
 def _check_times(process: Process, sampler: Sampler, times: Tensor, *, upwards: bool) -> None:

@@ -23,7 +23,7 @@ class DPMSolverSDE:
 
     Args:
         order: 1 or 2, the weak order of convergence on linear problems.
-        lower_order_final: take the last step with order 1.
+        lower_order_final: take the last step above sigma = 0 with order 1.
 
     One evaluation a step. The step to sigma_s = 0 is x0, without noise; a step from alpha_t = 0 is first
     order. Times are 0-dim.
@@ -42,7 +42,7 @@ class DPMSolverSDE:
             raise ValueError(f"DPMSolverSDE needs order 1 or 2, got {self.order}")
 
     def init(self, x: Tensor, times: Tensor) -> History:
-        return History(steps_left=len(times) - 1)
+        return History.on(times)
 
     def transition(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: History
