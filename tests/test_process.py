@@ -147,3 +147,30 @@ def test_scales_of_one_shared_time_are_the_scales_of_each_row(process):
     assert torch.equal(process.scales(mixed)[0], process.alpha(mixed))
     assert process.noise_level(one.expand(4)).shape == process.log_snr(rows[:1].expand(4)).shape == (4,)
     assert process.scales(one.float())[0].dtype == torch.float32
+
+
+def test_coefficients_of_a_shared_time_are_those_of_rows():
+    process = VPCosine()
+    x = torch.zeros(3, 2, 2)
+    for t in (0.0, 0.3, 1.0):
+        shared = torch.tensor(t, dtype=torch.float64)
+        rows = torch.tensor([t, 0.5, t], dtype=torch.float64)
+        one = process.coefficients("scales", (shared,), x, process.scales)
+        many = process.coefficients("scales", (rows,), x, process.scales)
+        for alone, together in zip(one, many):
+            assert alone.shape == () and together.shape == (3, 1, 1)
+            assert alone.dtype == together.dtype == torch.float32
+            assert float(alone) == float(together[0]) == float(together[2])
+        again = process.coefficients("scales", (shared.expand(3),), x, process.scales)
+        assert all(a is b for a, b in zip(one, again))
+
+
+def test_what_inference_mode_made_serves_no_later_gradient():
+    process = VPCosine()
+    t, x = torch.tensor(0.3, dtype=torch.float64), torch.ones(2, 2)
+    with torch.inference_mode():
+        process.coefficients("scales", (t,), x, process.scales)
+    x.requires_grad_(True)
+    alpha, _ = process.coefficients("scales", (t,), x, process.scales)
+    (alpha * x).sum().backward()
+    assert torch.equal(x.grad, alpha.expand(2, 2))

@@ -5,6 +5,8 @@ only place for that algebra. Shapes: ``x_t`` and predictions ``(B, *)``; ``t`` 0
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,20 +14,54 @@ from torch import Tensor
 from windvane.process import Process, expand, require_gaussian
 
 
-def _scales(process: Process, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    alpha, sigma = process.scales(t)
-    return expand(alpha, x), expand(sigma, x)
+def _scales(process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
+    return process.scales(t)
+
+
+def _of_v(process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
+    a, s = process.scales(t)
+    norm = a**2 + s**2
+    return a / norm, s / norm
+
+
+def _of_flow(process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
+    a, s = process.scales(t)
+    return 1 / (a + s), s / (a + s)
+
+
+def _none(process: Process, t: Tensor) -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True)
+class ToX0:
+    """How x0 is made of a prediction: ``apply(x_t, prediction, *c)`` with c = ``coefficients(process, t)``.
+
+    Apart, so that a sampling run computes the coefficients of each of its times once.
+    """
+
+    coefficients: Callable[[Process, Tensor], tuple[Tensor, ...]]
+    apply: Callable[..., Tensor]
+
+    def __call__(self, process: Process, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        found = process.coefficients(self.coefficients, (t,), x_t, partial(self.coefficients, process))
+        return self.apply(x_t, prediction, *found)
+
+
+_FROM_EPS = ToX0(_scales, lambda x_t, eps, alpha, sigma: (x_t - sigma * eps) / alpha)
+_FROM_V = ToX0(_of_v, lambda x_t, v, c_x, c_v: c_x * x_t - c_v * v)
+_FROM_FLOW = ToX0(_of_flow, lambda x_t, flow, c_x, c_flow: c_x * x_t - c_flow * flow)
+_FROM_ITSELF = ToX0(_none, lambda x_t, x0: x0)
 
 
 def x0_from_eps(process: Process, x_t: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """x0 = (x_t - sigma eps) / alpha."""
-    alpha, sigma = _scales(process, x_t, t)
-    return (x_t - sigma * eps) / alpha
+    return _FROM_EPS(process, x_t, eps, t)
 
 
 def eps_from_x0(process: Process, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
     """eps = (x_t - alpha x0) / sigma; not defined where sigma = 0."""
-    alpha, sigma = _scales(process, x_t, t)
+    alpha, sigma = process.coefficients(_scales, (t,), x_t, process.scales)
     return (x_t - alpha * x0) / sigma
 
 
@@ -34,9 +70,7 @@ def x0_from_v(process: Process, x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
 
     For variance preserving processes the denominator is 1 (Salimans and Ho 2022, appendix D).
     """
-    a, s = process.scales(t)
-    norm = a**2 + s**2
-    return expand(a / norm, x_t) * x_t - expand(s / norm, x_t) * v
+    return _FROM_V(process, x_t, v, t)
 
 
 def v_from_x0(process: Process, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
@@ -50,8 +84,7 @@ def x0_from_flow(process: Process, x_t: Tensor, flow: Tensor, t: Tensor) -> Tens
 
     On the rectified flow u is the velocity dx_t/dt and x0 = x_t - t u.
     """
-    a, s = process.scales(t)
-    return expand(1 / (a + s), x_t) * x_t - expand(s / (a + s), x_t) * flow
+    return _FROM_FLOW(process, x_t, flow, t)
 
 
 def flow_from_x0(process: Process, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
@@ -90,13 +123,9 @@ def _identity(process: Process, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
 
 
 _Conversion = Callable[[Process, Tensor, Tensor, Tensor], Tensor]
-_TO_X0: dict[str, _Conversion] = {
-    "x0": _identity,
-    "eps": x0_from_eps,
-    "v": x0_from_v,
-    "flow": x0_from_flow,
-    "score": x0_from_score,
-}
+#: The conversions whose coefficients are known apart.
+TO_X0 = {"x0": _FROM_ITSELF, "eps": _FROM_EPS, "v": _FROM_V, "flow": _FROM_FLOW}
+_TO_X0: dict[str, _Conversion] = {**TO_X0, "score": x0_from_score}
 _FROM_X0: dict[str, _Conversion] = {
     "x0": _identity,
     "eps": eps_from_x0,

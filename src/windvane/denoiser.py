@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
-from windvane.convert import x0_from_prediction
+from windvane.convert import TO_X0
 from windvane.evaluations import record_evaluation
-from windvane.process import Process, as_process, expand
+from windvane.process import Process, as_process, expand, shared_moment, shared_time
 
 #: What a network may predict; "edm" is the preconditioned prediction of Karras et al. 2022.
 PARAMETRISATIONS = ("eps", "x0", "v", "flow", "edm")
@@ -24,7 +24,10 @@ def as_times(t: Tensor | float, rows: int) -> Tensor:
 
     Schedules are evaluated there in float64, whatever the device and dtype of the state.
     """
-    times = torch.as_tensor(t, dtype=torch.float64, device="cpu")
+    if isinstance(t, Tensor) and t.dtype == torch.float64 and t.is_cpu:
+        times = t
+    else:
+        times = torch.as_tensor(t, dtype=torch.float64, device="cpu")
     if times.ndim == 0:
         return times.expand(rows)
     if times.shape != (rows,):
@@ -132,8 +135,8 @@ class NetworkDenoiser(Denoiser):
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Condition | None, c_in: Tensor) -> Tensor:
         """The network's own output F for the input ``c_in x_t``, in x_t's dtype."""
-        record_evaluation(len(x_t))
-        time = self.network_time(t).to(device=x_t.device, dtype=torch.float32)
+        record_evaluation(x_t.shape[0])
+        time = self._time_rows(t, x_t)
         scaled = expand(c_in, x_t) * x_t
         if self.autocast is None:
             return self._called(scaled, time, cond)
@@ -147,17 +150,37 @@ class NetworkDenoiser(Denoiser):
             _check_call(self.network)
             raise
 
+    def _time_rows(self, t: Tensor, x_t: Tensor) -> Tensor:
+        """The network's time coordinate, float32 ``(B,)`` where x_t is."""
+        moment = shared_moment(t)
+        if moment is None:
+            t = t.expand(len(x_t)) if t.ndim == 0 else t
+            return self.network_time(t).to(device=x_t.device, dtype=torch.float32)
+        key = (NetworkDenoiser, type(self), self.time, moment)
+        value = self.process.remembered(key, lambda: self.network_time(t.reshape(-1)[:1]).item())
+        return torch.full(x_t.shape[:1], value, dtype=torch.float32, device=x_t.device)
+
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        times = as_times(t, len(x_t))
-        alpha, sigma = self.process.scales(times)
+        times, process = as_times(t, x_t.shape[0]), self.process
+        if times.numel() and shared_time(times):
+            times = times[0]  # one time of all rows: its coefficients are remembered
+        key = (NetworkDenoiser, self.parametrisation, self.sigma_data)
+        c_in, *others = process.coefficients(key, (times,), x_t, self._coefficients)
+        output = self.predict(x_t, times, cond, c_in)
+        if self.parametrisation == "edm":
+            c_skip, c_out = others
+            return c_skip * x_t + c_out * output
+        return TO_X0[self.parametrisation].apply(x_t, output, *others)
+
+    def _coefficients(self, t: Tensor) -> tuple[Tensor, ...]:
+        """c_in, and what x0 is made of x_t and F with."""
+        alpha, sigma = self.process.scales(t)
         if self.parametrisation == "edm":
             d = self.sigma_data
             n = torch.sqrt((alpha * d) ** 2 + sigma**2)
-            output = self.predict(x_t, times, cond, 1 / n)
-            return expand(alpha * d**2 / n**2, x_t) * x_t + expand(sigma * d / n, x_t) * output
+            return 1 / n, alpha * d**2 / n**2, sigma * d / n
         c_in = 1 / torch.sqrt(alpha**2 + sigma**2).clamp(min=1)
-        output = self.predict(x_t, times, cond, c_in)
-        return x0_from_prediction(self.process, self.parametrisation, x_t, output, times)
+        return c_in, *TO_X0[self.parametrisation].coefficients(self.process, t)
 
 
 class FunctionDenoiser(Denoiser):

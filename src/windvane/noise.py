@@ -51,6 +51,11 @@ class Gaussian(NoiseLaw):
     def factors(self, n: int, *key: int) -> Tensor | None:
         return None
 
+    def draw(
+        self, seeds: Tensor | Sequence[int], stream: int, shape: Sequence[int], *, dtype: torch.dtype
+    ) -> Tensor:
+        return noise_for(seeds, stream, shape, dtype=dtype)
+
     def log_density(self, square: Tensor, dim: int) -> Tensor:
         return -0.5 * (square + dim * math.log(2 * math.pi))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from windvane.noise import StudentT
-from windvane.process_base import Process, expand, require_gaussian, shared_time
+from windvane.process_base import Process, expand, require_gaussian, scalar, shared_moment, shared_time
 
 __all__ = [
     "EDM",
@@ -28,6 +28,8 @@ __all__ = [
     "expand",
     "process_from_config",
     "require_gaussian",
+    "scalar",
+    "shared_moment",
     "shared_time",
 ]
 

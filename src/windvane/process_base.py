@@ -5,7 +5,9 @@ The processes themselves are in :mod:`windvane.process`, which gives these names
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable
+from functools import lru_cache
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,10 +29,34 @@ def expand(coefficient: Tensor, x: Tensor) -> Tensor:
 #: One-time coefficients remembered per process; a grid has far fewer times.
 _REMEMBERED = 4096
 
+R = TypeVar("R")
+
 
 def shared_time(t: Tensor) -> bool:
     """Whether all rows of ``t`` (0-dim or ``(B,)``) plainly have one time: a scalar, or one expanded."""
     return t.ndim == 0 or t.numel() == 1 or (t.ndim == 1 and t.stride(0) == 0)
+
+
+def shared_moment(t: Tensor) -> float | None:
+    """The one time that all rows of ``t`` plainly have; None where they may differ or want a gradient.
+
+    Times on other devices are not looked at, which would wait for the device.
+    """
+    if t.requires_grad or not t.is_cpu:
+        return None
+    if t.ndim == 0 or t.numel() == 1:
+        return t.item()
+    return t[0].item() if t.ndim == 1 and t.numel() and t.stride(0) == 0 else None
+
+
+def scalar(value: float, dtype: torch.dtype) -> Tensor:
+    """A number as a 0-dim CPU tensor, made once: what :func:`expand` gives for a coefficient of all rows."""
+    return (_scalar.__wrapped__ if torch.is_inference_mode_enabled() else _scalar)(value, dtype)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _scalar(value: float, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(value, dtype=dtype)
 
 
 class Process(ABC):
@@ -61,17 +87,53 @@ class Process(ABC):
         Where all rows share one time, as on the sampling path, both are 0-dim and remembered: a step asks
         for the same pair several times, and a run asks for the times of its grid again for every batch.
         """
-        if t.requires_grad or t.device.type != "cpu" or not shared_time(t):
+        moment = shared_moment(t)
+        if moment is None:
             return self.alpha(t), self.sigma(t)
-        remembered = self.__dict__.setdefault("_remembered", {})
-        key = (t.item() if t.numel() == 1 else t[0].item(), t.dtype)
-        pair = remembered.get(key)
-        if pair is None:
-            if len(remembered) >= _REMEMBERED:
-                remembered.clear()
-            one = torch.tensor(key[0], dtype=t.dtype)
-            pair = remembered[key] = (self.alpha(one), self.sigma(one))
-        return pair
+
+        def both() -> tuple[Tensor, Tensor]:
+            one = torch.tensor(moment, dtype=t.dtype)
+            return self.alpha(one), self.sigma(one)
+
+        return self.remembered((moment, t.dtype), both)
+
+    def remembered(self, key: Hashable, compute: Callable[[], R]) -> R:
+        """``compute()``, made once for each key: it depends on the process and on hashable values alone.
+
+        Tensors of inference mode cannot serve a later run with gradients, and are not remembered.
+        """
+        if torch.is_inference_mode_enabled():
+            return compute()
+        known = self.__dict__.setdefault("_remembered", {})
+        found = known.get(key)
+        if found is None:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            with torch.no_grad():
+                found = known[key] = compute()
+        return found
+
+    def coefficients(
+        self,
+        key: Hashable,
+        times: tuple[Tensor, ...],
+        x: Tensor,
+        compute: Callable[..., tuple[Tensor, ...]],
+    ) -> tuple[Tensor, ...]:
+        """``compute(*times)``, each coefficient as :func:`expand` gives it for ``x``.
+
+        Where all rows share the times, as on the sampling path, they are remembered under the times and
+        ``key``, which tells one formula from another: a run asks for its grid again for every batch.
+        """
+        moments = [shared_moment(t) for t in times]
+        if None in moments:
+            return tuple(expand(c, x) for c in compute(*times))
+
+        def made() -> tuple[Tensor, ...]:
+            ones = (torch.tensor(m, dtype=t.dtype) for m, t in zip(moments, times))
+            return tuple(expand(c, x) for c in compute(*ones))
+
+        return self.remembered((key, x.dtype, times[0].dtype, *moments), made)
 
     @abstractmethod
     def t_of_log_snr(self, lmbda: Tensor) -> Tensor:
@@ -97,7 +159,8 @@ class Process(ABC):
 
     def perturb(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = alpha(t) x0 + sigma(t) noise, for ``t`` 0-dim or ``(B,)``."""
-        return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * noise
+        alpha, sigma = self.scales(t)
+        return expand(alpha, x0) * x0 + expand(sigma, x0) * noise
 
     def renoise(self, x_s: Tensor, s: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Draw x_t given x_s for a noisier time t >= s.
@@ -105,8 +168,9 @@ class Process(ABC):
         x_t = (alpha_t / alpha_s) x_s + sqrt(sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2) noise.
         """
         require_gaussian(self, "renoising")
-        ratio = self.alpha(t) / self.alpha(s)
-        variance = (self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2).clamp(min=0)
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.scales(t), self.scales(s)
+        ratio = alpha_t / alpha_s
+        variance = (sigma_t**2 - (ratio * sigma_s) ** 2).clamp(min=0)
         return expand(ratio, x_s) * x_s + expand(variance.sqrt(), x_s) * noise
 
     def prior(self, noise: Tensor, t: Tensor | None = None) -> Tensor:
@@ -116,7 +180,7 @@ class Process(ABC):
         beside the noise.
         """
         start = torch.tensor(self.t_max, dtype=torch.float64) if t is None else t
-        return expand(self.sigma(start), noise) * noise
+        return expand(self.scales(start)[1], noise) * noise
 
     def to_config(self) -> dict[str, Any]:
         """A JSON-able description, read back by :func:`process_from_config`."""

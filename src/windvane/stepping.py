@@ -24,14 +24,23 @@ def at_step(index: int, steps: int) -> Iterator[None]:
         _step.reset(token)
 
 
-@contextmanager
-def in_loop() -> Iterator[None]:
-    """Within the block the sampling loop takes the steps, and will call :func:`finish` when they are done."""
-    token = _looped.set(True)
-    try:
-        yield
-    finally:
-        _looped.reset(token)
+class LoopStep:
+    """Within the block the sampling loop takes step ``index`` of ``steps``, and finishes at last.
+
+    A class, since the loop enters it at every step: a generator would cost as much as an operation on x.
+    """
+
+    __slots__ = ("_looping", "_place", "_taking")
+
+    def __init__(self, index: int, steps: int) -> None:
+        self._place = (index, steps)
+
+    def __enter__(self) -> None:
+        self._taking, self._looping = _step.set(self._place), _looped.set(True)
+
+    def __exit__(self, *error: object) -> None:
+        _looped.reset(self._looping)
+        _step.reset(self._taking)
 
 
 def will_finish() -> bool:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times
-from windvane.guidance.weights import Schedule, as_schedule
-from windvane.process import expand, shared_time
+from windvane.guidance.weights import Constant, Schedule, as_schedule
+from windvane.process import expand, scalar, shared_time
 
 
 def contrast(reference: Tensor, main: Tensor, weight: Tensor) -> Tensor:
@@ -57,16 +57,22 @@ class ClassifierFree(Denoiser):
         return self._pair[1]
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        times = as_times(t, len(x_t))
-        weight = self.weight(self.process.noise_level(times))
+        rows = x_t.shape[0]
+        times = as_times(t, rows)
+        if isinstance(self.weight, Constant):
+            weight = scalar(self.weight.weight, x_t.dtype)
+            plain, off = self.weight.weight == 1, self.weight.weight == 0
+        else:
+            weight = self.weight(self.process.noise_level(times))
+            plain, off = bool((weight == 1).all()), bool((weight == 0).all())
         if cond is None:
             check_unconditional(weight, "classifier-free guidance")
             return self.denoiser(x_t, times, None)
-        if bool((weight == 1).all()):
+        if plain:
             return self.denoiser(x_t, times, cond)
-        if bool((weight == 0).all()):
+        if off:
             return self.denoiser(x_t, times, cond.null())
-        twice = times[:1].expand(2 * len(times)) if shared_time(times) else times.repeat(2)
+        twice = times[0].expand(2 * rows) if shared_time(times) else times.repeat(2)
         both = self.denoiser(torch.cat([x_t, x_t]), twice, self._both(cond))
         reference, main = both.chunk(2)
         return contrast(reference, main, weight)

@@ -6,6 +6,7 @@ not know step indices, changing the number of steps does not change the method.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,13 +44,21 @@ def scheduled(weight: float | Schedule, level: Tensor, what: str) -> Tensor:
 
 def constant(weight: float) -> Schedule:
     """The same weight at every noise level."""
-    if not math.isfinite(weight):
-        raise ValueError(f"a guidance weight must be finite, got {weight}")
+    return Constant(weight)
 
-    def schedule(level: Tensor) -> Tensor:
-        return torch.full_like(level, weight)
 
-    return schedule
+@dataclass(frozen=True)
+class Constant:
+    """The schedule that :func:`constant` makes: known to be one number without being asked."""
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise ValueError(f"a guidance weight must be finite, got {self.weight}")
+
+    def __call__(self, level: Tensor) -> Tensor:
+        return torch.full_like(level, self.weight)
 
 
 def interval(weight: float | Schedule, low: float, high: float, *, outside: float = 1.0) -> Schedule:

@@ -4,13 +4,14 @@ Both draw from q(x_s | x_t, x0) with x0 replaced by its prediction; they differ 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from windvane.convert import eps_from_x0
-from windvane.process import expand, require_gaussian
+from windvane.process import Process, expand, require_gaussian
 from windvane.samplers.base import Denoise, State, require_noise
 
 
@@ -47,17 +48,21 @@ class DDIM:
     ) -> tuple[Tensor, Tensor, State]:
         """Mean ``(B, *)`` and standard deviation (broadcasts against it) of x_s given x_t."""
         process = denoise.process
+        if self.stochastic and not process.gaussian:
+            require_gaussian(process, repr(self))
         x0 = denoise(x, t)
         eps = eps_from_x0(process, x, x0, t)
+        alpha, direction, std = process.coefficients(self, (t, s), x, partial(self._coefficients, process))
+        return alpha * x0 + direction * eps, std, state
+
+    def _coefficients(self, process: Process, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha_s, sqrt(sigma_s^2 - v^2) and v."""
         alpha, sigma = process.scales(s)
         if not self.stochastic:
-            mean = expand(alpha, x) * x0 + expand(sigma, x) * eps
-            return mean, expand(torch.zeros_like(sigma), x), state
-        require_gaussian(process, repr(self))
+            return alpha, sigma, torch.zeros_like(sigma)
         gain = process.log_snr(t) - process.log_snr(s)
         direction = sigma * torch.sqrt(1 - self.eta**2 + self.eta**2 * torch.exp(gain))
-        mean = expand(alpha, x) * x0 + expand(direction, x) * eps
-        return mean, expand(sigma * self.eta * torch.sqrt(-torch.expm1(gain)), x), state
+        return alpha, direction, sigma * self.eta * torch.sqrt(-torch.expm1(gain))
 
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State, noise: Tensor | None = None
@@ -96,7 +101,8 @@ class DDPM:
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State
     ) -> tuple[Tensor, Tensor, State]:
         """Mean ``(B, *)`` and standard deviation (broadcasts against it) of x_s given x_t."""
-        require_gaussian(denoise.process, repr(self))
+        if not denoise.process.gaussian:
+            require_gaussian(denoise.process, repr(self))
         mean, std, state = DDIM(eta=1.0).transition(denoise, x, t, s, state)
         if self.variance == "large":
             process, sigma_s = denoise.process, denoise.process.sigma(s)

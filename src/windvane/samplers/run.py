@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from windvane.finite import extremes
 from windvane.randomness import STREAM_PRIOR, StepNoise
 from windvane.samplers.base import BoundDenoiser, Sampler, State, moved
-from windvane.stepping import at_step, in_loop
+from windvane.stepping import LoopStep
 
 
 class StopSampling(Exception):
@@ -64,39 +65,43 @@ class Run:
         sampler, steps = self.sampler, len(self.times) - 1
         state = sampler.init(x, self.times)
         drawn = StepNoise(seeds, STREAM_PRIOR + 1, steps, x)
-        states, predictions, finite = [_on_cpu(x)] if self.record else [], [], []
+        states, predictions = [_on_cpu(x)] if self.record else [], []
+        found: list[Tensor] = []
+        times = self.times.unbind()
         for k in range(steps):
             next(ticks, None)
-            t, s = self.times[k], self.times[k + 1]
-            info = StepInfo(k, steps, t, s, x, denoise.latest, state, seeds)
-            x, state, stop = _called(self.before_step, info)
-            if stop:
-                break
-            noise = None
-            if sampler.stochastic:
-                noise = drawn(k)
-            with in_loop(), at_step(k, steps):
+            t, s = times[k], times[k + 1]
+            if self.before_step is not None:
+                info = StepInfo(k, steps, t, s, x, denoise.latest, state, seeds)
+                x, state, stop = _called(self.before_step, info)
+                if stop:
+                    break
+            noise = drawn(k) if sampler.stochastic else None
+            with LoopStep(k, steps):
                 x, state = sampler.step(denoise, x, t, s, state, noise)
-            info = StepInfo(k, steps, t, s, x, denoise.latest, state, seeds)
-            x, state, stop = _called(self.after_step, info)
+            stop = False
+            if self.after_step is not None:
+                info = StepInfo(k, steps, t, s, x, denoise.latest, state, seeds)
+                x, state, stop = _called(self.after_step, info)
             if self.record:
                 states.append(_on_cpu(x))
                 predictions.append(_on_cpu(x if denoise.latest is None else denoise.latest))
             if self.check_finite:
-                finite.append(torch.isfinite(x.detach()).all())
+                found.extend(extremes(x))
             if stop:
                 break
-        self._refuse_non_finite(finite, denoise, x, seeds)
+        self._refuse_non_finite(found, denoise, x, seeds)
         if not self.record:
             return x, None
         held = torch.stack(predictions) if predictions else states[0].new_empty((0, *x.shape))
         return x, Trajectory(torch.stack(states), held)
 
     def _refuse_non_finite(
-        self, finite: list[Tensor], denoise: BoundDenoiser, x: Tensor, seeds: Tensor
+        self, found: list[Tensor], denoise: BoundDenoiser, x: Tensor, seeds: Tensor
     ) -> None:
-        """One synchronisation for the whole run: the flags are looked at here, at its end."""
-        bad = [] if not finite else (~torch.stack(finite)).nonzero().flatten().tolist()
+        """One synchronisation for the whole run: the steps' extreme values are looked at here, at its end."""
+        finite = torch.isfinite(torch.stack(found)).reshape(-1, 2).all(1) if found else torch.ones(0)
+        bad = (finite == 0).nonzero().flatten().tolist()
         if not bad:
             return
         t, s = self.times[bad[0]], self.times[bad[0] + 1]
@@ -110,10 +115,8 @@ class Run:
         )
 
 
-def _called(callback: Callback | None, info: StepInfo) -> tuple[Tensor, State, bool]:
+def _called(callback: Callback, info: StepInfo) -> tuple[Tensor, State, bool]:
     """x and state after a callback, and whether it asked to stop."""
-    if callback is None:
-        return info.x, info.state, False
     try:
         new = callback(info)
     except StopSampling:
