@@ -25,6 +25,8 @@ class Schedule:
         prediction: ``"eps"``, ``"x0"``, ``"v"``, ``"flow"`` or ``"score"``.
         steps: the number of training steps, in which the network's time is counted.
         clip: the bound that the scheduler clamps predictions of x0 to, or None.
+        continuous: the network's time is ln(sigma / alpha) / 4 instead of an index
+            (``timestep_type="continuous"`` of Euler's scheduler with v-prediction).
         notes: what the scheduler does while sampling that the process does not say.
     """
 
@@ -33,13 +35,16 @@ class Schedule:
     steps: int
     clip: float | None = None
     notes: tuple[str, ...] = ()
+    continuous: bool = False
 
     def network_time(self, t: Tensor) -> Tensor:
         """The time that the network is given, float64, for ``t`` float64.
 
         The index k = N t - 1 of a table, not rounded and at least 0; N t of a flow; half of sigma for scores,
-        whose network sees data in [0, 1].
+        whose network sees data in [0, 1]; ln(sigma / alpha) / 4 of a continuous table.
         """
+        if self.continuous:
+            return 0.25 * self.process.noise_level(t.clamp(min=self.process.t_min)).log()
         if isinstance(self.process, VPTable):
             return self.process.index(t).clamp(min=0)
         if isinstance(self.process, RectifiedFlow):
@@ -48,6 +53,8 @@ class Schedule:
 
     def time_of(self, timestep: Tensor) -> Tensor:
         """The inverse of :meth:`network_time`, for tables and flows."""
+        if self.continuous:
+            return self.process.t_of_noise_level(torch.exp(4 * timestep.double()))
         if isinstance(self.process, VPTable):
             return (timestep.double() + 1) / self.steps
         return timestep.double() / self.steps
@@ -71,6 +78,11 @@ def schedule_of(scheduler: Any) -> Schedule:
     kind = "flow_prediction" if flow else config.get("prediction_type", "epsilon")
     if kind not in PREDICTIONS:
         raise ValueError(f"{name} has prediction_type={kind!r}; known: {', '.join(PREDICTIONS)}")
+    if config.get("invert_sigmas"):
+        raise ValueError(
+            f"{name} has invert_sigmas=True: its network counts time from noise to data, which this process "
+            "does not; set it to False if the network was trained otherwise"
+        )
     if flow or config.get("use_flow_sigmas"):
         return Schedule(RectifiedFlow(), PREDICTIONS[kind], steps, notes=_flow_notes(config))
     table = getattr(scheduler, "alphas_cumprod", None)
@@ -78,7 +90,9 @@ def schedule_of(scheduler: Any) -> Schedule:
         raise ValueError(f"the process of a {name} cannot be expressed. {_UNKNOWN}")
     clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample") else None
     made = _table(_precise(table, config), name, bool(config.get("rescale_betas_zero_snr")))
-    return Schedule(made, PREDICTIONS[kind], len(table), clip, _table_notes(config, clip))
+    # As in the scheduler itself, which takes indices for other predictions all the same.
+    continuous = config.get("timestep_type") == "continuous" and kind == "v_prediction"
+    return Schedule(made, PREDICTIONS[kind], len(table), clip, _table_notes(config, clip), continuous)
 
 
 def _precise(table: Tensor, config: Any) -> Tensor:

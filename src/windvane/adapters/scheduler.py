@@ -85,8 +85,28 @@ class DiffusersScheduler:
                 f"diffusers has no step of {name} for prediction_type='sample'; take epsilon or v_prediction "
                 "(D is turned into either)"
             )
-        if str(self.scheduler.config.get("variance_type", "")).startswith("learned"):
-            raise ValueError(f"{name} wants a learned variance, which D does not have; use fixed_small")
+        self._refuse_options(name, self.scheduler.config)
+
+    def _refuse_options(self, name: str, config: Any) -> None:
+        """Options whose steps cannot be taken here, each by its name."""
+        variance = str(config.get("variance_type", ""))
+        if variance.startswith("learned"):
+            raise ValueError(
+                f"{name} has variance_type={variance!r}, a learned variance, which D does not have; use "
+                "fixed_small"
+            )
+        if variance == "fixed_large_log":
+            raise ValueError(
+                f"{name} has variance_type='fixed_large_log', of which diffusers takes the root of a "
+                "negative logarithm: its steps are nan; use fixed_large"
+            )
+        if config.get("use_dynamic_shifting"):
+            raise ValueError(
+                f"{name} has use_dynamic_shifting=True: its times depend on the picture's size by "
+                "base_shift, max_shift, base_image_seq_len, max_image_seq_len and time_shift_type; set it to False and "
+                "shift= to the value for your size"
+            )
+        schedule_of(self.scheduler)  # refuses what no process expresses
 
     @property
     def stochastic(self) -> bool:
