@@ -9,7 +9,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.convert import prediction_from_x0, x0_from_prediction
 from windvane.denoiser import Denoiser, as_times
-from windvane.process import shared_time
+from windvane.process import RectifiedFlow, shared_time
 from windvane.stepping import current_step
 
 #: Guiders that combine a conditional and an unconditional prediction, and do nothing else.
@@ -18,27 +18,34 @@ KNOWN = (
     "ClassifierFreeZeroStarGuidance",
     "AdaptiveProjectedGuidance",
     "TangentialClassifierFreeGuidance",
+    "MagnitudeAwareGuidance",
 )
+#: Guiders that set the prediction to 0 at the first steps: a velocity of 0 is moderate, an eps of 0 makes
+#: x / alpha of it, which is huge where nearly all is noise.
+_ZERO_INIT = ("ClassifierFreeZeroStarGuidance",)
 
 
 class GuidedByDiffusers(Denoiser):
     """A guider of ``diffusers.guiders`` around a denoiser: any sampler works with it unchanged.
 
-    The guider is given the conditional and the unconditional prediction, by default as eps, and its result is
-    turned into D. Where it wants both, their rows share one call. Its ``start`` and ``stop`` count steps, as
-    in diffusers, and so need the sampling loop. Its scale is diffusers' (1 is the plain conditional model,
-    unless ``use_original_formulation``). Without a condition there is nothing to guide by, and it is refused.
+    The guider is given the conditional and the unconditional prediction, and its result is turned into D.
+    Guiders that are not linear in it (all but ClassifierFreeGuidance) depend on which prediction that is.
+    Where it wants both, their rows share one call. Its ``start`` and ``stop`` count steps, as in diffusers,
+    and so need the sampling loop. Its scale is diffusers' (1 is the plain conditional model, unless
+    ``use_original_formulation``). Without a condition there is nothing to guide by, and it is refused.
 
     Args:
         guider: copied, never changed.
-        prediction: what the guider is given, ``"eps"``, ``"v"``, ``"flow"`` or ``"x0"``.
+        prediction: what the guider is given, ``"eps"``, ``"v"``, ``"flow"`` or ``"x0"``; by default
+            ``"flow"`` on the rectified flow and for guiders that begin with a prediction of 0, and ``"eps"``
+            elsewhere.
 
     Raises:
         ValueError: a guider that reaches into a network's layers or remembers earlier predictions; a step
             that the guider asks for outside of the sampling loop.
     """
 
-    def __init__(self, denoiser: Denoiser, guider: Any, *, prediction: str = "eps") -> None:
+    def __init__(self, denoiser: Denoiser, guider: Any, *, prediction: str | None = None) -> None:
         super().__init__(denoiser.process, denoiser.shape)
         name = type(guider).__name__
         if name not in KNOWN:
@@ -48,6 +55,11 @@ class GuidedByDiffusers(Denoiser):
             )
         if guider.config.get("adaptive_projected_guidance_momentum") is not None:
             raise ValueError(f"{name} with a momentum remembers earlier predictions; set it to None")
+        if prediction is None:
+            moderate = isinstance(self.process, RectifiedFlow) or name in _ZERO_INIT
+            prediction = "flow" if moderate else "eps"
+        if prediction not in ("eps", "v", "flow", "x0"):
+            raise ValueError(f"a guider is given 'eps', 'v', 'flow' or 'x0', got prediction={prediction!r}")
         self.denoiser, self.prediction = denoiser, prediction
         self.guider = copy.deepcopy(guider)
 
@@ -61,13 +73,22 @@ class GuidedByDiffusers(Denoiser):
         self._enter(times)
         if self.guider.num_conditions == 1:
             main = self._predicted(x_t, self.denoiser(x_t, times, cond), times)
-            pred = self.guider.forward(main, None).pred
+            pred = self._combined(main, None)
         else:
             twice = times[:1].expand(2 * len(times)) if shared_time(times) else times.repeat(2)
             both = self.denoiser(torch.cat([x_t, x_t]), twice, Condition.cat([cond, cond.null()]))
             main, reference = (self._predicted(x_t, part, times) for part in both.chunk(2))
-            pred = self.guider.forward(main, reference).pred
+            pred = self._combined(main, reference)
         return x0_from_prediction(self.process, self.prediction, x_t, pred.to(x_t.dtype), times)
+
+    def _combined(self, main: Tensor, reference: Tensor | None) -> Tensor:
+        try:
+            return self.guider.forward(main, reference).pred
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(self.guider).__name__} of the installed diffusers fails on predictions of shape "
+                f"{tuple(main.shape)}: {error}"
+            ) from error
 
     def _predicted(self, x_t: Tensor, x0: Tensor, times: Tensor) -> Tensor:
         return prediction_from_x0(self.process, self.prediction, x_t, x0, times)

@@ -103,8 +103,8 @@ class DiffusersScheduler:
         if config.get("use_dynamic_shifting"):
             raise ValueError(
                 f"{name} has use_dynamic_shifting=True: its times depend on the picture's size by "
-                "base_shift, max_shift, base_image_seq_len, max_image_seq_len and time_shift_type; set it to False and "
-                "shift= to the value for your size"
+                "base_shift, max_shift, base_image_seq_len, max_image_seq_len and time_shift_type; set it to "
+                "False and shift= to the value for your size"
             )
         schedule_of(self.scheduler)  # refuses what no process expresses
 
