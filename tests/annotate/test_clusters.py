@@ -10,8 +10,8 @@ from sklearn.cluster import KMeans
 
 from tests.annotate.stand_ins import Projection, noise_images
 from windvane.annotate import Clusters, annotate, choose_k, stability
-from windvane.annotate.clusters import _nearest_and_close
 from windvane.annotate.draws import draw_ids, inverse_law
+from windvane.annotate.nearest import nearest
 
 
 def blobs(n=240, dim=5, groups=4, seed=0, spread=0.3):
@@ -89,7 +89,7 @@ def test_kmeans_is_asked_for_that_effort(much, expected, monkeypatch):
     monkeypatch.setattr(sklearn.cluster, "KMeans", watched)
     monkeypatch.setattr(module, "MUCH", much)
     features, _ = blobs()
-    fitted = Clusters(4).fit(features)
+    fitted = Clusters(4, backend="sklearn").fit(features)
     assert asked == [expected]
     again = Clusters(**fitted.settings()).restored(fitted.centres, fitted.sizes)
     assert again.settings() == fitted.settings() and again.restarts is None
@@ -123,38 +123,35 @@ def test_faiss_finds_clusters_as_good_as_scikit_learn_and_repeats_itself():
     assert first.inertia(features) == pytest.approx(Clusters(4).fit(features).inertia(features), rel=1e-3)
 
 
-def test_the_backend_goes_by_the_number_of_vectors(monkeypatch):
-    taken = []
-    for name in ("_sklearn", "_faiss"):
-        monkeypatch.setattr(Clusters, name, lambda self, rows, name=name: (taken.append(name), rows[:2])[1])
-    monkeypatch.setattr("windvane.annotate.clusters.FAISS_ABOVE", 50)
-    for n in (50, 51):
-        for backend in ("auto", "sklearn", "faiss"):
-            Clusters(2, backend=backend).fit(blobs(n)[0])
-    assert taken == ["_sklearn", "_sklearn", "_faiss", "_faiss", "_sklearn", "_faiss"]
+def test_the_backend_goes_by_the_number_of_distances_and_not_by_what_is_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert [Clusters(1000).used_backend(n) for n in (10_000, 10_001)] == ["sklearn", "lloyd"]
+    assert [Clusters(10).used_backend(n) for n in (1_000_000, 1_000_001)] == ["sklearn", "lloyd"]
+    for backend in ("sklearn", "lloyd", "faiss"):
+        assert {Clusters(9, backend=backend).used_backend(n) for n in (10, 10**8)} == {backend}
+    features, _ = blobs()
+    monkeypatch.setattr("windvane.annotate.clusters.MUCH", 100)
+    made = [Clusters(4, seed=1, backend=backend).fit(features).centres for backend in ("auto", "lloyd")]
+    assert torch.equal(*made)
 
 
 def test_without_faiss_it_is_said_before_any_work_is_done(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ValueError, match=r"backend='faiss' needs the extra: pip install 'windvane\[faiss\]'"):
         Clusters(2, backend="faiss").fit(blobs()[0])
-    Clusters(2).check_backend(100_000)
-    with pytest.raises(ValueError, match=r"more than 100,000 vectors needs the extra: .*; backend='sklearn'"):
-        Clusters(2).check_backend(100_001)
-    monkeypatch.setattr("windvane.annotate.clusters.FAISS_ABOVE", 50)
     data, extractor = noise_images(60), Projection()
-    with pytest.raises(ValueError, match="more than 50 vectors needs the extra"):
-        annotate(data, features=extractor, k=3, progress=False)
+    with pytest.raises(ValueError, match="needs the extra"):
+        annotate(data, features=extractor, k=3, backend="faiss", progress=False)
     assert extractor.seen == 0
-    assert annotate(data, features=extractor, k=3, backend="sklearn", progress=False).k == 3
+    assert annotate(data, features=extractor, k=3, progress=False).k == 3
     features, _ = blobs()
     for call in (
         lambda backend: stability(features, 3, seeds=(0, 1), backend=backend),
         lambda backend: choose_k(features, [3], seeds=(0, 1), backend=backend, progress=False),
     ):
-        call("sklearn")
-        with pytest.raises(ValueError, match="more than 50 vectors needs the extra"):
-            call("auto")
+        call("auto")
+        with pytest.raises(ValueError, match="needs the extra"):
+            call("faiss")
 
 
 def test_assignment_does_not_depend_on_the_batch():
@@ -223,7 +220,7 @@ def test_a_zero_feature_has_a_cluster_and_stays_zero():
     ("call", "message"),
     [
         (lambda f: Clusters(0), "at least 1"),
-        (lambda f: Clusters(2, backend="annoy"), "sklearn, faiss"),
+        (lambda f: Clusters(2, backend="annoy"), "sklearn, lloyd, faiss"),
         (lambda f: Clusters(len(f) + 1).fit(f), "k=241 clusters need at least as many images, got 240"),
         (lambda f: Clusters(5).fit(f[:2].repeat(10, 1)), "only 2 different features"),
         (lambda f: Clusters(2).fit(f * float("nan")), "not finite"),
@@ -256,6 +253,6 @@ def test_sizes_are_those_of_the_assignment_also_with_ties():
         made = Clusters(k, normalise=False, seed=0).fit(features)
         assert torch.equal(made.sizes, torch.bincount(made.assign(features), minlength=k))
         assert (made.sizes.diff() <= 0).all()
-    close = _nearest_and_close(torch.tensor([[2.0], [0.5]]), torch.tensor([[0.0], [4.0]]))
-    assert close[0].tolist() == [0, 0] and close[1]
-    assert not _nearest_and_close(torch.tensor([[2.1], [0.5]]), torch.tensor([[0.0], [4.0]]))[1]
+    close = nearest(torch.tensor([[2.0], [0.5]]), torch.tensor([[0.0], [4.0]]))
+    assert close.ids.tolist() == [0, 0] and close.ties
+    assert not nearest(torch.tensor([[2.1], [0.5]]), torch.tensor([[0.0], [4.0]])).ties

@@ -4,7 +4,7 @@ from windvane.annotate.annotation import Annotation
 from windvane.annotate.annotator import annotate
 from windvane.annotate.boxes.coco import original_sizes, to_coco, write_coco
 from windvane.annotate.boxes.coco_reading import boxes_from_coco, masks_from_coco
-from windvane.annotate.choose import Candidate, ChoiceOfK, choose_k
+from windvane.annotate.choose import Candidate, ChoiceOfK, candidates, choose_k
 from windvane.annotate.clusters import Clusters
 from windvane.annotate.continuous import (
     centroid_vectors,
@@ -68,6 +68,7 @@ __all__ = [
     "annotate",
     "balance",
     "boxes_from_coco",
+    "candidates",
     "choose_k",
     "draw_ids",
     "extract",

@@ -64,7 +64,7 @@ def annotate(
     if k > len(data):
         raise ValueError(f"k={k} clusters need at least as many images, got {len(data)}")
     clusters = Clusters(k, seed=seed, normalise=normalise, restarts=restarts, backend=backend)
-    clusters.check_backend(len(data))
+    clusters.check_backend()
     group = Group() if group is None else group
     extractor = features_from(features, seed=seed, flip=flip) if isinstance(features, str) else features
     unfitted = extractor if learns(extractor) and not extractor.fitted else None

@@ -14,6 +14,8 @@ from windvane.randomness import generator
 
 #: Below this adjusted mutual information between seeds, clusters are mostly an accident of the start.
 STABLE_ABOVE = 0.5
+#: Candidates for any data set, and those for more than 100,000 images.
+_CANDIDATES, _MORE, _LARGE = (5, 10, 20, 30, 50, 100), (200, 400), 100_000
 #: At most this share of the images may lie in clusters too small to be safe.
 SHARE_IN_SMALL = 0.1
 
@@ -49,10 +51,26 @@ class ChoiceOfK:
     recommended: int
     reasoning: str
 
+    @property
+    def chosen(self) -> Candidate:
+        """The evidence for the recommended K."""
+        return next(row for row in self.candidates if row.k == self.recommended)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a report."""
         rows = [vars(candidate) for candidate in self.candidates]
         return {"candidates": rows, "recommended": self.recommended, "reasoning": self.reasoning}
+
+
+def candidates(n: int) -> list[int]:
+    """Numbers of clusters worth a try for ``n`` images: with 10 images a cluster or more, and at most 100, or
+    400 above 100,000 images, so that the time to choose one grows no faster than the number of images.
+
+    >>> candidates(600)
+    [5, 10, 20, 30, 50]
+    """
+    known = _CANDIDATES + (_MORE if n > _LARGE else ())
+    return [k for k in known if 10 * k <= n] or [1]
 
 
 def choose_k(
@@ -61,6 +79,7 @@ def choose_k(
     *,
     seeds: Sequence[int] = (0, 1, 2),
     sample: int = 2000,
+    most: int = 4000,
     backend: Backend = "auto",
     progress: bool = True,
 ) -> ChoiceOfK:
@@ -78,6 +97,8 @@ def choose_k(
         ks: candidates.
         seeds: two or more, for stability.
         sample: images used for the silhouette.
+        most: of more images as many are drawn to learn the centres from, or 20 a cluster if that is more;
+            inertia and sizes are those of all images.
         backend: of k-means, see :class:`Clusters`.
         progress: show a bar.
 
@@ -90,7 +111,7 @@ def choose_k(
     if wanted[0] < 1 or wanted[-1] > len(features):
         raise ValueError(f"K must lie in 1..{len(features)} (the number of images), got {wanted}")
     rows = [
-        _candidate(features, k, seeds, sample, backend)
+        _candidate(features, k, seeds, sample, most, backend)
         for k in track(wanted, "choosing the clusters", enabled=progress)
     ]
     safe = [row for row in rows if not row.warnings]
@@ -98,13 +119,20 @@ def choose_k(
     return ChoiceOfK(rows, best.k, _reasoning(rows, best, bool(safe)))
 
 
-def _candidate(features: Tensor, k: int, seeds: Sequence[int], sample: int, backend: Backend) -> Candidate:
-    fits = [Clusters(k, seed=seed, restarts=1, backend=backend).fit(features) for seed in seeds]
-    assigned = [fit.assign(features) for fit in fits]
-    inertias = [fit.inertia(features) for fit in fits]
+def _candidate(
+    features: Tensor, k: int, seeds: Sequence[int], sample: int, most: int, backend: Backend
+) -> Candidate:
+    n, most = len(features), max(most, 20 * k)
+    learnt = features
+    if n > most:
+        learnt = features[torch.randperm(n, generator=generator(0, 10))[:most].sort().values]
+    fits = [Clusters(k, seed=seed, restarts=1, backend=backend).fit(learnt) for seed in seeds]
+    assigned = [fit.assign(learnt) for fit in fits]
+    inertias = [fit.inertia(learnt) for fit in fits]
     best = min(range(len(fits)), key=lambda i: inertias[i])
-    n = len(features)
-    sizes, stable = balance(assigned[best], k), mean_similarity(assigned)
+    ids = fits[best].assign(features) if n > most else assigned[best]
+    inertia = fits[best].inertia(features) if n > most else inertias[best]
+    sizes, stable = balance(ids, k), mean_similarity(assigned)
     notes = []
     if n / k < MEMORISATION_BELOW:
         notes.append(
@@ -118,8 +146,8 @@ def _candidate(features: Tensor, k: int, seeds: Sequence[int], sample: int, back
         notes.append(f"unstable: mutual information between seeds {stable['ami']:.2f} < {STABLE_ABOVE}")
     return Candidate(
         k=k,
-        inertia=inertias[best] / n,
-        silhouette=_silhouette(fits[best].prepared(features), assigned[best], sample),
+        inertia=inertia / n,
+        silhouette=_silhouette(fits[best].prepared(features), ids, sample),
         per_cluster=n / k,
         balance=sizes,
         stability=stable,
@@ -150,5 +178,8 @@ def _reasoning(rows: list[Candidate], best: Candidate, safe: bool) -> str:
             "K, would help."
         )
     against = [f"K = {row.k}: {'; '.join(row.warnings)}." for row in rows if row.warnings]
-    tail = "Smaller K says less about an image and steers less; silhouette and labels were not used."
+    tail = (
+        f"Larger K than {rows[-1].k} were not tried. Smaller K says less about an image and steers less; "
+        "silhouette and labels were not used."
+    )
     return " ".join([head, *against, tail])

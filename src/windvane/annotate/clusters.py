@@ -1,24 +1,22 @@
 """Cluster ids as labels: k-means on unit-length features, normalised in one place."""
 
 import warnings
-from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from windvane.annotate.draws import Source, draw_ids
+from windvane.annotate.lloyd import lloyd
+from windvane.annotate.nearest import Nearest, nearest
 from windvane.conditions import Condition
-from windvane.randomness import derive_seed, seed_range
+from windvane.randomness import derive_seed, generator, seed_range
 
-Backend = Literal["auto", "sklearn", "faiss"]
+Backend = Literal["auto", "sklearn", "lloyd", "faiss"]
 
-#: "auto" goes to faiss above this many vectors.
-FAISS_ABOVE = 100_000
-#: Above so many distances a round, one start of 30 rounds has to do.
+#: Above so many distances a round, one start of 30 rounds has to do, and "auto" takes "lloyd".
 MUCH = 10_000_000
-_CHUNK = 8192
 
 
 class Clusters:
@@ -38,8 +36,10 @@ class Clusters:
             takes 4, or 1 where there is much to do: more than 10 million distances a round (vectors times k).
         iterations: at most so many rounds of k-means; None takes 100, or, where there is much to do, 30 as
             published.
-        backend: "sklearn", "faiss" (needs the faiss extra), or "auto": faiss above 100,000 vectors. faiss
-            learns the centres on at most 256 vectors a cluster, drawn at random.
+        backend: "sklearn"; "lloyd", see :func:`windvane.annotate.lloyd.lloyd`; "faiss" (needs the faiss
+            extra); or "auto": lloyd where there is much to do, sklearn elsewhere. The same settings give the
+            same clusters whatever is installed. lloyd and faiss learn the centres on at most 256 vectors a
+            cluster, drawn at random (lloyd on 65,536 at least).
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Clusters:
             raise ValueError(
                 f"k, restarts and iterations must be at least 1, got {k}, {restarts}, {iterations}"
             )
-        if backend not in ("auto", "sklearn", "faiss"):
-            raise ValueError(f"unknown backend {backend!r}; known: auto, sklearn, faiss")
+        if backend not in get_args(Backend):
+            raise ValueError(f"unknown backend {backend!r}; known: {', '.join(get_args(Backend))}")
         self.k, self.seed, self.normalise = k, seed, normalise
         self.restarts, self.iterations, self.backend = restarts, iterations, backend
         self._centres: Tensor | None = None
@@ -101,45 +101,53 @@ class Clusters:
             raise ValueError(f"k={self.k} clusters need at least as many images, got {len(rows)}")
         if not torch.isfinite(rows).all():
             raise ValueError("the features contain values that are not finite")
-        self.check_backend(len(rows))
-        centres = self._faiss(rows) if self._use_faiss(len(rows)) else self._sklearn(rows)
+        self.check_backend()
+        centres, before = self._centred(rows)
         distinct = len(torch.unique(centres, dim=0))
         if distinct < self.k:
             raise ValueError(f"k={self.k} clusters, but there are only {distinct} different features")
-        ids, close = _nearest_and_close(rows, centres)
-        sizes = torch.bincount(ids, minlength=self.k)
+        found = nearest(rows, centres, before)
+        sizes = torch.bincount(found.ids, minlength=self.k)
         order = sizes.argsort(descending=True, stable=True)
         self._centres = centres[order].contiguous()
         # Ties go to the lower id, so where there are any, another order of the centres decides otherwise.
         self._sizes = (
-            torch.bincount(_nearest(rows, self._centres), minlength=self.k) if close else sizes[order]
+            torch.bincount(nearest(rows, self._centres).ids, minlength=self.k) if found.ties else sizes[order]
         )
         return self
 
-    def check_backend(self, n: int) -> None:
-        """Refuse, before any work is done, a backend that cannot cluster ``n`` vectors here.
+    def _centred(self, rows: Tensor) -> tuple[Tensor, Nearest | None]:
+        """Centres in any order, and the last search of the nearest, where there was one."""
+        match self.used_backend(len(rows)):
+            case "faiss":
+                return self._faiss(rows), None
+            case "lloyd":
+                restarts, iterations = self.effort(len(rows))
+                numbers = generator(self.seed, 41)
+                return lloyd(rows, self.k, restarts=restarts, iterations=iterations, generator=numbers)
+        return self._sklearn(rows), None
+
+    def check_backend(self) -> None:
+        """Refuse, before any work is done, a backend that is not installed.
 
         Raises:
-            ValueError: faiss is asked for, or needed for so many vectors, and is not installed.
+            ValueError: faiss is asked for, and is not installed.
         """
-        if not self._use_faiss(n):
+        if self.backend != "faiss":
             return
         try:
             import faiss  # noqa: F401
         except ImportError as error:
-            why = (
-                "backend='faiss'"
-                if self.backend == "faiss"
-                else f"k-means on more than {FAISS_ABOVE:,} vectors"
-            )
             raise ValueError(
-                f"{why} needs the extra: pip install 'windvane[faiss]'; "
-                "backend='sklearn' does without, slowly"
+                "backend='faiss' needs the extra: pip install 'windvane[faiss]'; "
+                "backend='auto' does without, as fast"
             ) from error
 
-    def _use_faiss(self, n: int) -> bool:
-        # By the number alone, not by what is installed: the same settings give the same clusters everywhere.
-        return self.backend == "faiss" or (self.backend == "auto" and n > FAISS_ABOVE)
+    def used_backend(self, n: int) -> Backend:
+        """What clusters ``n`` vectors: by their number alone, not by what is installed."""
+        if self.backend != "auto":
+            return self.backend
+        return "lloyd" if n * self.k > MUCH else "sklearn"
 
     def effort(self, n: int) -> tuple[int, int]:
         """Restarts and rounds of k-means on ``n`` vectors."""
@@ -186,12 +194,12 @@ class Clusters:
             raise ValueError(f"features have {rows.shape[1]} dimensions, the centres {centres.shape[1]}")
         if not torch.isfinite(rows).all():
             raise ValueError("the features contain values that are not finite")
-        return _nearest(rows, centres)
+        return nearest(rows, centres).ids
 
     def inertia(self, features: Tensor) -> float:
         """The sum of squared distances of features ``(n, D)`` to their centres."""
         rows = self.prepared(features)
-        return float((rows - self.centres[_nearest(rows, self.centres)]).double().square().sum())
+        return float((rows - self.centres[nearest(rows, self.centres).ids]).double().square().sum())
 
     def draw(self, n: int, seed: int = 0, source: Source = "empirical") -> Tensor:
         """Ids int64 ``(n,)`` for new samples; the i-th depends on ``seed + i`` alone.
@@ -245,28 +253,3 @@ def checked_ids(ids: Tensor, k: int) -> Tensor:
     if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < k):
         raise ValueError(f"ids must lie in 0..{k - 1}, got {int(ids.min())}..{int(ids.max())}")
     return ids.long()
-
-
-def _nearest_and_close(rows: Tensor, centres: Tensor) -> tuple[Tensor, bool]:
-    """The ids of :func:`_nearest`, and whether any row has two equally near centres, up to rounding."""
-    found, close = [], False
-    for distances in _distances(rows, centres):
-        best = distances.min(dim=1)
-        limit = best.values + 1e-9 * (1 + best.values.abs())
-        close = close or bool(((distances <= limit[:, None]).sum(dim=1) > 1).any())
-        found.append(best.indices)
-    return torch.cat(found), close
-
-
-def _nearest(rows: Tensor, centres: Tensor) -> Tensor:
-    """Row of the nearest centre; |v - m|^2 up to |v|^2, in float64 so that the batch plays no part."""
-    found = [distances.argmin(dim=1) for distances in _distances(rows, centres)]
-    return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
-
-
-def _distances(rows: Tensor, centres: Tensor) -> Iterator[Tensor]:
-    """|v - m|^2 up to |v|^2 for some rows at a time, ``(b, k)``."""
-    wide = centres.double()
-    offset = wide.square().sum(dim=1)
-    for part in rows.split(_CHUNK):
-        yield offset - 2 * part.double() @ wide.T

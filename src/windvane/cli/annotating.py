@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from windvane.annotate.features import FeatureExtractor
     from windvane.data import ImageData
 
-_CANDIDATES = (5, 10, 20, 30, 50, 100, 200, 400, 1000, 2000)
 _DENOISER = "denoiser:"
 _KINDS = ("selfsup", "pca", "pixels", "denoiser", "hub")
 #: Beside what the library saves in the folder of an annotation.
@@ -61,7 +60,16 @@ def make_annotation(
 
     For controls of the labels nothing is learnt.
     """
-    from windvane.annotate import Control, GreyImages, Group, annotate, choose_k, extract, stability
+    from windvane.annotate import (
+        Control,
+        GreyImages,
+        Group,
+        annotate,
+        candidates,
+        choose_k,
+        extract,
+        stability,
+    )
     from windvane.annotate.control_spec import with_fingerprint
 
     control = None if section.control is None else Control.read(section.control)
@@ -73,7 +81,6 @@ def make_annotation(
     group = Group() if group is None else group
     flip = flip if section.flip is None else section.flip
     features = features_of(section.features, seed=section.seed, flip=flip, device=device)
-    candidates = [k for k in _CANDIDATES if k * 10 <= len(data)] or [1]
 
     def fitted(features: "str | FeatureExtractor", k: int) -> "Annotation":
         return annotate(
@@ -90,7 +97,8 @@ def make_annotation(
             progress=progress,
         )
 
-    made = fitted(features, candidates[0] if section.k == "auto" else int(section.k))
+    # One cluster costs nothing: of `auto` the features come first.
+    made = fitted(features, 1 if section.k == "auto" else int(section.k))
     if made.extractor is None:
         raise ValueError(f"the features {section.features} are gone; clear the cache folder {cache}")
     values = extract(
@@ -104,8 +112,14 @@ def make_annotation(
         progress=progress,
     )
     choice = None
+    seeds = range(section.stability)
     if section.k == "auto":
-        choice = group.first(lambda: choose_k(values, candidates, backend=section.backend, progress=progress))
+        compared = seeds if len(seeds) > 1 else range(3)
+        choice = group.first(
+            lambda: choose_k(
+                values, candidates(len(data)), seeds=compared, backend=section.backend, progress=progress
+            )
+        )
         made = fitted(made.extractor, choice.recommended)
     k = made.k
     if control is not None:
@@ -114,9 +128,13 @@ def make_annotation(
     if choice is not None:
         told["choice"] = choice.to_dict()
     if section.stability > 1 and (control is None or grey):
-        seeds = range(section.stability)
-        told["stability"] = group.first(
-            lambda: stability(values, k, seeds=seeds, backend=section.backend, progress=progress)
+        told["stability"] = (
+            # The same fits were made to choose.
+            {"k": k, "seeds": list(seeds), **choice.chosen.stability}
+            if choice is not None
+            else group.first(
+                lambda: stability(values, k, seeds=seeds, backend=section.backend, progress=progress)
+            )
         )
     return made, told
 

@@ -30,8 +30,10 @@ class AnnotateSection(Section):
         description="instead of the clusters: random, noise:RATIO, split:PARTS, grey, labels, or "
         "labels+random, labels+noise:RATIO, labels+split:PARTS; of boxes and masks: shuffled or moved",
     )
-    backend: Literal["auto", "sklearn", "faiss"] = Field(
-        default="auto", description="of k-means; auto is faiss above 100,000 images, scikit-learn below"
+    backend: Literal["auto", "sklearn", "lloyd", "faiss"] = Field(
+        default="auto",
+        description="of k-means; auto is lloyd where images times clusters are more than 10 "
+        "million, scikit-learn below",
     )
     boxes: bool = Field(default=False, description="one box an image, beside the clusters")
     masks: int | None = Field(default=None, ge=2, le=255, description="masks of so many ids, not clusters")
