@@ -217,7 +217,7 @@ def changed(path, to):
 )
 def test_damaged_boxes_are_refused(path, to, said):
     with pytest.raises(ValueError, match=said):
-        boxes_from_coco(changed(path, to))
+        boxes_from_coco(changed(path, to), strict=True)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_damaged_boxes_are_refused(path, to, said):
         ("segmentation", [[0, 0, 1, 1]], "three corners"),
         ("segmentation", [[0, 0, 4, 0, 0, 2]], "polygon leaves the image of 2 x 3"),
         ("segmentation", [], "neither run lengths nor polygons"),
-        ("segmentation", {"size": [2, 3], "counts": "05"}, "are compressed"),
+        ("segmentation", {"size": [2, 3], "counts": "0!"}, "compressed run lengths are damaged"),
         ("segmentation", {"size": [3, 2], "counts": [6]}, r"\[3, 2\], not \[2, 3\]"),
         ("segmentation", {"size": [2, 3], "counts": [5]}, "sum to 5"),
         ("segmentation", {"size": [2, 3], "counts": [0, 6]}, "have an id already"),
@@ -238,7 +238,7 @@ def test_damaged_masks_are_refused(key, to, said):
     value = to_coco(MaskAnnotation(MASK[None], 3, origin=ORIGIN))
     value["annotations"][1][key] = to
     with pytest.raises(ValueError, match=said):
-        masks_from_coco(value)
+        masks_from_coco(value, background=0, overlap="refuse", strict=True)
 
 
 def test_files_of_other_data_are_refused(tmp_path):

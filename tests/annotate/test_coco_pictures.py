@@ -154,4 +154,4 @@ def test_masks_of_one_category_may_overlap_and_others_may_not(photos):
     other = {**value["annotations"][0], "category_id": 8}
     more = {**value, "annotations": [*value["annotations"], other], "categories": [{"id": 7}, {"id": 8}]}
     with pytest.raises(ValueError, match="pixels that have an id already"):
-        masks_from_coco(more, data=data, background="next")
+        masks_from_coco(more, data=data, background="next", overlap="refuse")

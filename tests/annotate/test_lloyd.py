@@ -162,5 +162,5 @@ def test_k_is_chosen_on_a_part_of_the_images_and_said_of_all(monkeypatch):
     assert choice.recommended in (10, 100) and choice.chosen.k == choice.recommended
     ten = next(row for row in choice.candidates if row.k == 10)
     assert ten.balance["n"] == 3000 and ten.balance["sizes"] == [300] * 10
-    assert ten.inertia == pytest.approx(Clusters(10).fit(rows).inertia(rows) / 3000, rel=0.02)
+    assert ten.inertia == pytest.approx(Clusters(10).fit(rows).inertia(rows) / 3000, rel=0.05)
     assert "Larger K than 100 were not tried" in choice.reasoning

@@ -32,7 +32,7 @@ def read_boxes(path: Path, size: tuple[int, int]) -> "BoxAnnotation":
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} holds no JSON: {error}") from None
     if isinstance(value, dict):
-        return boxes_from_coco(path, size=size)
+        return boxes_from_coco(path, size=size, strict=True)
     return _plain_boxes(value, path, size)
 
 

@@ -77,6 +77,7 @@ def make_regions(
         told |= {"k": found.k, "shares": shares.tolist()}
         told |= {NAMES: found.origin.settings[NAMES]} if NAMES in found.origin.settings else {}
     if section.coco is not None:
+        told["overlap"] = section.overlap
         told["left_out"] = {name: many for name, many in found.origin.settings.items() if name != NAMES}
     told |= {"made_by": found.origin.made_by, "source": found.origin.source}
     return Made(found, labels, told, find)
@@ -111,7 +112,7 @@ def _of_file(section: AnnotateSection, file: str, data: "ImageData") -> "Regions
         if not len(boxes.boxes):
             raise ValueError(f"{file} has no box that lies in the data's images")
         return boxes
-    masks = masks_from_coco(file, data=data, background="next")
+    masks = masks_from_coco(file, data=data, background="next", overlap=section.overlap)
     if masks.k != section.masks:
         raise ValueError(f"{file} has masks of {masks.k} ids: give --masks {masks.k}")
     return masks
@@ -166,10 +167,25 @@ def _quiet(find: "Find") -> "Find":
     return partial(find, progress=False, cache=None, group=Group())  # type: ignore[call-arg]
 
 
+def _left_out(counts: dict[str, int], overlap: str | None) -> list[str]:
+    """What of a file was left out, clipped, or lies below something else."""
+    every = {name.replace("_", " "): count for name, count in counts.items()}
+    hidden = every.pop("overlapping masks", 0)
+    clipped = {name: count for name, count in every.items() if name.startswith("clipped ")}
+    said = [
+        f"{what}: " + ", ".join(f"{count} {name.removeprefix('clipped ')}" for name, count in of.items())
+        for what, of in (
+            ("left out of the file", {name: count for name, count in every.items() if name not in clipped}),
+            ("clipped to their image", clipped),
+        )
+        if of
+    ]
+    return [*said, f"{hidden} masks overlap others: the {overlap} one is on top"] if hidden else said
+
+
 def region_lines(told: dict[str, Any]) -> list[str]:
     """What a user wants to know about boxes or masks, in a few lines."""
-    left = [f"{count} {name.replace('_', ' ')}" for name, count in told.get("left_out", {}).items()]
-    more = [f"left out of the file: {', '.join(left)}"] if left else []
+    more = _left_out(told.get("left_out", {}), told.get("overlap"))
     if told["kind"] == "masks":
         names = [f"{name} " for name in told.get("names", [])] + [""] * told["k"]  # a file may have them
         shares = ", ".join(f"{name}{share:.0%}" for name, share in zip(names, told["shares"]))

@@ -47,9 +47,11 @@ class CocoFile:
         try:
             images, self.entries = list(value["images"]), list(value["annotations"])
             told = [_size(image) for image in images]
-            ids = [image["id"] for image in images]
+            # An image without an id has no annotations; it is listed all the same.
+            ids = [image.get("id", object()) for image in images]
+            ids = [one if (known := key_of(one)) is None else known for one in ids]
             different = len(set(ids))
-            named = [(int(c["id"]), str(c.get("name", c["id"]))) for c in value.get("categories", [])]
+            named = _named(value.get("categories") or [], self.entries)
             self.categories = sorted(number for number, _ in named)
             self.names = [name for _, name in sorted(named)]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -87,19 +89,20 @@ class CocoFile:
         return sum(row is None for row in self.rows.values())
 
     def row(self, entry: Mapping[str, Any]) -> int | None:
-        """The image of an annotation; None for one that is not in the data."""
+        """The image of an annotation; None for one that is not in the data.
+
+        Raises:
+            KeyError: an annotation of an image that is not listed.
+        """
         image = entry.get("image_id") if isinstance(entry, Mapping) else None
-        try:
-            return self.rows[image]
-        except (KeyError, TypeError):
-            raise self.damaged(
-                f"annotation {entry.get('id') if isinstance(entry, Mapping) else entry!r} is of image "
-                f"{image!r}, not listed"
-            ) from None
+        known = key_of(image)
+        if known is None or known not in self.rows:
+            raise KeyError(image)
+        return self.rows[known]
 
     def place(self, entry: Mapping[str, Any]) -> Placement:
         """Where the image of an annotation lies in the result."""
-        source = self._sizes[entry["image_id"]]
+        source = self._sizes[key_of(entry["image_id"])]
         if source not in self._places:
             self._places[source] = Placement.of(source, self.size, self._fit)
         return self._places[source]
@@ -125,7 +128,8 @@ class CocoFile:
     def _rows(self, images: Sequence[Mapping[str, Any]], data: Images) -> list[int | None]:
         """By file name; by place in the whole set where the data are no files and have no names."""
         names = [str(name) for name in getattr(data, "names", None) or []]
-        listed = [str(image.get("file_name")) for image in images]
+        # An image that names no file is none of the data's.
+        listed = [str(image.get("file_name") or "\0") for image in images]
         place = {name: i for i, name in enumerate(names)}
         if not set(listed) & set(place):
             # The file may name pictures by their last part only, or with more of their path than the data.
@@ -210,9 +214,31 @@ def parsed(source: Source) -> Mapping[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no usable COCO file: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{path} is no usable COCO file: it is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} is no usable COCO file: it holds a {type(value).__name__}")
     return value
+
+
+def key_of(value: Any) -> Any:
+    """An id as it is compared: 3, 3.0 and "3" are one; None for what is no id."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and value.isascii() and len(value) < 19 else value
+    return value if isinstance(value, int) else None
+
+
+def _named(categories: Sequence[Any], entries: Sequence[Any]) -> list[tuple[int, str]]:
+    """Ids and names of the categories; where none are listed, the ids that the entries have."""
+    if categories:
+        named = [(key_of(c.get("id")), c) for c in categories if isinstance(c, Mapping)]
+        return [(key, str(c.get("name", c["id"]))) for key, c in named if isinstance(key, int)]
+    used = {key_of(entry.get("category_id")) for entry in entries if isinstance(entry, Mapping)}
+    return [(key, str(key)) for key in used if isinstance(key, int)]
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:

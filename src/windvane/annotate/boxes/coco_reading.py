@@ -1,21 +1,20 @@
 """Boxes and masks from COCO-style JSON, in the pixels of the data; the format is that of :mod:`.coco`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.boxes.coco import NAMES
+from windvane.annotate.boxes.coco_entries import Entries
 from windvane.annotate.boxes.coco_file import CocoFile, Source
-from windvane.annotate.boxes.outlines import filled, looked_up
 from windvane.annotate.features.base import Images
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.data.placement import Placement
 
-#: A box may leave its picture by so many pixels: some programs round its edges, and not its size.
-_SLACK = 0.5
+#: Which of two masks a pixel belongs to that lies in both.
+Overlap = Literal["smaller", "later", "refuse"]
 
 
 def boxes_from_coco(
@@ -25,11 +24,14 @@ def boxes_from_coco(
     size: tuple[int, int] | None = None,
     fit: Literal["crop", "pad", "stretch"] | None = None,
     crowds: bool = True,
+    strict: bool = False,
 ) -> BoxAnnotation:
     """The boxes of a COCO-style file; categories are not looked at.
 
     A box becomes the pixels whose centres lie in it, at least one; what a crop cuts off is left out, and a
-    box outside of it altogether. ``origin.settings`` counts the boxes and images that were left out.
+    box outside of it altogether. A box that leaves its image is clipped. ``origin.settings`` counts the boxes
+    and images that were left out: boxes of no area, outside of their image or of no four numbers, and
+    annotations of images that are not listed.
 
     Args:
         source: a file, or its parsed value.
@@ -38,18 +40,16 @@ def boxes_from_coco(
         size: without data, the (height, width) to bring the images to; None needs them to have one size.
         fit: how the data were brought to their size; None says "crop" of image files and "stretch" of arrays.
         crowds: take entries that are marked as crowds, too.
+        strict: refuse the file for a box that would be left out or clipped.
 
     Raises:
-        ValueError: damaged files, images that the file does not list, boxes outside of their image.
+        ValueError: damaged files, images that the file does not list.
     """
     file = CocoFile(source, data, size=size, fit=fit)
+    entries = Entries(file, strict=strict, crowds=crowds)
     boxes, owner, outside = [], [], 0
-    for entry in file.entries:
-        row = file.row(entry)
-        if row is None or (entry.get("iscrowd") and not crowds):
-            continue
-        place = file.place(entry)
-        seen = place.box_in(_corners(file, entry, place.source))
+    for row, (place, corners) in entries.each(lambda entry, place: (place, entries.corners(entry, place))):
+        seen = place.box_in(corners)
         if seen is None:
             outside += 1
             continue
@@ -61,34 +61,16 @@ def boxes_from_coco(
         owner=torch.tensor(owner, dtype=torch.int64),
         n=file.n,
         size=file.size,
-        origin=_origin(file, outside_boxes=outside),
+        origin=_origin(file, {"outside_boxes": outside, **entries.counts}),
         ids=ids,
         k=k,
     )
 
 
-def _origin(file: CocoFile, **counts: int) -> Origin:
+def _origin(file: CocoFile, counts: Mapping[str, int], **more: Any) -> Origin:
     told = {"other_images": file.passed_over, **counts}
-    settings = {name: count for name, count in told.items() if count}
-    return Origin("coco", settings=settings, fingerprint=file.fingerprint)
-
-
-def _corners(
-    file: CocoFile, entry: Mapping[str, Any], size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    try:
-        x, y, width, height = (float(v) for v in entry["bbox"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise file.damaged(f"annotation {entry.get('id')} has no bbox of four numbers") from error
-    inside = (
-        -_SLACK <= x and x + width <= size[1] + _SLACK and -_SLACK <= y and y + height <= size[0] + _SLACK
-    )
-    if not (inside and width > 0 and height > 0 and x < size[1] and y < size[0]):
-        raise file.damaged(
-            f"annotation {entry.get('id')} has the box {entry['bbox']} (x, y, width, height), which is empty "
-            f"or leaves its image of {size[0]} x {size[1]}"
-        )
-    return x, y, x + width, y + height
+    settings = {name.replace(" ", "_"): count for name, count in told.items() if count}
+    return Origin("coco", settings={**settings, **more}, fingerprint=file.fingerprint)
 
 
 def masks_from_coco(
@@ -98,46 +80,59 @@ def masks_from_coco(
     size: tuple[int, int] | None = None,
     fit: Literal["crop", "pad", "stretch"] | None = None,
     background: int | Literal["next"] | None = None,
+    overlap: Overlap = "smaller",
+    strict: bool = False,
 ) -> MaskAnnotation:
     """The masks of a COCO-style file, run lengths or polygons; ids count the categories by rising id.
 
-    A pixel has the id of the mask that lies under its centre. ``origin.settings`` has the names of the
-    categories, and counts images that were left out.
+    A pixel has the id of the mask that lies under its centre. Run lengths are lists of numbers, or compressed
+    to a text as the reference tools write them. ``origin.settings`` has names of categories and counts
+    what was left out: images that are not in the data, masks that are empty, flat, damaged or of another size
+    than their image, annotations of images or categories that are not listed.
 
     Args:
         source: a file, or its parsed value.
         data, size, fit: the images, as for :func:`boxes_from_coco`.
         background: id for pixels without any mask; "next" gives them the one after the categories, if there
             are any; None refuses them.
+        overlap: which of two masks is on top where both lie: the one of fewer pixels ("smaller", of two equal
+            ones the later) or the "later" one of the file; "refuse" refuses the file.
+        strict: refuse the file for an annotation that would be left out.
 
     Raises:
-        ValueError: damaged files, compressed run lengths, masks of another size, categories that are not
-            listed, pixels with two ids or with none.
+        ValueError: damaged files; pixels without an id, or, where that is asked for, with two.
     """
+    if overlap not in get_args(Overlap):
+        raise ValueError(f"unknown overlap {overlap!r}; known: {', '.join(get_args(Overlap))}")
     file = CocoFile(source, data, size=size, fit=fit)
+    entries = Entries(file, strict=strict)
     ids = {category: i for i, category in enumerate(file.categories)}
     if len(ids) > 255:
         raise file.damaged(f"masks have at most 255 categories, it lists {len(ids)}")
     masks = torch.full((file.n, *file.size), 255, dtype=torch.uint8)
+    # The pixels of the mask on top, of which a smaller one may take some.
+    sizes = torch.zeros((file.n, *file.size), dtype=torch.int32) if overlap == "smaller" else None
     under: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-    for entry in file.entries:
-        row = file.row(entry)
-        if row is None:
-            continue
-        category = entry.get("category_id")
-        if not isinstance(category, int) or category not in ids:
-            raise file.damaged(f"annotation {entry.get('id')} has the category {category!r}, not listed")
-        place = file.place(entry)
+
+    def read(entry: Mapping[str, Any], place: Placement) -> tuple[Mapping[str, Any], int, Tensor]:
         if place.source not in under:
             under[place.source] = place.under()
-        inside = _inside(file, entry, place, under[place.source])
-        mine = ids[category]
+        category = entries.category(entry, ids)
+        return entry, category, entries.inside(entry, place, under[place.source])
+
+    for row, (entry, mine, inside) in entries.each(read):
         taken = inside & (masks[row] != 255) & (masks[row] != mine)
         if bool(taken.any()):
-            raise file.damaged(
-                f"annotation {entry.get('id')} covers {int(taken.sum())} pixels that have an id already; "
-                "a pixel has one id"
-            )
+            if overlap == "refuse":
+                raise file.damaged(
+                    f"annotation {entry.get('id')} covers {int(taken.sum())} pixels that have an id already; "
+                    "a pixel has one id"
+                )
+            entries.counts["overlapping masks"] += 1
+        if sizes is not None:
+            own = int(inside.sum())
+            inside &= (sizes[row] == 0) | (sizes[row] >= own)
+            sizes[row][inside] = own
         masks[row][inside] = mine
     bare = int((masks == 255).sum())
     if bare and background is None:
@@ -145,42 +140,4 @@ def masks_from_coco(
     number = len(ids) if background in ("next", None) else int(background)  # type: ignore[arg-type]
     masks[masks == 255] = number
     k = max(len(ids), number + 1 if bare or isinstance(background, int) else 0)
-    origin = _origin(file)
-    return MaskAnnotation(masks, k, origin=replace(origin, settings={**origin.settings, NAMES: file.names}))
-
-
-def _inside(
-    file: CocoFile, entry: Mapping[str, Any], place: Placement, under: tuple[Tensor, Tensor]
-) -> Tensor:
-    """Which pixels of the result lie over the mask of an annotation, bool ``(H, W)``."""
-    coded, number = entry.get("segmentation"), entry.get("id")
-    try:
-        if isinstance(coded, Mapping):
-            if not isinstance(coded.get("counts"), list):
-                raise ValueError("its run lengths are compressed; write them as a list of numbers")
-            if tuple(coded.get("size", ())) != place.source:
-                raise ValueError(f"its mask has the size {coded.get('size')}, not {list(place.source)}")
-            return looked_up(coded["counts"], place.source, *under)
-        if not isinstance(coded, list) or not coded:
-            raise ValueError("it has neither run lengths nor polygons")
-        return _polygons(coded, place)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise file.damaged(f"annotation {number}: {error}") from error
-
-
-def _polygons(coded: Sequence[Any], place: Placement) -> Tensor:
-    height, width = place.source
-    for polygon in coded:
-        values = [float(v) for v in polygon]
-        edges = [*((x, width) for x in values[::2]), *((y, height) for y in values[1::2])]
-        if not all(-_SLACK <= v <= side + _SLACK for v, side in edges):
-            raise ValueError(f"its polygon leaves the image of {height} x {width}")
-    y, x = (torch.arange(side, dtype=torch.float64) + 0.5 for side in place.size)
-    inside = filled(coded, place.top + y * place.down, place.left + x * place.across)
-    return inside & _shown(place)
-
-
-def _shown(place: Placement) -> Tensor:
-    """The pixels of the result that show the picture, and not a margin."""
-    lines, columns = place.under()
-    return ((lines >= 0) & (lines < place.source[0]))[:, None] & (columns >= 0) & (columns < place.source[1])
+    return MaskAnnotation(masks, k, origin=_origin(file, entries.counts, **{NAMES: file.names}))

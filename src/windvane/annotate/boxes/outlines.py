@@ -27,6 +27,32 @@ def from_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> Tensor:
     return looked_up(counts, size, torch.arange(size[0]), torch.arange(size[1]))
 
 
+def decompressed(text: str | bytes) -> list[int]:
+    """Run lengths from the text that the reference tools of COCO write them as.
+
+    A number is written five bits a character, the lowest first, each plus 48: bit 32 says that more follow,
+    bit 16 of the last one that the number is negative. From the fourth run on it is the difference to the run
+    two before (`rleFrString` of pycocotools).
+
+    Raises:
+        ValueError: other characters, or a text that ends within a number.
+    """
+    values = [(ord(one) if isinstance(one, str) else one) - 48 for one in text]
+    if any(not 0 <= value < 64 for value in values) or (values and values[-1] & 32):
+        raise ValueError(f"its compressed run lengths are damaged: {text[:20]!r}")
+    runs: list[int] = []
+    number, shift = 0, 0
+    for value in values:
+        number |= (value & 31) << shift
+        shift += 5
+        if value & 32:
+            continue
+        number -= (1 << shift) if value & 16 else 0
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        number, shift = 0, 0
+    return runs
+
+
 def looked_up(counts: Sequence[int], size: tuple[int, int], lines: Tensor, columns: Tensor) -> Tensor:
     """Some lines and columns of the mask of :func:`run_lengths`, bool ``(len(lines), len(columns))``.
 
@@ -38,7 +64,7 @@ def looked_up(counts: Sequence[int], size: tuple[int, int], lines: Tensor, colum
         ValueError: as :func:`from_run_lengths`.
     """
     runs = torch.tensor(list(counts), dtype=torch.int64)
-    if len(runs) and int(runs.min()) < 0 or int(runs.sum()) != size[0] * size[1]:
+    if (len(runs) and int(runs.min()) < 0) or int(runs.sum()) != size[0] * size[1]:
         raise ValueError(
             f"run lengths sum to {int(runs.sum())} pixels, a mask of {size[0]} x {size[1]} needs all"
         )

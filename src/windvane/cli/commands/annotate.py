@@ -40,6 +40,12 @@ def annotate(
     coco: Annotated[
         Path | None, typer.Option("--coco", help="Take boxes or masks from this COCO-style JSON.")
     ] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(
+            "--overlap", help="Of masks of --coco, on top is the smaller or the later one; or refuse."
+        ),
+    ] = None,
     export: Annotated[
         Path | None, typer.Option("--export", help="Also write boxes or masks as COCO-style JSON.")
     ] = None,
@@ -87,6 +93,7 @@ def annotate(
         "annotate.masks": masks,
         "annotate.dense": dense,
         "annotate.coco": None if coco is None else str(coco),
+        "annotate.overlap": overlap,
         "annotate.seed": seed,
     }
     given = settings or []

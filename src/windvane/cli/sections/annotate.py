@@ -47,6 +47,10 @@ class AnnotateSection(Section):
         "denoiser:RUN, hub:NAME[@ENLARGE]",
     )
     coco: str | None = Field(default=None, description="COCO-style JSON to take boxes or masks from")
+    overlap: Literal["smaller", "later", "refuse"] = Field(
+        default="smaller",
+        description="which of two masks of coco is on top where both lie; or refuse the file",
+    )
     stability: int = Field(default=3, ge=0, description="seeds to compare, 0 for none")
 
     @field_validator("k")
