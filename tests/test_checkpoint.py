@@ -222,7 +222,8 @@ def test_a_reader_during_many_saves_never_mixes_two_of_them(tmp_path):
 
 def edited(path: Path, **changes):
     file = path / "windvane.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    known = {key: value for key, value in json.loads(file.read_text()).items() if key != "content"}
+    file.write_text(json.dumps({**known, **changes}))  # without a seal, as folders were before there were any
 
 
 def test_what_is_no_checkpoint_says_so(tmp_path):
@@ -246,10 +247,10 @@ def test_damaged_files_are_named(tmp_path):
     weights = path / "raw" / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="model.safetensors is missing or damaged"):
+    with pytest.raises(ValueError, match="model.safetensors is damaged"):
         load(path, "raw")
     weights.unlink()
-    with pytest.raises(ValueError, match="model.safetensors is missing or damaged"):
+    with pytest.raises(ValueError, match="model.safetensors is missing"):
         load(path, "raw")
     (path / "windvane.json").write_text('{"format": ')
     with pytest.raises(ValueError, match="windvane.json is damaged"):
@@ -283,3 +284,44 @@ def test_wrapped_networks_are_saved_as_what_they_wrap(tmp_path):
     assert unwrapped(model.network) is network
     save_model(tmp_path / "m", model)
     assert same(load(tmp_path / "m", "raw").network.state_dict(), network.state_dict())
+
+
+def test_every_file_of_a_model_is_known_by_its_hash(tmp_path):
+    model = denoiser()
+    path = save_model(tmp_path / "m", model, ema=model.network.state_dict(), raw=model.network.state_dict())
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != "windvane.json")
+    assert sorted(read_description(path)["hashes"]) == [file.relative_to(path).as_posix() for file in files]
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])
+        weights = file.relative_to(path).parts[0]
+        with pytest.raises(ValueError, match=f"{weights}/.*{file.name} is damaged: .*hash"):
+            load(path, weights)
+        load(path, "raw" if weights == "ema" else "ema")
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("change", [{"sigma_data": 0.7}, {"parametrisation": "eps"}, {"step": 8}])
+def test_an_edited_description_is_refused(tmp_path, change):
+    path = save_model(tmp_path / "m", denoiser(), step=7) / "windvane.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match="windvane.json is damaged"):
+        load(tmp_path / "m", "raw")
+
+
+def test_a_model_of_before_the_hashes_opens(tmp_path):
+    path = save_model(tmp_path / "m", denoiser())
+    edited(path, step=5)
+    known = json.loads((path / "windvane.json").read_text())
+    del known["hashes"]
+    (path / "windvane.json").write_text(json.dumps(known))
+    assert load(path, "raw").step == 5
+
+
+@pytest.mark.parametrize(
+    "change", [{"network": None}, {"network": {"type": "mlp", "config": "x"}}, {"weights": 3}]
+)
+def test_an_old_description_that_makes_no_sense_is_named(tmp_path, change):
+    edited(save_model(tmp_path / "m", denoiser()), **change)
+    with pytest.raises(ValueError, match="windvane.json is damaged"):
+        load(tmp_path / "m", "raw")

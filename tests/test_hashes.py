@@ -14,9 +14,11 @@ from windvane.hashes import (
     check_seal,
     file_hash,
     folder_hashes,
+    is_edited,
     read_sealed,
     seal_of,
     sealed,
+    sealed_text,
 )
 
 
@@ -55,12 +57,19 @@ def test_a_sealed_object_is_read_back_and_any_edit_is_found(tmp_path):
     value = {"steps": 8, "weights": ["ema"], "extra": {"a": None, "b": 1.5}}
     path.write_text(json.dumps(sealed(value), indent=2))
     found = read_sealed(path)
-    assert found == {**value, "content": seal_of(value)}
+    assert found == value
     for edit in ({"steps": 9}, {"weights": []}, {"extra": {}}, {"content": "0"}, {"more": 1}):
-        path.write_text(json.dumps({**found, **edit}))
+        path.write_text(json.dumps({**value, "content": seal_of(value), **edit}))
         with pytest.raises(Damaged, match="about.json is damaged"):
             read_sealed(path)
     check_seal(value, path)  # written before there were seals
+
+
+def test_an_edit_of_a_text_with_its_hash_in_the_first_line_is_noticed():
+    text = sealed_text("steps: 8\nname: é\n")
+    assert text.startswith("#") and text.endswith("steps: 8\nname: é\n") and not is_edited(text)
+    assert is_edited(text.replace("8", "9")) and is_edited(text[:-1])
+    assert not is_edited("steps: 8\n")  # written before, or by a user
 
 
 DAMAGE = {

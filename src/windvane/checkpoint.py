@@ -3,14 +3,17 @@
 ::
 
     model/
-      windvane.json            format, process, parametrisation, time, sigma_data, shape, network, weights,
-      step ema/, raw/               one of them or both, each with
+      windvane.json            format, process, parametrisation, time, sigma_data, shape, network, step,
+                           weights, hashes
+      ema/, raw/               one of them or both, each with
         unet/ or transformer/  a diffusers folder, which diffusers' ``from_pretrained`` opens
         conditioning.safetensors   the rest of such a network: embeddings of conditions
         model.safetensors      in the place of the two, for a network that is not diffusers'
 
-Which weights are loaded is said, never guessed. A folder is replaced whole: a process killed while saving
-leaves the previous model or the new one, and :func:`load` finds it.
+Which weights are loaded is said, never guessed. The description holds the hash of every other file and of
+itself, and loading compares them; folders of before have none and are opened as they are. A folder is
+replaced whole: a process killed while saving leaves the previous model or the new one, and :func:`load` finds
+it.
 """
 
 import json
@@ -21,8 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windvane.damage import reading
 from windvane.denoiser import NetworkDenoiser
 from windvane.files import FolderKind, atomic_folder, recover_folder
+from windvane.hashes import SEAL, check_hash, check_seal, folder_hashes, sealed
 from windvane.networks.base import Network
 from windvane.networks.registry import build_network, network_spec
 from windvane.process import process_from_config
@@ -92,10 +97,11 @@ def save_model(
         "step": step,
         "extra": dict(extra or {}),
     }
-    text = json.dumps(description, indent=2, allow_nan=False) + "\n"
+    json.dumps(description, allow_nan=False)  # refused before anything is written
     with atomic_folder(path, MODEL) as folder:
         for name, state in weights.items():
             _write_weights(folder / name, network, state)
+        text = json.dumps(sealed({**description, "hashes": folder_hashes(folder)}), indent=2) + "\n"
         (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
     return Path(path)
 
@@ -123,7 +129,7 @@ def load(
         raise ValueError(f"weights must be 'ema' or 'raw', got {weights!r}")
     for _ in range(10):
         folder = find_model(path)
-        text = (folder / _DESCRIPTION).read_text(encoding="utf-8")
+        text = _text(folder)
         try:
             denoiser = _read(folder, text, weights)
         except (FileNotFoundError, ValueError):
@@ -152,7 +158,7 @@ def find_model(path: str | Path) -> Path:
 def read_description(path: str | Path) -> dict[str, Any]:
     """The contents of ``windvane.json``: settings, ``weights`` present, ``step``, ``extra``."""
     folder = find_model(path)
-    return _parse(folder, (folder / _DESCRIPTION).read_text(encoding="utf-8"))
+    return _parse(folder, _text(folder))
 
 
 def unwrapped(network: nn.Module) -> Network:
@@ -168,6 +174,11 @@ def unwrapped(network: nn.Module) -> Network:
     return inner
 
 
+def _text(folder: Path) -> str:
+    with reading(folder / _DESCRIPTION):
+        return (folder / _DESCRIPTION).read_text(encoding="utf-8")
+
+
 def _unchanged(path: str | Path, text: str) -> bool:
     try:
         return (find_model(path) / _DESCRIPTION).read_text(encoding="utf-8") == text
@@ -176,20 +187,26 @@ def _unchanged(path: str | Path, text: str) -> bool:
 
 
 def _parse(folder: Path, text: str) -> dict[str, Any]:
-    try:
+    with reading(folder / _DESCRIPTION):
         description = json.loads(text)
         version = int(description["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / _DESCRIPTION} is damaged: {error!r}") from error
     if version > FORMAT:
         raise ValueError(
             f"{folder} has checkpoint format {version}, this windvane reads up to {FORMAT}; upgrade windvane"
         )
+    check_seal(description, folder / _DESCRIPTION)
     return description
 
 
 def _read(folder: Path, text: str, weights: str) -> NetworkDenoiser:
     description = _parse(folder, text)
+    if SEAL in description:
+        return _built(folder, description, weights)
+    with reading(folder / _DESCRIPTION):  # nothing says whether it is as it was written
+        return _built(folder, description, weights)
+
+
+def _built(folder: Path, description: Mapping[str, Any], weights: str) -> NetworkDenoiser:
     if weights not in description["weights"]:
         raise ValueError(
             f"{folder} has no {weights} weights, only {', '.join(description['weights'])}; "
@@ -198,6 +215,9 @@ def _read(folder: Path, text: str, weights: str) -> NetworkDenoiser:
     with torch.random.fork_rng(devices=[]):
         # Its random weights are overwritten: making them must not move the caller's random numbers.
         network = build_network(description["network"]["type"], description["network"]["config"])
+    for name, noted in description.get("hashes", {}).items():
+        if name.startswith(f"{weights}/") and (folder / name).is_file():  # a missing one is named below
+            check_hash(folder / name, noted)
     state = _read_weights(folder / weights, network)
     _check_state(state, network.state_dict(), f"the files in {folder / weights}")
     network.load_state_dict(state)
@@ -260,10 +280,9 @@ def _save(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def _open(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; the other files of the model are no use without it")
+    with reading(path):
         return load_file(path)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise ValueError(f"{path} is missing or damaged: {error}") from error

@@ -9,12 +9,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windvane.damage import Damaged, read_json
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 #: The key of a JSON file under which the hash of the rest stands.
 SEAL = "content"
+_LINE = "# as written by windvane, SHA-256 of all lines below: "
+#: What is said of a text that users may edit, after its name.
+EDITED = "is not as windvane wrote it; it is used as it is now"
 _OTHER = "its content does not have the hash that was noted when it was written"
 
 
@@ -29,6 +35,18 @@ def folder_hashes(folder: str | Path) -> dict[str, str]:
     folder = Path(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
+
+
+def tensors_hash(tensors: Mapping[str, "Tensor"]) -> str:
+    """SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def check_hash(path: str | Path, expected: str | None, *, remedy: str = "") -> None:
@@ -69,7 +87,7 @@ def check_seal(value: Mapping[str, Any], path: str | Path, *, remedy: str = "") 
 
 
 def read_sealed(path: str | Path, *, remedy: str = "") -> dict[str, Any]:
-    """The JSON object in a file, seal checked and left in.
+    """The JSON object in a file, without its seal, which is checked where there is one.
 
     Raises:
         Damaged: not JSON, or changed since it was written.
@@ -77,4 +95,17 @@ def read_sealed(path: str | Path, *, remedy: str = "") -> dict[str, Any]:
     """
     found = read_json(path, remedy=remedy)
     check_seal(found, path, remedy=remedy)
-    return found
+    return {key: found[key] for key in found if key != SEAL}
+
+
+def sealed_text(text: str) -> str:
+    """A text that users may edit, with its hash in a first line of comment."""
+    return f"{_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def is_edited(text: str) -> bool:
+    """Whether a text with such a first line is another one than was written; without one nothing is known."""
+    first, _, rest = text.partition("\n")
+    if not first.startswith(_LINE):
+        return False
+    return first.removeprefix(_LINE).strip() != hashlib.sha256(rest.encode()).hexdigest()

@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from windvane.damage import reading
 from windvane.files import atomic_write_text
 
 
@@ -23,6 +25,16 @@ def _csv_text(columns: list[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
+def _row(line: bytes) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict) or not all(isinstance(row.get(name, 0), int) for name in ("step", "images")):
+        raise ValueError("it is no row of numbers by name")
+    for value in row.values():
+        if not (value is None or isinstance(value, (int, float))):
+            raise ValueError(f"{value!r:.40} is no number")
+    return row
+
+
 class MetricsLog:
     """Rows of named numbers, appended one at a time.
 
@@ -35,18 +47,39 @@ class MetricsLog:
         self._columns: list[str] | None = None
 
     def read(self) -> list[dict[str, Any]]:
-        """All complete rows, in order; a damaged line that is not the last is a ValueError."""
+        """All complete rows, in order.
+
+        A row that the table has otherwise is told of in a warning: one of the two files is damaged.
+
+        Raises:
+            ValueError: a damaged line that is not the last.
+        """
         if not self.jsonl.exists():
             return []
         lines = self.jsonl.read_bytes().split(b"\n")
         rows = []
         # What follows the last line end is either nothing or torn.
         for number, line in enumerate(lines[:-1], start=1):
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"{self.jsonl}, line {number} is damaged: {error}") from error
+            with reading(f"{self.jsonl}, line {number}"):
+                rows.append(_row(line))
+        self._compare(rows)
         return rows
+
+    def _compare(self, rows: list[dict[str, Any]]) -> None:
+        if not self.table.exists():
+            return
+        columns = self._header()
+        kept = self.table.read_bytes().split(b"\n")[1:]
+        for number, (row, line) in enumerate(zip(rows, kept), start=1):
+            if number == len(rows):  # may be torn, or not in the table yet
+                return
+            if not set(row) <= set(columns) or _csv_text(columns, [row]).encode() != line + b"\n":
+                warnings.warn(
+                    f"{self.jsonl} and {self.table.name} beside it differ in row {number}: one of them was "
+                    f"changed; {self.jsonl.name} is used, and the table is made from it",
+                    stacklevel=3,
+                )
+                return
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row."""
@@ -81,5 +114,5 @@ class MetricsLog:
     def _header(self) -> list[str]:
         if not self.table.exists():
             return []
-        with self.table.open(newline="", encoding="utf-8") as file:
-            return [name for name in next(csv.reader(file), []) if name]
+        first = self.table.read_bytes().split(b"\n")[0].decode("utf-8", "replace")
+        return [name for name in first.split(",") if name]

@@ -12,15 +12,17 @@ report.html        the report
 =================  ===================================================================================
 """
 
-import json
 import os
 import platform
+import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from windvane.damage import reading
 from windvane.files import (
     FolderKind,
     atomic_folder,
@@ -29,6 +31,7 @@ from windvane.files import (
     clear_temporary,
     recover_folder,
 )
+from windvane.hashes import EDITED, is_edited, read_sealed, sealed, sealed_text
 from windvane.metrics_log import MetricsLog
 
 _KEPT_STATES = 2
@@ -67,18 +70,29 @@ class Run:
         """Write ``config.yaml`` at once, keys in the order given."""
         import yaml
 
-        atomic_write_text(self.config, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+        atomic_write_text(self.config, sealed_text(text))
 
     def read_config(self) -> dict[str, Any]:
-        """The contents of ``config.yaml``; ``{}`` if there is none."""
+        """The contents of ``config.yaml``; ``{}`` if there is none.
+
+        Users may edit it, so a text that is not the one written is told of in a warning and used.
+
+        Raises:
+            ValueError: not UTF-8, not YAML, or no mapping.
+        """
         import yaml
 
         if not self.config.exists():
             return {}
+        with reading(self.config):
+            text = self.config.read_text(encoding="utf-8")
         try:
-            settings = yaml.safe_load(self.config.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
+            settings = yaml.safe_load(text) or {}
+        except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{self.config} is not valid YAML: {error}") from error
+        if is_edited(text):
+            warnings.warn(f"{self.config} {EDITED}", stacklevel=2)
         if not isinstance(settings, dict):
             raise ValueError(f"{self.config} must hold a mapping of settings, got {type(settings).__name__}")
         return settings
@@ -93,14 +107,13 @@ class Run:
 
     def write_status(self, state: str, *, step: int, steps: int, message: str = "") -> None:
         """Say where the run stands: state "running", "interrupted", "failed" or "finished"."""
-        atomic_write_json(
-            self.path / "status.json", {"state": state, "step": step, "steps": steps, "message": message}
-        )
+        told = {"state": state, "step": step, "steps": steps, "message": message}
+        atomic_write_json(self.path / "status.json", sealed(told))
 
     def read_status(self) -> dict[str, Any] | None:
         """What :meth:`write_status` wrote last, or None."""
         path = self.path / "status.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_sealed(path, remedy="delete it, the next training writes it") if path.exists() else None
 
     @contextmanager
     def save_state(self, step: int) -> Iterator[Path]:
@@ -123,10 +136,12 @@ class Run:
         """The folder of the newest complete training state, or None if nothing was saved yet."""
         pointer = self.state / "LATEST"
         if pointer.exists():
-            named = recover_folder(self.state / pointer.read_text(encoding="utf-8").strip())
-            if named.is_dir():
+            # By its form only: a damaged name must not lead anywhere else.
+            found = re.fullmatch(rb"(step-\d{8,})\n?", pointer.read_bytes())
+            named = recover_folder(self.state / found[1].decode()) if found else None
+            if named is not None and named.is_dir():
                 return named
-        complete = sorted(self.state.glob("step-*"))
+        complete = sorted(path for path in self.state.glob("step-*") if path.is_dir())
         return complete[-1] if complete else None
 
     @contextmanager

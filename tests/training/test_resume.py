@@ -1,5 +1,6 @@
 """A training stopped in any way goes on as if nothing had happened."""
 
+import json
 import os
 import random
 import shutil
@@ -237,3 +238,50 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     assert_same_outcome(result, run, expected, Run(tmp_path / "whole"))
     assert [row["step"] for row in lines(run)] == list(range(4, STEPS + 1, 4))
     assert not [path for path in run.path.rglob("*") if "windvane-" in path.name]
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["state.pt", "state.json"])
+def test_a_damaged_newest_state_names_the_newest_good_one_and_the_way_on(tmp_path, name):
+    short(mlp(), run=Run(tmp_path), steps=6, checkpoint_every=2)
+    newest = Run(tmp_path).latest_state()
+    flipped(newest / name)
+    with pytest.raises(
+        ValueError, match=f"{newest.name}/{name} is damaged: .* step-00000004 is good: remove"
+    ):
+        short(mlp(), run=Run(tmp_path), steps=8, checkpoint_every=2)
+    shutil.rmtree(newest)
+    resumed = short(mlp(), run=Run(tmp_path), steps=8, checkpoint_every=2)
+    whole = short(mlp(), run=Run(tmp_path / "whole"), steps=8, checkpoint_every=2)
+    assert_same_weights(weights(resumed.raw), weights(whole.raw))
+
+
+def test_where_no_state_is_good_any_more_that_is_said(tmp_path):
+    short(mlp(), run=Run(tmp_path), steps=4, checkpoint_every=2)
+    for folder in (tmp_path / "state").glob("step-*"):
+        flipped(folder / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt is damaged: .* No other state in .* is good"):
+        short(mlp(), run=Run(tmp_path), steps=6)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\x00\n", b"../../elsewhere\n", b"step-00000002", b"step-99999999\n", b"."]
+)
+def test_a_damaged_pointer_leads_to_the_newest_state_there_is(tmp_path, text):
+    short(mlp(), run=Run(tmp_path), steps=4, checkpoint_every=2)
+    (tmp_path / "state" / "LATEST").write_bytes(text)
+    expected = "step-00000002" if text == b"step-00000002" else "step-00000004"
+    assert Run(tmp_path).latest_state().name == expected
+
+
+def test_a_state_of_before_the_hashes_is_resumed(tmp_path):
+    short(mlp(), run=Run(tmp_path), steps=4)
+    header = Run(tmp_path).latest_state() / "state.json"
+    known = json.loads(header.read_text())
+    header.write_text(json.dumps({name: known[name] for name in known if name not in ("hashes", "content")}))
+    assert short(mlp(), run=Run(tmp_path), steps=6).step == 6

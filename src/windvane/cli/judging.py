@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.errors import say
 from windvane.cli.opening import usable_cache
 from windvane.cli.sections import EvaluateSection
+from windvane.files import discard
 
 if TYPE_CHECKING:
     from windvane.data import ImageData
@@ -45,7 +46,10 @@ def kept_judge(data: "ImageData", held_out: "ImageData | None", *, seed: int) ->
     digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
     path = _kept(f"judge-{digest}-{seed}.safetensors")
     if path is not None and path.is_file():
-        return Judge.load(path)
+        try:
+            return Judge.load(path)
+        except ValueError as error:  # a cache may be thrown away at any time
+            say(f"the judge is trained again: {error}")
     judge = train_judge(data, test=test, seed=seed)
     if path is not None:
         judge.save(path)
@@ -91,9 +95,13 @@ def _fitted(extractor: Any, data: "ImageData") -> Any:
 
     path = _kept(f"extractor-{text_key(extractor.recipe, data.fingerprint)}")
     if path is not None and path.is_dir():
-        return load_extractor(path)
+        try:
+            return load_extractor(path)
+        except ValueError as error:
+            say(f"the features are learnt again: {error}")
     extractor.fit(data)
     if path is not None:
+        discard(path)  # what was damaged
         save_extractor(extractor, path)
     return extractor
 

@@ -12,7 +12,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from windvane.damage import reading
 from windvane.files import atomic_file
+from windvane.hashes import tensors_hash
 
 WIDTH = 64
 _FORMAT = "windvane-judge-1"
@@ -83,35 +85,48 @@ class Judge:
 
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         about = {"format": _FORMAT, "config": json.dumps(self._config()), "report": json.dumps(self.report)}
+        # Config and report take part: numbers are compared by the judge's name and trusted by its accuracy.
+        about["content"] = _seal(about, tensors)
         with atomic_file(path) as temporary:
             save_file(tensors, temporary, metadata=about)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The judge that `save` wrote."""
+        """The judge that `save` wrote.
+
+        Raises:
+            ValueError: no file, another one, or a damaged one: its content is compared with the hash in it.
+        """
         from safetensors import safe_open
 
         if not Path(path).is_file():
             raise ValueError(f"no judge at {str(path)!r}; make one with train_judge(...).save(path)")
-        with safe_open(str(path), framework="pt") as file:
+        with reading(path), safe_open(str(path), framework="pt") as file:
             about = file.metadata() or {}
-            if about.get("format") != _FORMAT:
-                raise ValueError(
-                    f"{str(path)!r} is not a judge: its format is {about.get('format')!r}, not {_FORMAT!r}"
-                )
-            config = json.loads(about["config"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-        judge = cls(
-            kind=config["kind"],
-            shape=tuple(config["shape"]),
-            classes=config["classes"],
-            report=json.loads(about["report"]),
-        )
-        judge.scale = float(tensors.pop("scale"))
-        for prefix, part in (("trunk.", judge.trunk), ("head.", judge.head)):
-            part.load_state_dict(
-                {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if about.get("format") != _FORMAT:
+            raise ValueError(
+                f"{str(path)!r} is not a judge: its format is {about.get('format')!r}, not {_FORMAT!r}"
             )
+        with reading(path):
+            if about.get("content", "") not in ("", _seal(about, tensors)):
+                raise ValueError("its content does not have the hash that was noted when it was written")
+            config = json.loads(about["config"])
+            judge = cls(
+                kind=config["kind"],
+                shape=tuple(config["shape"]),
+                classes=config["classes"],
+                report=json.loads(about["report"]),
+            )
+            judge.scale = float(tensors.pop("scale"))
+            for prefix, part in (("trunk.", judge.trunk), ("head.", judge.head)):
+                part.load_state_dict(
+                    {
+                        key.removeprefix(prefix): value
+                        for key, value in tensors.items()
+                        if key.startswith(prefix)
+                    }
+                )
         return judge
 
     def _config(self) -> dict[str, Any]:
@@ -142,6 +157,12 @@ def _empty(make: type[nn.Module], *sizes: int, **options: int) -> nn.Module:
     with torch.device("meta"):
         module = make(*sizes, **options)
     return module.to_empty(device="cpu")
+
+
+def _seal(about: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """The hash of a judge's file: its settings and its numbers."""
+    told = json.dumps([about.get("config"), about.get("report"), tensors_hash(tensors)])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _trunk(kind: Kind, shape: tuple[int, int, int]) -> nn.Sequential:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
+from windvane.damage import reading
 from windvane.files import atomic_file
+from windvane.hashes import check_seal, sealed, tensors_hash
 from windvane.search.budget import Spent
 from windvane.search.rounds import Found, Moment
 
@@ -31,6 +33,7 @@ def save_found(found: Found, path: str | Path) -> Path:
     }
     # Copies, since safetensors refuses tensors that share memory.
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    about = sealed({**about, "tensors": tensors_hash(plain)})
     with atomic_file(path) as temporary:
         save_file(plain, temporary, metadata={"about": json.dumps(about)})
     return path
@@ -41,27 +44,34 @@ def load_found(path: str | Path) -> Found:
 
     What ``watch`` was given after the last round goes on with a larger budget. The result of a run that ended
     is done, since a final sample may stand in the place of the one that was searched for.
+
+    Raises:
+        ValueError: no such file, one of a newer format, or a damaged one: its content is compared with the
+            hash that was noted when it was written.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no search at {path}")
-    try:
+    with reading(path):
         with safe_open(str(path), framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if about["format"] > FORMAT:
+        newer = int(about["format"]) > FORMAT
+    if newer:
         raise ValueError(f"{path} has format {about['format']}, this windvane reads up to {FORMAT}")
-    history = tuple(Moment(m["rows"], m["verified"], tuple(m["scores"])) for m in about["history"])
-    found = Found(tensors["x"], tensors["scores"].to(torch.float64), Spent(**about["spent"]), history)
-    return replace(
-        found,
-        noise=tensors.get("noise"),
-        seeds=tensors.get("seeds"),
-        rounds=about["rounds"],
-        memory={name.removeprefix(_MEMORY): v for name, v in tensors.items() if name.startswith(_MEMORY)},
-        done=about["done"],
-    )
+    check_seal(about, path)
+    with reading(path):
+        if about.get("tensors", "") not in ("", tensors_hash(tensors)):
+            raise ValueError("its numbers do not have the hash that was noted when it was written")
+        history = tuple(Moment(m["rows"], m["verified"], tuple(m["scores"])) for m in about["history"])
+        found = Found(tensors["x"], tensors["scores"].to(torch.float64), Spent(**about["spent"]), history)
+        return replace(
+            found,
+            noise=tensors.get("noise"),
+            seeds=tensors.get("seeds"),
+            rounds=about["rounds"],
+            memory={name.removeprefix(_MEMORY): v for name, v in tensors.items() if name.startswith(_MEMORY)},
+            done=about["done"],
+        )

@@ -4,6 +4,7 @@ Rows are appended to the states first, and ``tree.npz``, which says how many of 
 afterwards at once: a process killed in between leaves the previous tree.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from windvane.damage import Damaged, reading
 from windvane.files import atomic_file
+from windvane.hashes import check_seal, sealed
 from windvane.samplers import Sampler
 from windvane.search.budget import Meter, Spent
 from windvane.search.chain import Chain
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 NAME = "tree.npz"
-_ABOUT = "about"
+_ABOUT, _SUMS = "about", "sums"
 
 
 class Place:
@@ -83,9 +86,14 @@ def save(tree: "DiffusionTree", folder: Path, *, leaves_only: bool) -> Path:
         "spent": [tree.spent.calls, tree.spent.rows, tree.spent.verified],
         "costs": tree.chain.costs,
     }
+    sums = np.array(tree.states.sums, dtype=np.uint64)
+    if kept is not None:
+        sums = sums[kept - 1 if tree.kept is None else np.arange(len(kept))]
+    arrays = {**tree.nodes.arrays(), _SUMS: sums}
+    about = sealed({**about, "arrays": _hash(arrays)})
     with atomic_file(folder / NAME) as temporary:
         text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
-        np.savez(temporary, **tree.nodes.arrays(), **{_ABOUT: text})  # type: ignore[arg-type]
+        np.savez(temporary, **arrays, **{_ABOUT: text})  # type: ignore[arg-type]
     if not leaves_only:
         # The name of the save last: broken off before, the next save finds another's and writes anew.
         place.token, place.folder, place.save = token, folder.resolve(), made
@@ -105,8 +113,15 @@ def load(
     proposal: Sampler | None,
     on_disk: bool,
 ) -> "DiffusionTree":
-    """The tree in ``folder``, for a chain and a reward that are those it was grown with."""
+    """The tree in ``folder``, for a chain and a reward that are those it was grown with.
+
+    Raises:
+        ValueError: another chain, no tree there, or damage: numbers are compared with their hash now, states
+            when they are read.
+    """
     about = read_about(folder)
+    with reading(folder / NAME):
+        arrays = _arrays(folder / NAME, about)
     given = about["settings"]["tree"]
     tree = kind(
         chain,
@@ -130,8 +145,8 @@ def load(
             f"{name} {about['settings']['chain'][name]!r:.80}, now {own[name]!r:.80}" for name in different
         )
         raise ValueError(f"the tree in {folder} was grown with another {told}")
-    with np.load(folder / NAME) as saved:
-        tree.nodes = Nodes.of({name: saved[name] for name in saved.files if name != _ABOUT})
+    sums = arrays.pop(_SUMS, None)
+    tree.nodes = Nodes.of(arrays)
     tree.grown, tree.meter = about["grown"], Meter(Spent(*about["spent"]))
     opened = about.get("opened")
     tree.opened = None if opened is None else Open.of_json(opened)
@@ -139,9 +154,10 @@ def load(
     tree.kept = tree.nodes.leaves() if about["leaves_only"] else None
     tree.place.token, tree.place.folder, tree.place.save = about["token"], folder.resolve(), about["save"]
     path = folder / f"states-{about['token']}.bin"
-    states = States(chain.shape, tree.states.dtype, path=path, count=about["states"])
-    if path.stat().st_size < len(states) * states.row_bytes:
-        raise ValueError(f"{path} is damaged: it is shorter than the {len(states)} states of the tree")
+    known = None if sums is None else sums.tolist()
+    states = States(chain.shape, tree.states.dtype, path=path, count=about["states"], sums=known)
+    if not path.is_file() or path.stat().st_size < len(states) * states.row_bytes:
+        raise Damaged(path, f"it is shorter than the {len(states)} states of the tree")
     if not on_disk:
         stored, states = states, States(chain.shape, states.dtype)
         for first in range(0, len(stored), 1024):
@@ -155,14 +171,34 @@ def read_about(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     if not path.is_file():
         raise ValueError(f"there is no tree in {folder}: it has no {NAME}")
-    try:
-        with np.load(path) as saved:
+    with reading(path):
+        with np.load(path, allow_pickle=False) as saved:
             about = json.loads(saved[_ABOUT].tobytes().decode())
-    except (ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if about["format"] > FORMAT:
+        newer = int(about["format"]) > FORMAT
+    if newer:
         raise ValueError(f"{path} has format {about['format']}, this windvane reads up to {FORMAT}")
+    check_seal(about, path)
     return about
+
+
+def _arrays(path: Path, about: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The numbers of the nodes and of the states, compared with their hash."""
+    with np.load(path, allow_pickle=False) as saved:
+        arrays = {name: saved[name] for name in saved.files if name != _ABOUT}
+    if about.get("arrays", "") not in ("", _hash(arrays)):
+        raise ValueError("its numbers do not have the hash that was noted when it was written")
+    if _SUMS in arrays and len(arrays[_SUMS]) != about["states"]:
+        raise ValueError(f"it knows {len(arrays[_SUMS])} states, and says {about['states']}")
+    return arrays
+
+
+def _hash(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def settings_of(tree: "DiffusionTree") -> dict[str, Any]:

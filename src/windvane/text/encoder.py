@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from windvane.adapters import SentenceEncoder, load_sentence_encoder
+from windvane.damage import reading
 from windvane.files import FolderKind, atomic_folder, recover_folder
+from windvane.hashes import check_hash, file_hash, read_sealed, sealed
 from windvane.process import Process, expand
 from windvane.randomness import scoped_seed
 from windvane.text.towers import CLEAN, ImageTower, SentenceTower, TextTower
@@ -128,7 +130,8 @@ class TextImageEncoder(nn.Module):
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         with atomic_folder(path, _KIND) as folder:
             save_file(tensors, folder / _WEIGHTS)
-            (folder / _CONFIG).write_text(json.dumps(self._config(), indent=2) + "\n", encoding="utf-8")
+            config = sealed({**self._config(), "hashes": {_WEIGHTS: file_hash(folder / _WEIGHTS)}})
+            (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         return Path(path)
 
     @classmethod
@@ -146,30 +149,30 @@ class TextImageEncoder(nn.Module):
             offline: never ask the network for that; None asks the environment (``HF_HUB_OFFLINE``).
 
         Raises:
-            ValueError: no such encoder there, or one of a newer format; its sentence encoder cannot be
-                opened, or is not the one it was trained with.
+            ValueError: no such encoder there, a damaged one, or one of a newer format; its sentence encoder
+                cannot be opened, or is not the one it was trained with.
         """
         from safetensors.torch import load_file
 
         folder = recover_folder(path)
         if not (folder / _CONFIG).is_file() or not (folder / _WEIGHTS).is_file():
             raise ValueError(f"{folder} has no text encoder: {_CONFIG} and {_WEIGHTS} are looked for")
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = read_sealed(folder / _CONFIG)
         if config.get("format") not in (_WORDS, _SENTENCES):
             raise ValueError(
                 f"{folder} has the format {config.get('format')!r}, not {_WORDS} or {_SENTENCES}; "
                 "a CLIP or SigLIP model is opened by its own adapter"
             )
-        texts = (
-            Vocabulary(config["words"]["telling"], config["words"]["filling"])
-            if config["format"] == _WORDS
-            else _reopened(config["sentences"], sentences, offline)
-        )
-        with scoped_seed(0):  # weights are drawn before they are filled
-            made = cls(
-                config["shape"], texts, dim=config["dim"], width=config["width"], about=config["about"]
-            )
-        made.load_state_dict(load_file(folder / _WEIGHTS))
+        with reading(folder / _CONFIG):
+            told = {name: config[name] for name in ("dim", "width", "about")}
+            shape, kept = config["shape"], config["words" if config["format"] == _WORDS else "sentences"]
+            words = Vocabulary(kept["telling"], kept["filling"]) if config["format"] == _WORDS else None
+            check_hash(folder / _WEIGHTS, config.get("hashes", {}).get(_WEIGHTS))
+        texts = _reopened(kept, sentences, offline) if words is None else words
+        with reading(folder / _CONFIG), scoped_seed(0):  # weights are drawn before they are filled
+            made = cls(shape, texts, **told)
+        with reading(folder / _WEIGHTS):
+            made.load_state_dict(load_file(folder / _WEIGHTS))
         return made.eval().requires_grad_(False)
 
     def _config(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from windvane.adapters import SentenceEncoder, load_sentence_encoder
 from windvane.data import ImageData
+from windvane.files import discard
 from windvane.progress import track
 from windvane.randomness import derive_seed, generator, scoped_seed
 from windvane.text.encoder import FORMAT, TextImageEncoder
@@ -89,7 +91,10 @@ def train_text_encoder(
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
     kept = None if cache is None else cache / f"text-{key}"
     if kept is not None and kept.is_dir():
-        return TextImageEncoder.load(kept, sentences=reads)
+        try:
+            return TextImageEncoder.load(kept, sentences=reads)
+        except ValueError as error:  # a cache may be thrown away at any time
+            warnings.warn(f"the text encoder is trained again: {error}", stacklevel=2)
     told = from_captions(captions) if captions is not None else describe(data)
     about = {"seed": seed, "steps": steps, "images": len(data), "data": data.fingerprint}
     with scoped_seed(derive_seed(seed, 1)):
@@ -117,6 +122,7 @@ def train_text_encoder(
         what="training the text encoder", progress=progress,
     )  # fmt: skip
     if kept is not None:
+        discard(kept)  # what was damaged
         encoder.save(kept)
     return encoder
 

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
+from windvane.damage import Damaged, reading
 from windvane.files import atomic_write_json
+from windvane.hashes import check_hash, file_hash, read_sealed, sealed
 from windvane.runs import Run
 from windvane.training.batches import Batches, Conditions, TensorData
 from windvane.training.step import Stepper
 
 _FORMAT = 1
+_HEADER, _STATE = "state.json", "state.pt"
 
 
 def describe(value: Any) -> Any:
@@ -85,18 +88,28 @@ def training_settings(stepper: Stepper, batches: Batches, *, hashed: bool) -> di
 def save_state(run: Run, step: int, state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Write the state after ``step`` steps; the previous one stays until this one is complete."""
     with run.save_state(step) as folder:
-        torch.save({"step": step, **state}, folder / "state.pt")
-        header = {"format": _FORMAT, "step": step, "torch": torch.__version__, "settings": dict(settings)}
-        atomic_write_json(folder / "state.json", header)
+        torch.save({"step": step, **state}, folder / _STATE)
+        header = {
+            "format": _FORMAT,
+            "step": step,
+            "torch": torch.__version__,
+            "settings": dict(settings),
+            "hashes": {_STATE: file_hash(folder / _STATE)},
+        }
+        atomic_write_json(folder / _HEADER, sealed(header))
 
 
 def load_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a state if it was written with the same ``settings``; else a ValueError lists what differs."""
-    header = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    if header["format"] != _FORMAT:
-        raise ValueError(
-            f"{folder} has training state format {header['format']}; this version reads {_FORMAT}"
-        )
+    """Read a state if it is undamaged and was written with the same ``settings``.
+
+    Raises:
+        Damaged: the file, and the newest state that is good with how to go on from it.
+        ValueError: other settings, which are listed, or another format.
+    """
+    try:
+        header = _header(folder)
+    except (Damaged, FileNotFoundError) as error:
+        raise _no_use(folder, error) from error
     saved, asked = header["settings"], dict(settings)
     differing = [
         f"{name} (saved {saved.get(name)!r}, now {asked.get(name)!r})"
@@ -108,4 +121,45 @@ def load_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
             f"cannot resume from {folder} with other settings: {'; '.join(differing)}; "
             "use the same settings or a new run folder"
         )
-    return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+    try:
+        with reading(folder / _STATE):
+            state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict) or state["step"] != header["step"]:
+                raise ValueError(f"it is not the state after step {header['step']}")
+    except (Damaged, FileNotFoundError) as error:
+        raise _no_use(folder, error) from error
+    return state
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    """What ``state.json`` says, with both files compared with their hashes."""
+    path = folder / _HEADER
+    header = read_sealed(path)
+    with reading(path):
+        version, settings, noted = header["format"], header["settings"], header.get("hashes", {})
+        if not isinstance(settings, dict) or not isinstance(header["step"], int):
+            raise TypeError("its settings or its step are none")
+    if version != _FORMAT:
+        raise ValueError(f"{folder} has training state format {version}; this version reads {_FORMAT}")
+    check_hash(folder / _STATE, noted.get(_STATE))
+    return header
+
+
+def _no_use(folder: Path, error: Exception) -> ValueError:
+    """What is wrong with the newest state, and which one is good."""
+    broken = str(error) if isinstance(error, Damaged) else f"{getattr(error, 'filename', folder)} is missing"
+    for other in sorted(folder.parent.glob("step-*"), reverse=True):
+        if other == folder or not (other / _STATE).is_file():
+            continue
+        try:
+            step = _header(other)["step"]
+        except (ValueError, OSError):
+            continue
+        return ValueError(
+            f"{broken}. {other.name} is good: remove the folder {folder}, and resuming goes on after step "
+            f"{step}"
+        )
+    return ValueError(
+        f"{broken}. No other state in {folder.parent} is good; train anew into another folder, or remove "
+        f"{folder.parent} to begin this run again"
+    )

@@ -7,6 +7,8 @@ from typing import Any, Protocol, Self, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from windvane.hashes import tensors_hash
+
 
 class Images(Protocol):
     """What annotation asks of a data set: its size, its images and the hash of its content."""
@@ -78,12 +80,7 @@ def learns(extractor: FeatureExtractor) -> TypeGuard[FittedExtractor]:
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        tensor = tensors[key].detach().cpu().contiguous()
-        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_hash(tensors)
 
 
 def version(kind: str, settings: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None) -> str:

@@ -12,6 +12,7 @@ from windvane.annotate.features.pixels import PCA, Pixels
 from windvane.annotate.features.selfsup import SelfSup
 from windvane.annotate.owned import EXTRACTOR
 from windvane.files import atomic_folder, recover_folder
+from windvane.hashes import read_sealed, sealed
 
 #: Builds what was saved again, from its settings and its weights.
 Restore = Callable[[Mapping[str, Any], Mapping[str, Tensor]], Any]
@@ -24,10 +25,11 @@ def write_extractor(extractor: FittedExtractor, folder: Path) -> None:
     """Write a fitted extractor's two files into an existing folder."""
     from safetensors.torch import save_file
 
-    described = {"kind": extractor.kind, "name": extractor.name, "settings": extractor.settings()}
-    (folder / SETTINGS).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     tensors = {key: value.contiguous() for key, value in extractor.state().items()}
     save_file(tensors, folder / WEIGHTS)
+    # The name holds a hash of the weights.
+    described = {"kind": extractor.kind, "name": extractor.name, "settings": extractor.settings()}
+    (folder / SETTINGS).write_text(json.dumps(sealed(described), indent=2) + "\n", encoding="utf-8")
 
 
 def save_extractor(extractor: FittedExtractor, path: str | Path) -> None:
@@ -58,14 +60,18 @@ def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] = FITTED) -
         if not (folder / name).is_file():
             raise ValueError(f"no saved feature extractor in {folder}: {name} is missing")
     try:
-        described = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        described = read_sealed(folder / SETTINGS)
         state = load_file(folder / WEIGHTS)
         extractor = kinds[described["kind"]](described["settings"], state)
         name = described["name"]
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the feature extractor in {folder} is damaged: {error!r}") from error
+    except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"the feature extractor in {folder} is damaged: {_said(error)}") from error
     if extractor.name != name:
         raise ValueError(
             f"the feature extractor in {folder} says it is {name}, but its weights make it {extractor.name}"
         )
     return extractor
+
+
+def _said(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
