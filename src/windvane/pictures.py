@@ -10,12 +10,15 @@ Torch is not imported here; anything that NumPy can read works, tensors included
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from windvane.damage import Damaged, reading
 from windvane.files import atomic_file
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 #: The PNG text chunk that holds the settings, as JSON.
 KEY = "windvane"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_LONGEST = 1_000_000
 _FONT_SIZE = 12
 _MARGIN = 4
 
@@ -83,21 +87,21 @@ def save_png(picture: "Image", path: str | Path, settings: Mapping[str, Any] | N
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The settings inside a PNG written by Windvane; ValueError where there are none."""
-    from PIL import Image, UnidentifiedImageError
-
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"picture not found: {path}")
     try:
-        with Image.open(path) as picture:
+        with _opened(path) as picture:
             text = getattr(picture, "text", {}).get(KEY)
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        raise ValueError(f"{path} is not a readable picture") from None
+    except Damaged as error:
+        raise ValueError(f"{path} is not a readable picture: {error.reason}") from None
     if text is None:
         raise ValueError(f"{path} carries no windvane settings; only pictures that windvane wrote do")
+    if len(text) > _LONGEST:
+        raise ValueError(f"the windvane settings inside {path} are damaged: {len(text)} characters")
     try:
         settings = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise ValueError(f"the windvane settings inside {path} are damaged") from None
     if not isinstance(settings, dict):
         raise ValueError(f"the windvane settings inside {path} are not a mapping")
@@ -105,12 +109,35 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
-    """The levels of a PNG as uint8 (C, H, W)."""
+    """The levels of a PNG as uint8 (C, H, W).
+
+    Raises:
+        ValueError: a damaged file, one of more than 178 million pixels, or one that is no picture of levels.
+        OSError: it is not there, or cannot be read.
+    """
+    with _opened(path, check=True) as picture:
+        array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise ValueError(f"{path} holds no levels 0 to 255, but {array.dtype} of shape {array.shape}")
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+@contextmanager
+def _opened(path: str | Path, *, check: bool = False) -> "Iterator[Image]":
+    """A picture, with what damage makes of it as one error; with `check` its checksums are compared first."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        array = np.asarray(picture)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    with warnings.catch_warnings(), reading(path):
+        # Half of the number that Pillow refuses; the smaller half is no matter.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            if check:
+                with Image.open(path) as picture:
+                    picture.verify()
+            with Image.open(path) as picture:
+                yield picture
+        except Image.DecompressionBombError:
+            raise ValueError("it would have too many pixels") from None
 
 
 def image_grid(

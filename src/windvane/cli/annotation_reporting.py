@@ -1,12 +1,12 @@
 """The page of an annotation from folders and files: what was found, the truth, samples of a model."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.annotating import REPORT
-from windvane.cli.config import make_config, read_yaml
+from windvane.cli.config import checked_yaml, make_config
 from windvane.cli.opening import check_source, open_parts
+from windvane.hashes import read_sealed
 from windvane.pictures import from_uint8, read_pixels, read_settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def config_of(folder: Path, data: str | None) -> "Config":
     for place in (folder, folder.parent):
         file = place / "config.yaml"
         if file.is_file():
-            return make_config(base=read_yaml(file), flags={"data.source": data})
+            return make_config(base=checked_yaml(file), flags={"data.source": data})
     if data is None:
         raise ValueError(f"{folder} does not say which images it is about; name them with --data DATA")
     return make_config(flags={"data.source": data, "data.holdout": 0})
@@ -132,12 +132,7 @@ def _known(folder: Path) -> dict[str, Any]:
     file = folder / REPORT
     if not file.is_file():
         return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} is damaged: it holds a {type(found).__name__}")
+    found = read_sealed(file, remedy="delete it, the page is made without it")
     found.pop("audit", None)
     beside = found.get("clusters")
     if isinstance(beside, dict) and "balance" in beside:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from typer.core import TyperGroup
 
 from windvane._version import __version__
 from windvane.cli.commands import COMMANDS
-from windvane.cli.errors import guarded
+from windvane.cli.errors import guarded, warned
 
 PROGRESS_VARIABLE = "WINDVANE_PROGRESS"
 GLOBAL_FLAGS = ("--debug", "--quiet")
@@ -35,7 +36,9 @@ class OneLineGroup(TyperGroup):
             )
 
         before = os.environ.get(PROGRESS_VARIABLE)
-        code = guarded(call, debug="--debug" in words)
+        with warnings.catch_warnings():
+            warnings.showwarning = warned  # type: ignore[assignment]
+            code = guarded(call, debug="--debug" in words)
         if before is not None:  # --quiet lasts as long as its command, also where one process runs several
             os.environ[PROGRESS_VARIABLE] = before
         else:

@@ -5,6 +5,7 @@ FILE`, flags, `--set`. Configuration objects exist only in this room; the librar
 """
 
 import copy
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from windvane.cli.sections import (
 )
 from windvane.cli.sections.base import Section
 from windvane.cli.suggest import suggestion
+from windvane.hashes import EDITED, is_edited
 
 #: Data that come with the library; a folder of such a name is given as ./digits.
 EMBEDDED = ("digits", "natural")
@@ -114,16 +116,28 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"configuration file not found: {file}")
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        tree = yaml.safe_load(text)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not a text file in UTF-8") from None
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise ValueError(f"{file} is not YAML that can be read: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError) as error:  # PyYAML raises these, too
         raise ValueError(f"{file} is not YAML: {error}") from None
+    if is_edited(text):
+        warnings.warn(f"{file} {EDITED}", stacklevel=2)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ValueError(f"{file} must hold sections such as `train:`, got {type(tree).__name__}")
     return tree
+
+
+def checked_yaml(file: Path) -> dict[str, Any]:
+    """The settings that a command left in a file, checked, so that what is wrong is said of that file."""
+    settings = read_yaml(file)
+    check(settings, where=str(file))
+    return settings
 
 
 def write_yaml(config: Config) -> str:

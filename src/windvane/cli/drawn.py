@@ -29,7 +29,7 @@ def read_boxes(path: Path, size: tuple[int, int]) -> "BoxAnnotation":
         raise ValueError(f"there is no file of boxes at {path}")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} holds no JSON: {error}") from None
     if isinstance(value, dict):
         return boxes_from_coco(path, size=size, strict=True)

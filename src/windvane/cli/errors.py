@@ -6,11 +6,17 @@ Exit codes: 0 done, 1 a defect of Windvane (with traceback) or a failed check, 2
 import os
 import sys
 import traceback
+import zlib
 from collections.abc import Callable
 from typing import Any
+from zipfile import BadZipFile
 
 # FloatingPointError: samples or a loss that are no longer finite, which settings cause and settings cure.
 USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
+
+
+#: Nobody raises these but readers of files. Those that name the file have become a ValueError already.
+DAMAGE = (EOFError, BadZipFile, zlib.error, UnicodeDecodeError)
 
 
 class Interrupted(Exception):
@@ -25,6 +31,12 @@ def one_line(text: str) -> str:
 def say(text: str) -> None:
     """Write one line on standard error."""
     print(f"windvane: {one_line(text)}", file=sys.stderr, flush=True)
+
+
+def warned(message: Any, category: type[Warning], *place: Any) -> None:
+    """What Python calls for a warning: one line, without the place in the source; those of others by name."""
+    if issubclass(category, UserWarning):
+        say(f"warning: {message}")
 
 
 def describe(error: BaseException) -> str:
@@ -70,6 +82,9 @@ def explain(error: BaseException, *, traceback_shown: bool = False) -> int:
     if isinstance(error, Interrupted):
         say(f"interrupted: {error}")
         return 130
+    # Typer takes the end of a file for Ctrl-D at a prompt, of which there are none here.
+    if isinstance(error.__cause__, EOFError) and type(error).__name__ == "Abort":
+        error = error.__cause__
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         say("interrupted")
         return 130
@@ -79,6 +94,9 @@ def explain(error: BaseException, *, traceback_shown: bool = False) -> int:
     if hasattr(error, "format_message"):  # a usage error of typer (or of click, which older versions use)
         message = one_line(error.format_message()).replace("Value error, ", "").rstrip(".")
         say(f"error: {message}{_help_hint(error)}")
+        return 2
+    if isinstance(error, DAMAGE):
+        say(f"error: a file is damaged: {describe(error)}")
         return 2
     if isinstance(error, USER_ERRORS):
         say(f"error: {describe(error)}")

@@ -15,6 +15,7 @@ from windvane.cli.processes import processes
 from windvane.cli.sampling import INDEX, read_index, sample_run
 from windvane.cli.sections import EvaluateSection
 from windvane.files import atomic_write_json
+from windvane.hashes import sealed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -272,5 +273,5 @@ def write_metrics(setting: Setting, metrics: "Sequence[Metric]", out: Path | Non
         "settings": setting.settings,
         "metrics": [metric.to_dict() for metric in metrics],
     }
-    atomic_write_json(path, about)
+    atomic_write_json(path, sealed(about))
     return path

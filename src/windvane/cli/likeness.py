@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from windvane.cli.annotating import check_features, features_of
 from windvane.cli.conditions import Asked
-from windvane.cli.config import make_config, read_yaml
+from windvane.cli.config import checked_yaml, make_config
 from windvane.cli.finders import denoiser_maps
 from windvane.cli.models import run_config
 from windvane.cli.sections import AnnotateSection
@@ -62,7 +62,7 @@ def _section(annotations: Path) -> AnnotateSection | None:
     if config.train.annotation is None:
         return config.annotate if settings else None
     file = Path(config.train.annotation) / "config.yaml"
-    return make_config(base=read_yaml(file)).annotate if file.is_file() else None
+    return make_config(base=checked_yaml(file)).annotate if file.is_file() else None
 
 
 def _features(section: AnnotateSection | None) -> "FeatureExtractor | None":

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.adapters.diffusers_folder import INDEX, is_hub_name
 from windvane.cli.conditions import Asked, asked_of
-from windvane.cli.config import Config, read_yaml
+from windvane.cli.config import Config, check, read_yaml
 from windvane.cli.recipe import weights_hash
 from windvane.cli.sections import DataSection
+from windvane.damage import reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +96,9 @@ def open_model(path: Path | str, *, weights: str = "ema", device: str = "cpu") -
         ) from None
     denoiser = load(folder, weights, device=device)
     description = read_description(folder)
-    return Model(folder, denoiser, description, weights_hash(folder, weights), asked_of(description))
+    with reading(folder / "windvane.json"):
+        asked = asked_of(description)
+    return Model(folder, denoiser, description, weights_hash(folder, weights), asked)
 
 
 def _open_pipeline(path: Path, device: str) -> Model:
@@ -126,20 +129,23 @@ def run_config(path: Path) -> dict[str, Any]:
 
     A run that a program of the user's own made may keep anything in config.yaml; that is left alone.
     """
-    settings = _settings(path)
-    return settings if set(settings) <= set(Config.model_fields) else {}
+    settings, file = _settings(path)
+    if not set(settings) <= set(Config.model_fields):
+        return {}
+    check(settings, where=str(file))
+    return settings
 
 
 def run_data(path: Path) -> dict[str, Any]:
     """What a run says of its images, whatever program made it: its section `data` if it has one, else {}."""
-    found = _settings(path).get("data")
+    found = _settings(path)[0].get("data")
     return found if isinstance(found, dict) and set(found) <= set(DataSection.model_fields) else {}
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """What a run's config.yaml holds, for the run or the model folder inside it."""
+def _settings(path: Path) -> tuple[dict[str, Any], Path | None]:
+    """What a run's config.yaml holds, for the run or the model folder inside it, and that file."""
     for folder in (path, path.parent):
         file = folder / "config.yaml"
         if file.is_file() and (folder / "model").is_dir():
-            return read_yaml(file)
-    return {}
+            return read_yaml(file), file
+    return {}, None

@@ -11,6 +11,7 @@ from typing import Any
 from windvane._version import __version__
 from windvane.cli.config import check
 from windvane.cli.sections import SampleSection
+from windvane.damage import read_json
 
 FORMAT = 1
 #: The settings of the sampler, as opposed to which and how many pictures are asked for.
@@ -84,7 +85,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def weights_hash(model: Path, weights: str) -> str:
     """SHA-256 over a model folder's weights and over the settings that say how they are used."""
     digest = hashlib.sha256()
-    description = json.loads((model / "windvane.json").read_text(encoding="utf-8"))
+    description = read_json(model / "windvane.json")
     used = ("process", "parametrisation", "time", "sigma_data", "shape", "network")
     digest.update(json.dumps({name: description.get(name) for name in used}, sort_keys=True).encode())
     for file in sorted((model / weights).rglob("*")):

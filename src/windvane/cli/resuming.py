@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from windvane.cli.config import Config, check, read_yaml
+from windvane.cli.config import Config, check, checked_yaml, read_yaml
 from windvane.cli.suggest import listed
 
 #: Settings that may change when a run continues: they do not shape what was done so far.
@@ -26,7 +26,7 @@ def check_run_folder(out: Path, *, resume: bool) -> dict[str, Any]:
         return {}
     if not config.is_file():
         raise ValueError(f"there is no run to resume in {out}: it has no config.yaml")
-    return read_yaml(config)
+    return checked_yaml(config)
 
 
 def check_same_run(out: Path, config: Config) -> None:

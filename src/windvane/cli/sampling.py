@@ -14,7 +14,9 @@ from windvane.cli.processes import Processes
 from windvane.cli.recipe import CIRCUMSTANCES, Recipe, differences
 from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import Wanted, wanted
+from windvane.damage import reading
 from windvane.files import atomic_write_json
+from windvane.hashes import read_sealed, sealed
 from windvane.pictures import image_grid, read_pixels, read_settings, save_png, to_picture, to_uint8
 
 if TYPE_CHECKING:
@@ -199,7 +201,7 @@ def _finish(out: Path, recipe: Recipe, seeds: Sequence[int], *, made: int, array
         about = {name: settings.get(name) for name in ("seed", "condition", "evaluations")}
         pictures.append({"file": file_of(seed), **about})
     index = {"settings": recipe.settings(), "made": made, "pictures": pictures}
-    atomic_write_json(out / INDEX, index)
+    atomic_write_json(out / INDEX, sealed(index))
     shown = list(seeds)[:_MOST_IN_GRID]
     levels = _levels(out, shown)
     save_png(image_grid(levels), out / GRID, {**recipe.settings(), "seeds": shown})
@@ -231,15 +233,16 @@ def _write_array(out: Path, pictures: list[dict[str, Any]]) -> None:
 
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a folder of samples."""
-    path = folder / INDEX
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        if not index["pictures"] or "settings" not in index:
-            raise KeyError("pictures")
-    except FileNotFoundError:
-        raise ValueError(f"{folder} is no folder of samples: it has no {INDEX}") from None
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is damaged; run windvane sample again to rewrite it") from None
+    path, remedy = folder / INDEX, "run windvane sample again to rewrite it"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no folder of samples: it has no {INDEX}")
+    index = read_sealed(path, remedy=remedy)
+    with reading(path, remedy=remedy):
+        pictures = [(picture["file"], picture["condition"]) for picture in index["pictures"]]
+        if not pictures or not isinstance(index["settings"], dict):
+            raise ValueError("it names no pictures, or no settings")
+        if any(not isinstance(name, str) or Path(name).name != name for name, _ in pictures):
+            raise ValueError("a name in it is that of no picture beside it")
     return index
 
 

@@ -15,7 +15,9 @@ from windvane.cli.searching_methods import STOCHASTIC, TREES, Settings, build_me
 from windvane.cli.searching_rewards import open_rewards, reward_files
 from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import wanted
+from windvane.damage import reading
 from windvane.files import atomic_write_json
+from windvane.hashes import read_sealed, sealed
 from windvane.pictures import image_grid, save_png, to_picture, to_uint8
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class Folder:
             "verified": spent.verified,
             "done": done,
         }
-        atomic_write_json(self.out / INDEX, told)
+        atomic_write_json(self.out / INDEX, sealed(told))
 
     def levels(self, x: "Tensor") -> Any:
         """The pictures of samples, uint8."""
@@ -277,10 +279,11 @@ def _same(out: Path, about: dict[str, Any], method: str) -> None:
 
 
 def _read(out: Path) -> dict[str, Any]:
-    try:
-        return json.loads((out / INDEX).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{out / INDEX} is damaged: {error}") from error
+    found = read_sealed(out / INDEX)
+    with reading(out / INDEX):
+        if not isinstance(found["settings"], dict) or not isinstance(found["scores"], list):
+            raise TypeError("its settings or scores are none")
+    return found
 
 
 def _scale(levels: Any) -> int:

@@ -15,6 +15,7 @@ from windvane.cli.processes import Processes
 from windvane.cli.recipe import sampler_settings
 from windvane.cli.wanted import wanted
 from windvane.files import atomic_folder, atomic_write_json
+from windvane.hashes import sealed
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
@@ -45,7 +46,7 @@ def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes
 
 
 def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Layouts":
-    from windvane.annotate import load_regions
+    from windvane.annotate import load_annotation, load_regions
     from windvane.annotate.owned import ANNOTATION
     from windvane.annotate.regions_storage import BESIDE
 
@@ -57,6 +58,7 @@ def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) ->
         load_regions(config.train.annotation, data=data).save(run.annotations)
         beside = Path(config.train.annotation) / BESIDE
         if beside.is_dir():  # only reports look at it
+            load_annotation(beside, data=data)  # damage is not copied
             with atomic_folder(run.annotations / BESIDE, ANNOTATION) as folder:
                 shutil.copytree(beside, folder, dirs_exist_ok=True)
     group.wait()
@@ -87,7 +89,7 @@ def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes) -
         for line in lines(told):
             say(line)
     made.save(run.annotations)
-    atomic_write_json(run.annotations / REPORT, told)
+    atomic_write_json(run.annotations / REPORT, sealed(told))
 
 
 def asked(annotation: "Given | None", data: "ImageData") -> Asked | None:
@@ -140,7 +142,7 @@ def train_run(
         denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if group.first:
         if parts.train.scan is not None:
-            atomic_write_json(run.path / "scan.json", parts.train.scan.to_dict())
+            atomic_write_json(run.path / "scan.json", sealed(parts.train.scan.to_dict()))
         run.write_config(config.model_dump(mode="json"))
         say(
             f"{len(parts.train)} images of {'x'.join(map(str, parts.train.shape))}, "

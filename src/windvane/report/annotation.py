@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.annotate.control_spec import of_labels
 from windvane.files import atomic_write_json
+from windvane.hashes import sealed
 from windvane.report.annotation_parts import (
     audit_section,
     box_section,
@@ -122,7 +123,7 @@ def annotation_report(
     if "audit" in told:
         page.section("Memorisation", audit_section(told["audit"]), intro=_audit_intro(told["audit"]))
     page.section("Made from", table(["", ""], _origin(told)))
-    atomic_write_json(Path(out) / FACTS, {**known, **told})
+    atomic_write_json(Path(out) / FACTS, sealed({**known, **told}))
     return page.write(Path(out) / PAGE)
 
 

@@ -1,8 +1,10 @@
 """What the folder of a run says about it: numbers, warnings, previews, data, settings."""
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.damage import reading
+from windvane.hashes import read_sealed
 from windvane.report.parts import note, picture, table
 from windvane.runs import Run
 
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from windvane.data import ImageData
     from windvane.report.run_conditions import Given
 
+_EVALUATE = "run windvane evaluate again, or delete it"
 _MOST_PREVIEWS = 3
 _MOST_UNREADABLE = 50
 
@@ -17,9 +20,17 @@ _MOST_UNREADABLE = 50
 def evaluations(run: Run) -> list[dict[str, Any]]:
     """Every metrics.json of the run, by rising guidance weight."""
     files = sorted({*run.samples.glob("*/metrics.json"), *run.path.glob("metrics.json")})
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    order = [one for one in found if one.get("metrics")]
+    order = [one for file in files if (one := _evaluation(file)).get("metrics")]
     return sorted(order, key=lambda one: float((one.get("settings") or {}).get("weight", 0)))
+
+
+def _evaluation(file: Path) -> dict[str, Any]:
+    found = read_sealed(file, remedy=_EVALUATE)
+    with reading(file, remedy=_EVALUATE):
+        for metric in found.get("metrics") or ():
+            metric["name"], float(metric["value"])
+        float((found.get("settings") or {}).get("weight", 0))
+    return found
 
 
 def subtitle(run: Run, annotation: "Given | None") -> str:
@@ -115,14 +126,18 @@ def previews(run: Run) -> list[str]:
     chosen = files if len(files) <= _MOST_PREVIEWS else [files[0], files[len(files) // 2], files[-1]]
     made = []
     for file in chosen:
-        with Image.open(file) as opened:
+        with reading(file, remedy="delete it"), Image.open(file) as opened:
             made.append(picture(opened.copy(), caption=f"Step {int(file.stem.split('-')[1]):,}"))
     return [f"<div class='plots'>{''.join(made)}</div>"] if made else []
 
 
 def _scan(run: Run) -> dict[str, Any]:
     file = run.path / "scan.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    found = read_sealed(file, remedy="delete it, the page is made without it")
+    with reading(file):
+        return {**found, "readable": list(found["readable"]), "unreadable": list(found["unreadable"])}
 
 
 def data_table(
@@ -163,6 +178,6 @@ def settings_text(run: Run) -> str:
 
     from windvane._version import __version__
 
-    text = run.config.read_text(encoding="utf-8") if run.config.is_file() else "(no config.yaml)"
+    text = run.config.read_bytes().decode("utf-8", "replace") if run.config.is_file() else "(no config.yaml)"
     versions = f"windvane {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
     return f"<p class='intro'>{html.escape(versions)}</p><pre>{html.escape(text)}</pre>"

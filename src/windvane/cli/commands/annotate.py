@@ -157,6 +157,7 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
     from windvane.files import atomic_write_json, atomic_write_text
+    from windvane.hashes import sealed, sealed_text
 
     group = processes()
     if group.first and group.count > 1:
@@ -173,10 +174,10 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
     if not group.first:
         return
     annotation.save(out)
-    atomic_write_json(out / REPORT, told)
-    atomic_write_text(out / "config.yaml", write_yaml(config))
+    atomic_write_json(out / REPORT, sealed(told))
+    atomic_write_text(out / "config.yaml", sealed_text(write_yaml(config)))
     if parts.train.scan is not None:
-        atomic_write_json(out / "scan.json", parts.train.scan.to_dict())
+        atomic_write_json(out / "scan.json", sealed(parts.train.scan.to_dict()))
     for line in lines(told):
         print(line)
     if report:
@@ -202,6 +203,7 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     from windvane.cli.processes import processes
     from windvane.cli.regions import found_again, make_regions, region_lines
     from windvane.files import atomic_write_json, atomic_write_text
+    from windvane.hashes import sealed, sealed_text
 
     check_regions(config.annotate)
     group = processes()
@@ -225,8 +227,8 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     made.regions.save(out)
     if made.labels is not None:
         made.labels.save(out / BESIDE)
-    atomic_write_json(out / REPORT, made.told)
-    atomic_write_text(out / "config.yaml", write_yaml(config))
+    atomic_write_json(out / REPORT, sealed(made.told))
+    atomic_write_text(out / "config.yaml", sealed_text(write_yaml(config)))
     for line in region_lines(made.told):
         print(line)
     if export is not None:

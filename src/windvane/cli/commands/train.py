@@ -94,11 +94,13 @@ def train(
 
 def annotated_with(annotation: Path) -> dict[str, Any]:
     """The data and the features of an annotation, so that training sees the same images."""
-    from windvane.cli.config import read_yaml
+    from windvane.cli.config import check, read_yaml
 
     file = annotation / "config.yaml"
     settings = read_yaml(file) if file.is_file() else {}
-    return {name: settings[name] for name in ("data", "annotate") if name in settings}
+    found: dict[str, Any] = {name: settings[name] for name in ("data", "annotate") if name in settings}
+    check(found, where=str(file))
+    return found
 
 
 def _train(config: "Config", out: Path) -> None:
