@@ -35,6 +35,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("windvane")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--mutations", type=int, help="files to damage in tests/mutations, instead of 310")
+    parser.addoption("--mutation-seed", type=int, default=0, help="seed of the first of them")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "network_attempt: tries the network on purpose, to see it refused")
     network_guard.block()
