@@ -25,8 +25,8 @@ def by_definition(fake, real, k):
         ]
 
     real_radii, fake_radii = radii(real), radii(fake)
-    inside = np.array([[gap(f, r) < radius for r, radius in zip(real, real_radii)] for f in fake])
-    reached = [any(gap(f, r) < radius for f, radius in zip(fake, fake_radii)) for r in real]
+    inside = np.array([[gap(f, r) <= radius for r, radius in zip(real, real_radii)] for f in fake])
+    reached = [any(gap(f, r) <= radius for f, radius in zip(fake, fake_radii)) for r in real]
     return {
         "precision": inside.any(1).mean(),
         "recall": np.mean(reached),
@@ -63,6 +63,28 @@ def test_a_set_against_itself_is_perfect():
     assert values(real, real.clone(), k=5) == pytest.approx(
         {"precision": 1.0, "recall": 1.0, "density": 1.0, "coverage": 1.0}, abs=1e-12
     )
+
+
+@pytest.mark.parametrize("copies", [2, 6, 9])
+@pytest.mark.parametrize("offset", [0.0, 300.0])
+def test_a_set_of_repeated_rows_is_perfect_against_itself(copies, offset):
+    """From k + 1 copies on all balls have the radius 0, and hold what they are around."""
+    real = (normal(40, 6, 0) + offset).repeat(copies, 1)
+    found = values(real, real[torch.randperm(len(real))], k=5)
+    assert found["precision"] == found["recall"] == found["coverage"] == 1
+    assert found["density"] >= 1 or copies < 6
+    away = values(real + 1e-3, real, k=5)
+    assert copies < 6 or away["precision"] == away["density"] == 0
+
+
+def test_one_far_row_does_not_spoil_the_others():
+    fake, real = normal(60, 4, 0, shift=0.4), normal(70, 4, 1)
+    plain = values(fake, real)
+    far = values(torch.cat([fake, torch.full((1, 4), 1e10)]), torch.cat([real, torch.full((1, 4), -1e10)]))
+    n, m = len(fake), len(real)
+    assert far["precision"] == pytest.approx(plain["precision"] * n / (n + 1), abs=2 / n)
+    assert far["coverage"] == pytest.approx(plain["coverage"] * m / (m + 1), abs=2 / m)
+    assert far["density"] == pytest.approx(plain["density"] * n / (n + 1), abs=0.2)
 
 
 def test_collapse_and_outliers_show_where_they_should():

@@ -227,10 +227,16 @@ class _Rule:
 
 def eyes(parts: Parts | None, reference: "ImageData", section: EvaluateSection) -> "tuple[Judge | None, Any]":
     """A judge where labels make one, and the feature space that pictures are measured in."""
+    from windvane.metrics.texture import WithTexture
+
     train = parts.train if parts else None
     labelled = train if train is not None and train.labels is not None else reference
     judge = judge_for(labelled, parts.held_out if parts else None, section)
-    return judge, judge or features_for(train or reference, section)
+    extractor = judge or features_for(train or reference, section)
+    if section.features == "auto":
+        # Learnt features may take noise for real pictures; how rough these are tells the two apart.
+        extractor = WithTexture(extractor, train or reference)
+    return judge, extractor
 
 
 def measure(setting: Setting, section: EvaluateSection) -> "list[Metric]":

@@ -29,6 +29,31 @@ def squared_distances(rows: Tensor, others: Tensor) -> Tensor:
     return torch.where(squared <= noise, 0.0, squared)
 
 
+def compare(rows: Tensor, others: Tensor, squared: Tensor, bounds: Tensor) -> Tensor:
+    """The sign of ``squared - bounds`` (n, m): -1 inside, 0 on, 1 outside of a ball.
+
+    Close calls, which the rounding of the product could decide, are made on distances that are computed
+    directly, as :func:`nearest` computes radii: a row and its copy are then equally far from everything.
+
+    Args:
+        rows, others: (n, D) and (m, D), float64.
+        squared: their squared distances.
+        bounds: squared radii, of each row (n, 1) or of each other row (m,).
+    """
+    scale = rows.square().sum(1).unsqueeze(1) + others.square().sum(1)
+    margin = 1e-9 * bounds + 16 * torch.finfo(squared.dtype).eps * scale
+    gap = squared - bounds
+    close = gap.abs() <= margin
+    signs = gap.sign()
+    for part in close.nonzero().split(1 << 16):
+        i, j = part.unbind(1)
+        exact = (rows[i] - others[j]).square().sum(1)
+        limit = bounds.expand_as(squared)[i, j]
+        near = (exact - limit).abs() <= 1e-12 * limit
+        signs[i, j] = torch.where(near, 0.0, (exact - limit).sign())
+    return signs
+
+
 def blocks(rows: Tensor, others: Tensor, *, width: int = 1) -> Iterator[tuple[slice, Tensor]]:
     """Squared distances of slices of ``rows`` to all ``others``; memory does not grow with len(rows).
 
@@ -56,7 +81,8 @@ def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False
     available = len(reference) - int(itself)
     if not 1 <= k <= available:
         raise ValueError(f"k={k} neighbours asked for, {available} other rows available")
-    centre = reference.mean(0)
+    # The median, which a few rows far away do not move: a mean of 1e7 would cost the others their digits.
+    centre = reference.median(0).values
     rows, reference = rows - centre, reference - centre
     spare = min(available, k + 4)
     found, where = [], []

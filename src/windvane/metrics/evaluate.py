@@ -23,6 +23,7 @@ from windvane.metrics.kernel import kernel_distance
 from windvane.metrics.manifold import MANIFOLD, manifold
 from windvane.metrics.memorisation import nearest_training_images
 from windvane.metrics.result import Metric
+from windvane.metrics.sanity import sanity, with_distance, with_sanity
 from windvane.metrics.statistics import image_statistics
 
 COPIES = ("nearest_train", "copies")
@@ -52,6 +53,10 @@ def evaluate(
     progress: bool = True,
 ) -> list[Metric]:
     """Measure ``samples`` against ``reference``, images that the model was not trained on.
+
+    Precision and density come with what noise, shuffled pixels and real images score in the same features
+    (``details["sanity"]``, see :func:`windvane.metrics.sanity.sanity`), and say so where that makes them
+    meaningless (``details["unfit"]``).
 
     Args:
         samples, reference: images (n, C, H, W) in [-1, 1], tensors or sources such as `ImageData`.
@@ -89,6 +94,9 @@ def evaluate(
     results: list[Metric] = []
     if set(wanted) & {"frechet", "kid", *MANIFOLD, "diversity"}:
         space = extractor_resize(extractor, image_shape(samples))
+        checks = {}
+        if set(wanted) & set(MANIFOLD):
+            checks = sanity(reference, extractor, k=k, batch_size=batch_size, device=device, seed=seed)
         found = _in_feature_space(
             samples,
             reference,
@@ -105,7 +113,8 @@ def evaluate(
             seed=seed,
             progress=progress,
         )
-        results += [metric.annotated(extractor=extractor_name(extractor), resize=space) for metric in found]
+        named = [metric.annotated(extractor=extractor_name(extractor), resize=space) for metric in found]
+        results += with_sanity(named, checks)
     if requested is not None:
         results += _obedience(
             samples,
@@ -130,7 +139,7 @@ def evaluate(
         )
         pair = copies.metrics(resamples=resamples, level=level, seed=seed)
         resize = extractor_resize(copy_space or Pixels(), image_shape(samples))
-        results += [replace(metric, resize=resize) for metric in pair if metric.name in wanted]
+        results += [with_distance(replace(one, resize=resize)) for one in pair if one.name in wanted]
     return sorted(results, key=lambda metric: METRICS.index(metric.name))
 
 

@@ -4,16 +4,12 @@ import torch
 from torch import Tensor
 
 from windvane.metrics.bootstrap import Interval, mean_interval, proportion_interval
-from windvane.metrics.distances import blocks, nearest
+from windvane.metrics.distances import blocks, compare, nearest
 from windvane.metrics.features import checked_features
 from windvane.metrics.result import Metric
 
 #: The four metrics in the order in which `manifold` returns them.
 MANIFOLD = ("precision", "recall", "density", "coverage")
-
-# Distances within this factor of a radius count as on the sphere, which is outside: a copy of a reference
-# image lies exactly on the ball of the image whose k-th neighbour it copies, and rounding must not decide.
-_INSIDE = 1 - 1e-9
 
 
 def manifold(
@@ -27,16 +23,19 @@ def manifold(
 ) -> list[Metric]:
     """Precision, recall, density and coverage of ``features`` y (n, D) against ``reference`` x (m, D).
 
-    With B(p) the open ball around p that reaches to the k-th nearest *other* row of p's own set:
+    With B(p) the closed ball around p that reaches to the k-th nearest *other* row of p's own set:
 
         precision = mean_j [y_j in some B(x_i)]            recall   = mean_i [x_i in some B(y_j)]
-        density   = mean_j #{i : y_j in B(x_i)} / k        coverage = mean_i [some y_j in B(x_i)]
+        density   = mean_j #{i : y_j in B'(x_i)} / k       coverage = mean_i [some y_j in B(x_i)]
+
+    and B'(p) the open ball, or p itself where the radius is 0.
 
     Kynkäänniemi et al. (2019), "Improved Precision and Recall Metric", eqs. 1-3; Naeem et al. (2020),
-    "Reliable Fidelity and Diversity Metrics", eqs. 3-5. Open balls as in the latter's code; the former
-    writes closed ones, which differs for ties only. All four depend on n, m and k; coverage and density do
-    not suffer from outliers among the samples as recall does. Density of a set against itself is 1, and may
-    exceed 1.
+    "Reliable Fidelity and Diversity Metrics", eqs. 3-5. Closed balls as published, so that a set in which
+    every row stands more than k times is as precise against itself as any other; density counts as the
+    latter's code does, which makes it 1 for a set against itself. All four depend on n, m and k; coverage and
+    density do not suffer from outliers among the samples as recall does. Precision, recall and coverage of a
+    set against itself are 1, and so is density where no row stands more than k times; it may exceed 1.
 
     Intervals hold the balls fixed: Wilson's for the three shares, bootstrap for density.
 
@@ -52,18 +51,21 @@ def manifold(
             f"k={k} neighbours need more than k rows in each set, got {len(rows)} samples and "
             f"{len(others)} references"
         )
-    centre = others.mean(0)
+    centre = others.median(0).values  # which one row far away does not move
     rows, others = rows - centre, others - centre
-    reach = nearest(rows, rows, k=k, itself=True).distances[:, -1].square() * _INSIDE
-    other_reach = nearest(others, others, k=k, itself=True).distances[:, -1].square() * _INSIDE
+    reach = nearest(rows, rows, k=k, itself=True).distances[:, -1].square()
+    other_reach = nearest(others, others, k=k, itself=True).distances[:, -1].square()
     balls = torch.zeros(len(rows), dtype=torch.float64)
+    precise = torch.zeros(len(rows), dtype=torch.bool)
     reached = torch.zeros(len(others), dtype=torch.bool)
     covered = torch.zeros(len(others), dtype=torch.bool)
     for part, squared in blocks(rows, others):
-        inside = squared < other_reach
-        balls[part] = inside.sum(1).double()
+        place = compare(rows[part], others, squared, other_reach)
+        inside = place <= 0
+        precise[part] = inside.any(1)
+        balls[part] = ((place < 0) | (inside & (other_reach == 0))).sum(1).double()
         covered |= inside.any(0)
-        reached |= (squared < reach[part].unsqueeze(1)).any(0)
+        reached |= (compare(rows[part], others, squared, reach[part].unsqueeze(1)) <= 0).any(0)
 
     def share(hits: Tensor) -> Interval:
         return proportion_interval(hits, level=level)
@@ -73,7 +75,7 @@ def manifold(
         spread = mean_interval(density, resamples=resamples, level=level, seed=seed)
     else:
         spread = Interval(density.mean().item(), torch.nan, torch.nan)
-    intervals = (share(balls > 0), share(reached), spread, share(covered))
+    intervals = (share(precise), share(reached), spread, share(covered))
     kinds = ("Wilson's", "Wilson's", f"bootstrap, {resamples} draws", "Wilson's")
     return [
         Metric(

@@ -116,8 +116,8 @@ def to_rows(metrics: Sequence[Metric]) -> list[list[str]]:
     rows = [
         [
             metric.name,
-            _number(metric.value),
-            _interval(metric) if metric.low is not None else "-",
+            "unfit" if "unfit" in metric.details else _number(metric.value),
+            "-" if metric.low is None or "unfit" in metric.details else _interval(metric),
             metric.better,
             str(metric.n_samples),
             str(metric.n_reference) if metric.n_reference else "-",

@@ -86,4 +86,10 @@ def _evaluate(
         baseline = metric.details.get("baseline_mean")
         if baseline is not None and metric.name != "copies":
             print(f"{metric.name}: {metric.details['baseline']} have {baseline:.4g}")
+        if "sanity" in metric.details and metric.name in ("precision", "density"):
+            scores = ", ".join(f"{name} {value:.3g}" for name, value in metric.details["sanity"].items())
+            print(f"{metric.name} of what no model made: {scores}")
+        for note in ("unfit", "beyond"):
+            if note in metric.details:
+                print(f"{metric.name}: {metric.details[note]}")
     print(f"{setting.title}; numbers in {path}")
