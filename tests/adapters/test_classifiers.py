@@ -1,5 +1,12 @@
 """Classifiers of other makers as class energies: transformers, TorchScript, exported programs, any module."""
 
+import io
+import json
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -145,3 +152,120 @@ def test_files_that_are_no_programs_are_refused(tmp_path):
         load_classifier(tmp_path / "none.pt")
     with pytest.raises(ValueError, match="image classifier 'nobody/nothing'.*not asked"):
         load_classifier("nobody/nothing", offline=True)
+
+
+class Evil:
+    """What a pickle can hold: opening it writes a file."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def repacked(source, target, change):
+    """A copy of an archive; `change(name, content)` gives another content, or more members, or None."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for name in old.namelist():
+            for member, content in (change(name, old.read(name)) or {name: old.read(name)}).items():
+                new.writestr(member, content)
+    return target
+
+
+def as_json(name, content, edit):
+    tree = json.loads(content)
+    edit(tree)
+    return {name: json.dumps(tree)}
+
+
+def pickled_weights(mark):
+    def edit(tree):
+        for told in tree["config"].values():
+            told["use_pickle"] = True
+
+    def change(name, content):
+        if name.endswith("weights_config.json"):
+            return as_json(name, content, edit)
+        return {name: pickle.dumps(Evil(mark))} if "/weights/weight_" in name else None
+
+    return change
+
+
+def pickled_inputs(mark):
+    return lambda name, content: {name: pickle.dumps(Evil(mark))} if "sample_inputs" in name else None
+
+
+def nested_archive(mark):
+    inner = io.BytesIO()
+    torch.save(Evil(mark), inner)
+    return lambda name, content: {name: inner.getvalue()} if "sample_inputs" in name else None
+
+
+def more_members(*members):
+    def change(name, content):
+        top = name.partition("/")[0]
+        return {name: content, **{f"{top}/{one}": b"x" for one in members}} if "model.json" in name else None
+
+    return lambda mark: change
+
+
+def replaced(old, new):
+    def made(mark):
+        text = new.replace("MARK", str(mark))
+        return lambda name, content: (
+            {name: re.sub(old, text.encode(), content)} if name.endswith("model.json") else None
+        )
+
+    return made
+
+
+ATTACKS = {
+    "weights are pickles": pickled_weights,
+    "inputs are a pickle": pickled_inputs,
+    "an archive in the archive": nested_archive,
+    "an object": more_members("data/constants/opaque_obj_0"),
+    "a compiled library": more_members("data/aotinductor/model/a.so"),
+    "a second file of the name": more_members("MODELS/model.json"),
+    "an expression": replaced(rb"Symbol\('s\d+'[^\"]*\)", "open('MARK','w')"),
+    "an attribute": replaced(rb"Symbol\('s\d+'[^\"]*\)", "Symbol('s0').__class__"),
+    "another call": replaced(rb"torch\.ops\.aten\.linear\.default", "torch.os.system"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_a_program_that_could_run_code_is_refused_and_nothing_runs(attack, tmp_path):
+    save_program(tmp_path / "good.pt2")
+    mark = tmp_path / "ran"
+    path = repacked(tmp_path / "good.pt2", tmp_path / "evil.pt2", attack(mark))
+    assert path.read_bytes() != (tmp_path / "good.pt2").read_bytes()
+    with pytest.raises(ValueError, match=r"evil\.pt2 is (not opened, since .*trust=True|no program)"):
+        load_classifier(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".pt", ".pth", ".ts"])
+def test_pickles_and_older_archives_under_any_name_are_refused(suffix, tmp_path):
+    mark = tmp_path / "ran"
+    torch.save(Evil(mark), tmp_path / f"a{suffix}")
+    (tmp_path / f"b{suffix}").write_bytes(pickle.dumps(Evil(mark)))
+    with zipfile.ZipFile(tmp_path / f"c{suffix}", "w") as archive:
+        archive.writestr("version", "8.0")
+        archive.writestr("serialized_exported_program.json", "{}")
+        for name in ("state_dict", "constants", "example_inputs"):
+            archive.writestr(f"serialized_{name}.pt", pickle.dumps(Evil(mark)))
+    for name in "abc":
+        with pytest.raises(ValueError, match=rf"{name}\{suffix} is n"):
+            load_classifier(tmp_path / f"{name}{suffix}")
+    assert not mark.exists()
+
+
+def test_torchscript_that_touches_files_needs_trust(tmp_path):
+    @torch.jit.script
+    def reads(x):
+        return torch.from_file("/etc/hostname", False, 1, dtype=torch.uint8).float() + x
+
+    reads.save(str(tmp_path / "reads.pt"))
+    with pytest.raises(ValueError, match="from_file, which reads or writes files.*trust=True"):
+        load_classifier(tmp_path / "reads.pt")
+    assert load_classifier(tmp_path / "reads.pt", trust=True)

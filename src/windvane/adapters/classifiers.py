@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from windvane.adapters.hub import load_from_hub
 from windvane.adapters.missing import refuse_missing
 from windvane.adapters.preprocess import Preprocess
+from windvane.adapters.programs import check_program, check_script, refusal
+from windvane.damage import Damaged, reading
 from windvane.energies import ClassLogProb
 
 #: File suffixes of TorchScript and of torch.export.
@@ -87,6 +90,7 @@ def load_classifier(
     revision: str | None = None,
     offline: bool | None = None,
     device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> Classifier:
     """Open an image classifier from a file, a folder or the hub.
 
@@ -101,17 +105,32 @@ def load_classifier(
             for folders and hub names it replaces the model's own.
         names: of the classes, for files.
         device: of the classifier; a guide belongs where the denoiser is.
+        trust: open a file although loading or running it could run code of whoever made it: pickles and
+            compiled libraries in a ``.pt2``, programs in TorchScript that read or write files.
 
     Raises:
-        ValueError: not there, or not readable; a plain pickle of weights, which is no program.
+        ValueError: not there, or not readable; a plain pickle of weights, which is no program; a file that
+            could run code, without ``trust``.
     """
     path = Path(name)
     if path.suffix in PROGRAMS + SCRIPTS and not path.is_dir():
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
+        if not trust:
+            _check(path)
         model = _program(path, device) if path.suffix in PROGRAMS else _script(path, device)
         return Classifier(model, preprocess=preprocess, names=names, source=str(path))
     return _transformers(name, preprocess, revision, offline).to(device)
+
+
+def _check(path: Path) -> None:
+    try:
+        if path.suffix in PROGRAMS:
+            check_program(path)
+        elif is_zipfile(path):  # what is none is no TorchScript either
+            check_script(path)
+    except Damaged as error:
+        raise refusal(path, error) from None
 
 
 def _script(path: Path, device: torch.device | str) -> nn.Module:
@@ -129,12 +148,11 @@ def _script(path: Path, device: torch.device | str) -> nn.Module:
 
 
 def _program(path: Path, device: torch.device | str) -> nn.Module:
-    from zipfile import BadZipFile
-
     try:
-        program = torch.export.load(str(path))
-    except (RuntimeError, ValueError, KeyError, BadZipFile, AssertionError) as error:
-        raise ValueError(f"{path} is no program of torch.export: {error}") from error
+        with reading(path):
+            program = torch.export.load(str(path))
+    except Damaged as error:
+        raise ValueError(f"{path} is no program of torch.export: {error.reason}") from error
     if torch.device(device).type != "cpu":
         from torch.export.passes import move_to_device_pass
 

@@ -71,6 +71,7 @@ class Asked:
     weights: dict[str, float] = field(default_factory=dict)
     encoder: str | None = None
     classifier: str | None = None
+    trust: bool = False
 
     @property
     def sentences(self) -> str | None:

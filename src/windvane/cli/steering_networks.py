@@ -76,7 +76,7 @@ def text_encoder(
     return made
 
 
-def opened_classifier(name: str, target: Target) -> "Eyes":
+def opened_classifier(name: str, target: Target, *, trust: bool = False) -> "Eyes":
     """A classifier of clean images: a judge's file, TorchScript, a .pt2 program, or one of transformers."""
     from windvane.metrics import Judge
     from windvane.tasks.steering import Eyes
@@ -87,7 +87,7 @@ def opened_classifier(name: str, target: Target) -> "Eyes":
         )
     from windvane.adapters import load_classifier
 
-    opened = load_classifier(name, device=target.device)
+    opened = load_classifier(name, device=target.device, trust=trust)
     return Eyes(
         logits=of_pictures(opened, target),
         logits_timed=False,
@@ -158,7 +158,7 @@ def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed:
 
     seeing = naming = Eyes()
     if asked.classifier is not None:
-        naming = opened_classifier(asked.classifier, target)
+        naming = opened_classifier(asked.classifier, target, trust=asked.trust)
     elif asked.classes:
         naming = own_classifier(asked, target, images(), seed)
     if asked.encoder is not None and asked.sentences is None:

@@ -77,6 +77,10 @@ def steer(
         str | None,
         typer.Option("--classifier", help="A judge, TorchScript, .pt2, or transformers model."),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Open a --classifier file that could run code of whoever made it."),
+    ] = False,
     data: Annotated[
         str | None, typer.Option("--data", help="Images that guides and judges learn from.")
     ] = None,
@@ -113,7 +117,7 @@ def steer(
 
     asked = Asked(
         text or (), like or (), content or (), style or (), classes or (), measure or (),
-        parse_weights(weights, KINDS), encoder, classifier,
+        parse_weights(weights, KINDS), encoder, classifier, trust,
     )  # fmt: skip
     evaluated = () if evaluate is None else parse_evaluate(evaluate)
     strengths = tuple(dict.fromkeys([0.0, *(parse_sweep(sweep) or [1.0])]))
