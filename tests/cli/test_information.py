@@ -81,6 +81,19 @@ def test_doctor_compares_versions_as_numbers(monkeypatch):
     assert checks._packages().state == "bad"
 
 
+def test_doctor_imports_diffusers_only_when_asked(monkeypatch, tmp_path):
+    programs = []
+    monkeypatch.setattr(checks, "probe", lambda code: programs.append(code) or answers())
+    checks.examine(tmp_path)
+    checks.examine(tmp_path, imports=True)
+    assert [program.splitlines()[0] for program in programs] == ["IMPORTS = False", "IMPORTS = True"]
+    watch = "\nimport sys; print(json.dumps({'name': 'seen', 'heavy': sorted(HEAVY & set(sys.modules))}))"
+    heavy = "\nHEAVY = {'diffusers', 'transformers', 'peft', 'scipy'}"
+    monkeypatch.undo()
+    found = checks.probe(programs[0] + heavy + watch)
+    assert found["seen"]["heavy"] == [] and found["diffusers"]["imported"] is False
+
+
 def test_a_table_in_a_pipe_has_one_line_a_row(capsys):
     print_table(["name", "n"], [["a long name " * 30, "1"], ["b", "22"]], right=[1])
     lines = capsys.readouterr().out.splitlines()

@@ -55,14 +55,20 @@ def torchvision_facts():
     return {"version": torchvision.__version__}
 
 def diffusers_facts():
-    import diffusers
-    from diffusers import UNet2DModel
-    return {"version": diffusers.__version__}
+    return installed("diffusers", "UNet2DModel")
 
 def transformers_facts():
-    import transformers
-    from transformers import CLIPModel
-    return {"version": transformers.__version__}
+    return installed("transformers", "CLIPModel")
+
+def installed(name, part):
+    import importlib.metadata
+    if not IMPORTS:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        return {"version": importlib.metadata.version(name), "imported": False}
+    module = __import__(name)
+    getattr(module, part)
+    return {"version": module.__version__, "imported": True}
 
 for facts in (torch_facts, torchvision_facts, diffusers_facts, transformers_facts):
     name = facts.__name__.removesuffix("_facts")
@@ -85,9 +91,9 @@ class Finding:
     fix: str = ""
 
 
-def examine(folder: Path) -> list[Finding]:
-    """All findings, in reading order."""
-    answers = probe(PROBE)
+def examine(folder: Path, *, imports: bool = False) -> list[Finding]:
+    """All findings, in reading order; `imports` also imports diffusers and transformers, which is slow."""
+    answers = probe(f"IMPORTS = {imports}\n{PROBE}")
     return [
         _python(),
         *_torch(answers),
@@ -164,7 +170,9 @@ def _imports(name: str, answers: Answers) -> Finding:
         return Finding(
             name, "bad", error, f"pip install --force-reinstall {name}, after the lines above are ok"
         )
-    return Finding(name, "ok", f"{answers[name]['version']}, imports")
+    imported = answers[name].get("imported", True)
+    how = "imports" if imported else "installed; windvane doctor --imports tries it"
+    return Finding(name, "ok", f"{answers[name]['version']}, {how}")
 
 
 def _packages() -> Finding:

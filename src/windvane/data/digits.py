@@ -1,5 +1,8 @@
 """The embedded default: the handwritten digits that come with scikit-learn."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 
 from windvane.data.images import ImageData
@@ -17,12 +20,11 @@ def digits(size: Size | None = None, channels: int = 1) -> ImageData:
         size: another size, one number or (height, width), see `resized`; None keeps 8 x 8.
         channels: 1 or 3.
     """
-    from sklearn.datasets import load_digits
-
-    bundle = load_digits()
+    # The file itself: scikit-learn's loader imports scipy and more, as much time as torch takes.
+    table = np.loadtxt(bundled("data/digits.csv.gz"), delimiter=",", dtype=np.float64)
     data = ImageData(
-        (bundle.images[:, None] / 8 - 1).astype(np.float32),
-        labels=bundle.target,
+        (table[:, :-1].reshape(-1, 1, 8, 8) / 8 - 1).astype(np.float32),
+        labels=table[:, -1].astype(np.int64),
         label_names=[str(k) for k in range(10)],
     )
     return resized(data, size, channels)
@@ -39,3 +41,15 @@ def train_and_held_out(
         raise ValueError(f"held_out is a share between 0 and 1, got {held_out}")
     train, rest = data.split((1 - held_out, held_out), seed)
     return train, rest
+
+
+def bundled(name: str) -> Path:
+    """A file of the data sets that come with scikit-learn, found without importing it.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    return Path(spec.submodule_search_locations[0]) / "datasets" / name

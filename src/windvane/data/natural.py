@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from windvane.data.digits import bundled
 from windvane.data.images import ImageData
 from windvane.data.pixels import Size, parse_size
 from windvane.data.shuffle import uniforms
@@ -18,13 +19,12 @@ def natural_patches(n: int = 2000, size: Size = 32, seed: int = 0) -> ImageData:
         ValueError: if n or size is not positive, or the size exceeds the photographs (427 x 640).
     """
     from PIL import Image
-    from sklearn.datasets import load_sample_images
 
     if n < 1:
         raise ValueError(f"n must be positive, got {n}")
     height, width = parse_size(size) or (32, 32)
-    bundle = load_sample_images()
-    pictures = [Image.fromarray(picture) for picture in bundle.images]
+    files = sorted(bundled("images").glob("*.jpg"))
+    pictures = [Image.open(file).convert("RGB") for file in files]
     rows = np.empty((n, 3, height, width), np.uint8)
     labels = np.empty(n, np.int64)
     for i, (which, scale, across, down, mirror) in enumerate(uniforms((n, 5), seed)):
@@ -40,5 +40,4 @@ def natural_patches(n: int = 2000, size: Size = 32, seed: int = 0) -> ImageData:
         box = (left, top, min(left + zoom * width, picture.width), min(top + zoom * height, picture.height))
         patch = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS, box=box))
         rows[i] = (patch[:, ::-1] if mirror < 0.5 else patch).transpose(2, 0, 1)
-    names = [str(name).rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in bundle.filenames]
-    return ImageData(rows, labels=labels, label_names=names)
+    return ImageData(rows, labels=labels, label_names=[file.stem for file in files])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from windvane.networks.attention import install_token_attention
 from windvane.networks.base import Network
 from windvane.networks.conditioning import ConditionInput, Embedding
+from windvane.networks.diffusers_class import diffusers_class
 from windvane.networks.diffusers_config import model_config
 from windvane.networks.layout import LayoutInput, check_input_channels
 
@@ -81,7 +82,7 @@ class ConditionedDiT(Network):
         dropout: float = 0.0,
     ) -> "ConditionedDiT":
         """A DiT for square images ``(C, S, S)``, S divisible by ``patch``; by default a DiT-S/2."""
-        from diffusers import DiTTransformer2DModel
+        DiTTransformer2DModel = diffusers_class("DiTTransformer2DModel")
 
         if len(shape) != 3 or shape[1] != shape[2] or shape[1] % patch:
             raise ValueError(
@@ -112,7 +113,7 @@ class ConditionedDiT(Network):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ConditionedDiT":
-        from diffusers import DiTTransformer2DModel
+        DiTTransformer2DModel = diffusers_class("DiTTransformer2DModel")
 
         transformer = DiTTransformer2DModel.from_config(config["transformer"])
         return cls(transformer, vector=config["vector"], layout=config["layout"], tokens=config["tokens"])

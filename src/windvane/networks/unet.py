@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from windvane.networks.attention import attend_to, install_token_attention
 from windvane.networks.base import Network
 from windvane.networks.conditioning import ConditionInput, Embedding
+from windvane.networks.diffusers_class import diffusers_class
 from windvane.networks.diffusers_config import model_config
 from windvane.networks.layout import LayoutInput, check_input_channels
 from windvane.networks.unet_plan import unet_config
@@ -90,7 +91,7 @@ class ConditionedUNet(Network):
             norm_groups: of the group norms; by default the most, up to 32, with at least 4 channels each.
             dropout: in the residual blocks.
         """
-        from diffusers import UNet2DModel
+        UNet2DModel = diffusers_class("UNet2DModel")
 
         plan = unet_config(
             shape=shape,
@@ -113,7 +114,7 @@ class ConditionedUNet(Network):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ConditionedUNet":
-        from diffusers import UNet2DModel
+        UNet2DModel = diffusers_class("UNet2DModel")
 
         unet = UNet2DModel.from_config(config["unet"])
         return cls(unet, vector=config["vector"], layout=config["layout"], tokens=config["tokens"])

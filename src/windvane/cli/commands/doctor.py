@@ -13,12 +13,15 @@ def doctor(
     folder: Annotated[
         Path, typer.Option("--folder", help="Where runs will be written; its disk is checked.")
     ] = Path("."),
+    imports: Annotated[
+        bool, typer.Option("--imports", help="Import diffusers and transformers too: ten seconds.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check Python, torch, devices, packages, disk and memory; exit code 1 when something is broken."""
     from windvane.cli.checks import examine
 
-    findings = examine(folder)
+    findings = examine(folder, imports=imports)
     if as_json:
         print(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
