@@ -21,4 +21,6 @@ def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
 def all_finite(x: Tensor) -> bool:
     """Whether every number of ``x`` is finite."""
     low, high = extremes(x)
+    if not x.is_cpu:  # one wait for the device
+        return bool(torch.isfinite(torch.stack((low, high))).all())
     return math.isfinite(low.item()) and math.isfinite(high.item())

@@ -22,7 +22,9 @@ def expand(coefficient: Tensor, x: Tensor) -> Tensor:
     torch multiplies tensors of any device by a 0-dim CPU tensor without a copy.
     """
     if coefficient.ndim == 0:
-        return coefficient.to(x.dtype)
+        if coefficient.dtype == x.dtype or coefficient.requires_grad or not coefficient.is_cpu:
+            return coefficient.to(x.dtype)
+        return scalar(coefficient.item(), x.dtype)
     return coefficient.to(device=x.device, dtype=x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
 
 
@@ -143,6 +145,16 @@ class Process(ABC):
         """lambda(t) = log(alpha(t)^2 / sigma(t)^2); +inf at t = 0, -inf where alpha = 0."""
         alpha, sigma = self.scales(t)
         return (2 * (torch.log(alpha) - torch.log(sigma))).expand(t.shape)
+
+    def numbers(self, moment: float) -> tuple[float, float, float]:
+        """(alpha, sigma, sigma / alpha) at one time, as plain numbers in float64; remembered."""
+
+        def compute() -> tuple[float, float, float]:
+            t = torch.tensor(moment, dtype=torch.float64)
+            alpha, sigma = self.scales(t)
+            return alpha.item(), sigma.item(), self.noise_level(t).item()
+
+        return self.remembered(("numbers", moment), compute)
 
     def noise_level(self, t: Tensor) -> Tensor:
         """sigma(t) / alpha(t), the noise level of the rescaled state x_t / alpha (EDM's sigma)."""

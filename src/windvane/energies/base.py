@@ -9,6 +9,7 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import as_times
+from windvane.finite import all_finite
 
 
 class Energy(ABC):
@@ -49,9 +50,8 @@ class Energy(ABC):
                 f"the energy {self.name!r} must give one value per sample, shape ({len(x)},), "
                 f"got {received} for x of shape {tuple(x.shape)}. Reduce over all dimensions but the first."
             )
-        finite = torch.isfinite(values.detach())
-        if not bool(finite.all()):
-            rows = (~finite).nonzero().flatten().tolist()
+        if not all_finite(values):
+            rows = (~torch.isfinite(values.detach())).nonzero().flatten().tolist()
             raise FloatingPointError(
                 f"the energy {self.name!r} is {float(values.detach()[rows[0]])} in {len(rows)} of {len(x)} "
                 f"rows (first: row {rows[0]}, t={float(times[rows[0]]):.6g})"

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.energies import Energy
-from windvane.process import Process
+from windvane.finite import all_finite
+from windvane.process import Process, shared_moment
 from windvane.randomness import noise_for
 from windvane.stepping import will_finish
 
@@ -61,10 +62,12 @@ class Watch:
         """
         if not values.requires_grad:
             raise ValueError(_without_gradient(energy, "it does not depend on x", f"at {_at(level)}"))
-        (gradient,) = torch.autograd.grad(values.sum(), z, create_graph=keep, allow_unused=True)
+        (gradient,) = torch.autograd.grad(
+            values, z, torch.ones_like(values), create_graph=keep, allow_unused=True
+        )
         if gradient is None:
             raise ValueError(_without_gradient(energy, "it does not depend on x", f"at {_at(level)}"))
-        if not bool(torch.isfinite(gradient).all()):
+        if not all_finite(gradient):
             raise FloatingPointError(
                 f"the gradient of the energy {energy.name!r} is not finite at {_at(level)}, though its "
                 f"values are; look for a square root or a norm at 0{_far(z)}"
@@ -187,4 +190,7 @@ def _far(x: Tensor) -> str:
 
 def first_level(process: Process, times: Tensor, active: Tensor) -> float:
     """The noise level of the first row that is guided, for messages."""
+    moment = shared_moment(times)
+    if moment is not None:
+        return process.numbers(moment)[2]
     return float(process.noise_level(times)[active][0])

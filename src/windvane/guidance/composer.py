@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from windvane.conditions import Condition
 from windvane.denoiser import checked_prediction
-from windvane.energies import Energy
-from windvane.energies.targets import time_noise
+from windvane.finite import all_finite
 from windvane.guidance.checks import Watch, first_level
 from windvane.guidance.guide import Guide
 from windvane.guidance.idle import key_of, why_idle
 from windvane.guidance.memory import checkpointed_blocks
-from windvane.guidance.moves import Move, merged_moves, rms
+from windvane.guidance.moves import Move, rms
+from windvane.guidance.pull import Pull
 from windvane.guidance.steps import Step
-from windvane.process import Process, expand, require_gaussian
+from windvane.process import Process, expand, require_gaussian, scalar, shared_time
 
 Base = Callable[[Tensor, Tensor, Condition | None], Tensor]
 
@@ -84,8 +84,9 @@ class Composer:
         network: nn.Module | None = None,
     ) -> Steered:
         chosen = self.guides if guides is None else guides
-        weighted = [(g, g.weights(self.process, times, step)) for g in chosen]
-        active = [(g, w) for g, w in weighted if bool((w != 0).any())]
+        seen = times[0] if len(times) and shared_time(times) else times
+        weighted = [(g, g.weights(self.process, seen if g.even else times, step)) for g in chosen]
+        active = [(g, w) for g, w in weighted if (bool(w.any()) if w.ndim else w.item() != 0)]
         self.watch.acted.update(key_of(g) for g, _ in active)
         if not active:
             return Steered(base(x_t, times, self.hide(cond)), active=False)
@@ -96,23 +97,24 @@ class Composer:
             x = x_t if outer and x_t.requires_grad else x_t.detach().requires_grad_(True)
             with torch.set_grad_enabled(outer or backward), saving:
                 x0 = base(x, times, self.hide(cond))
-            pull = _Pull(x, x0, outer)
+            pull = Pull(x, x0, outer)
             moves, after = self._moves(active, pull, times, cond, step)
         pushed = x0 if outer else x0.detach()
         if moves:
-            unit = self._unknown(x_t, pushed, times)
+            plain = all(move.plain for move in moves)
+            unit = None if plain else self._unknown(x_t, pushed, times)
             for move in moves:
                 pushed = self.moved(pushed, move, unit, times)
         return Steered(pushed, after)
 
-    def moved(self, x: Tensor, move: Move, unit: Tensor, times: Tensor) -> Tensor:
+    def moved(self, x: Tensor, move: Move, unit: Tensor | None, times: Tensor) -> Tensor:
         """x pushed, and watched for whether that changed it.
 
         Raises:
             FloatingPointError: a push that is not finite.
         """
         pushed = x + move.sized(unit)
-        if not bool(torch.isfinite(pushed).all()) and bool(torch.isfinite(x).all()):
+        if not all_finite(pushed) and all_finite(x):
             self._refuse_push(move, times)
         self.watch.note(move.keys, x, pushed)
         return pushed
@@ -135,14 +137,14 @@ class Composer:
 
     def _unknown(self, x_t: Tensor, x0: Tensor, times: Tensor) -> Tensor:
         """sigma / sqrt(alpha^2 + sigma^2) RMS(eps), ``(B,)``: see :class:`Guide`'s ``relative``."""
-        alpha, sigma = self.process.alpha(times), self.process.sigma(times)
+        alpha, sigma = self.process.scales(times)
         eps_sigma = rms(x_t - expand(alpha, x_t) * x0)
         return eps_sigma / torch.sqrt(alpha**2 + sigma**2).to(eps_sigma)
 
     def _moves(
         self,
         active: list[tuple[Guide, Tensor]],
-        pull: "_Pull",
+        pull: Pull,
         times: Tensor,
         cond: Condition | None,
         step: Step | None,
@@ -151,15 +153,18 @@ class Composer:
         found: dict[bool, list[Move]] = {False: [], True: []}
         waiting: list[tuple[bool, bool, Move]] = []
         for guide, weight in active:
-            factor = guide.factors(self.process, times, weight)
-            level = first_level(self.process, times, weight != 0)
+            one = times if weight.ndim else times[0]
+            factor = guide.factors(self.process, one, weight)
+            level = first_level(self.process, one, weight != 0 if weight.ndim else weight)
             plain = not guide.relative and guide.limit is None
             if guide.where == "x_t" or not guide.through:
                 gradient, factor = self._direct(guide, pull, times, cond, factor, level)
             else:
-                gradient = self._gradient(guide, pull.at_x0(), times, cond, level, pull.outer)
+                gradient = self._gradient(guide, pull, pull.at_x0(), times, cond, level)
             relative = guide.relative and guide.iterations == 1
-            move = Move(gradient, factor * guide.carry(step), relative, guide.limit, (key_of(guide),))
+            carry = guide.carry(step)
+            factor = factor if carry == 1 else factor * carry
+            move = Move(gradient, factor, relative, guide.limit, (key_of(guide),))
             if guide.backward:
                 waiting.append((guide.after_step, plain, move))
             else:
@@ -169,35 +174,35 @@ class Composer:
         return found[False], tuple(found[True])
 
     def _direct(
-        self, guide: Guide, pull: "_Pull", times: Tensor, cond: Condition | None, factor: Tensor, level: float
+        self, guide: Guide, pull: Pull, times: Tensor, cond: Condition | None, factor: Tensor, level: float
     ) -> tuple[Tensor, Tensor]:
         """A gradient that needs no backward pass through the denoiser, and its factor."""
         if guide.where == "x_t":
-            return self._gradient(guide, pull.at_x(), times, cond, level, pull.outer), factor
+            return self._gradient(guide, pull, pull.at_x(), times, cond, level), factor
         z = pull.at_x0()
         if guide.iterations == 1 and guide.latent is None:
-            return self._gradient(guide, z, times, cond, level, pull.outer), factor
+            return self._gradient(guide, pull, z, times, cond, level), factor
         moved = z if guide.latent is None else guide.latent.encode(z)
-        unit = self._unknown(pull.x, z, times) / guide.iterations if guide.relative else factor
+        unit = self._unknown(pull.x, z, times) / guide.iterations if guide.relative else None
         for _ in range(guide.iterations):
             moved = moved if pull.outer else moved.detach().requires_grad_(True)
-            gradient = self._gradient(guide, moved, times, cond, level, pull.outer)
+            gradient = self._gradient(guide, pull, moved, times, cond, level)
             moved = moved + Move(gradient, factor, guide.relative, None).sized(unit)
         ended = moved if guide.latent is None else guide.latent.decoded(moved, z)
         # The factor is in the steps already; rows outside the window stay where they are.
         return (ended - z if pull.outer else (ended - z).detach()), (factor != 0).to(factor)
 
     def _gradient(
-        self, guide: Guide, z: Tensor, times: Tensor, cond: Condition | None, level: float, keep: bool
+        self, guide: Guide, pull: Pull, z: Tensor, times: Tensor, cond: Condition | None, level: float
     ) -> Tensor:
         """The gradient in z of the guide's energy, smoothed if it asks for it."""
         energy = guide.energy
-        seen = times if guide.where == "x_t" else torch.zeros_like(times)
+        seen = times if guide.where == "x_t" else scalar(0.0, torch.float64).expand(len(times))
         alone = len(energy.terms()) == 1 or guide.latent is not None
         if not alone:
             self.watch.terms(energy, z, seen, cond, level)
-        values = self._values(guide, energy, z, times, seen, cond, level)
-        gradient = self.watch.gradient(energy, values, z, keep=keep, level=level)
+        values = self._values(guide, pull, z, times, seen, cond, level)
+        gradient = self.watch.gradient(energy, values, z, keep=pull.outer, level=level)
         if alone:
             decode = None if guide.latent is None else guide.latent.decode
 
@@ -212,66 +217,24 @@ class Composer:
     def _values(
         self,
         guide: Guide,
-        energy: Energy,
+        pull: Pull,
         z: Tensor,
         times: Tensor,
         seen: Tensor,
         cond: Condition | None,
         level: float,
     ) -> Tensor:
+        energy = guide.energy
         if guide.where != "noised":
             at = z if guide.latent is None else guide.latent.decode(z)
             return self.watch.values(energy, at, seen, cond, level)
-        radius = expand(guide.radii(self.process.noise_level(times), level), z)
-        draws = []
-        for k in range(guide.draws):
-            noise = time_noise(guide.seed, times, z.shape[1:], k).to(z)
-            draws.append(self.watch.values(energy, z + radius * noise, seen, cond, level))
-        return torch.stack(draws).logsumexp(dim=0) - torch.tensor(float(guide.draws)).log().to(z)
-
-
-class _Pull:
-    """x, D and the backward passes between them."""
-
-    def __init__(self, x: Tensor, x0: Tensor, outer: bool) -> None:
-        self.x, self.x0, self.outer = x, x0, outer
-
-    def at_x(self) -> Tensor:
-        """x as the variable of a gradient."""
-        return self.x
-
-    def at_x0(self) -> Tensor:
-        """D as the variable of a gradient: apart from its own graph, unless that is wanted outside."""
-        if self.outer and self.x0.requires_grad:
-            return self.x0
-        return self.x0.detach().requires_grad_(True)
-
-    def all(self, waiting: list[tuple[bool, bool, Move]], watch: Watch) -> list[tuple[bool, Move]]:
-        """The moves with their directions taken back to x; plain ones for one place share a pass."""
-        together: list[tuple[bool, Move]] = []
-        for after in (False, True):
-            plain = [m for place, is_plain, m in waiting if place == after and is_plain]
-            if plain:
-                together.append((after, merged_moves(plain, watch)))
-            together += [(place, m) for place, is_plain, m in waiting if place == after and not is_plain]
-        done = []
-        for k, (after, move) in enumerate(together):
-            last = k == len(together) - 1
-            back = self._back(move.direction, last)
-            done.append((after, replace(move, direction=back)))
-        return done
-
-    def _back(self, cotangent: Tensor, last: bool) -> Tensor:
-        """(dD / dx)^T cotangent."""
-        if not self.x0.requires_grad:
-            raise ValueError(
-                "the denoiser gives no gradient: a guide with through=True needs one. Take no_grad() or "
-                "detach() out of it, or use through=False"
-            )
-        (back,) = torch.autograd.grad(
-            self.x0, self.x, cotangent, create_graph=self.outer, retain_graph=self.outer or not last
-        )
-        return back
+        values = [
+            self.watch.values(energy, z + noise, seen, cond, level)
+            for noise in pull.draws_of(guide, self.process, z, times, level)
+        ]
+        if guide.draws == 1:
+            return values[0]
+        return torch.stack(values).logsumexp(dim=0) - torch.tensor(float(guide.draws)).log().to(z)
 
 
 def as_base(denoise: Any) -> Base:

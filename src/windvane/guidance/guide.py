@@ -9,8 +9,8 @@ from torch import Tensor
 from windvane.energies import Energy
 from windvane.guidance.manifold import Autoencoder
 from windvane.guidance.steps import Step, StepWeight
-from windvane.guidance.weights import Schedule, scheduled
-from windvane.process import Process
+from windvane.guidance.weights import Elementwise, Schedule, as_schedule, scheduled
+from windvane.process import Process, scalar, shared_moment
 
 WHERE = ("x_t", "x0", "noised")
 PUSHES = ("score", "x0", "x0_keep_eps", "state")
@@ -123,6 +123,11 @@ class Guide:
         return self.push in ("state", "x0_keep_eps")
 
     @property
+    def even(self) -> bool:
+        """Whether rows of one time have one weight: it is no schedule, which may tell rows apart."""
+        return isinstance(self.weight, (StepWeight, Elementwise)) or not callable(self.weight)
+
+    @property
     def backward(self) -> bool:
         """Whether it needs a backward pass through the denoiser."""
         return self.where != "x_t" and self.through
@@ -130,9 +135,14 @@ class Guide:
     def weights(self, process: Process, times: Tensor, step: Step | None) -> Tensor:
         """w of every row, float64 ``(B,)``: 0 outside the window and where alpha = 0.
 
+        0-dim where all rows have one: they share the time, and the weight is no schedule.
+
         Raises:
             ValueError: a weight that is not finite there, or a schedule that gives another shape.
         """
+        moment = shared_moment(times)
+        if moment is not None and self.even:
+            return scalar(self._weight_at(process, moment, step), torch.float64)
         level = process.noise_level(times)
         if isinstance(self.weight, StepWeight):
             if step is None:
@@ -151,14 +161,38 @@ class Guide:
             )
         return torch.where(acts, weight, torch.zeros_like(weight))
 
-    def radii(self, levels: Tensor, level: float) -> Tensor:
-        """r of every row, ``(B,)``, for noise levels of which ``level`` is guided.
+    def _weight_at(self, process: Process, moment: float, step: Step | None) -> float:
+        """:meth:`weights` of rows that share one time, for what is no schedule."""
+        alpha, _, level = process.numbers(moment)
+        if isinstance(self.weight, Elementwise):
+            weight = _one_of(process, self.weight, moment)
+        elif not isinstance(self.weight, StepWeight):
+            weight = float(self.weight)  # type: ignore[arg-type]
+        elif step is None:
+            raise ValueError(f"{self.weight} depends on the step: guide the sampler, not the denoiser")
+        else:
+            weight = float(self.weight(step))
+        if not alpha > 0 or (self.window is not None and not self.window[0] < level <= self.window[1]):
+            return 0.0
+        if not math.isfinite(weight):
+            raise ValueError(
+                f"the weight of the energy {self.energy.name!r} is {weight} at noise level sigma / alpha = "
+                f"{level:.4g}; it must be finite"
+            )
+        return weight
+
+    def radii(self, process: Process, times: Tensor, level: float) -> Tensor:
+        """r of every row, ``(B,)`` or 0-dim like :meth:`weights`; ``level`` is that of a guided row.
 
         Raises:
             ValueError: a radius that is not finite, or a schedule that gives another shape.
         """
         of = f"the radius of the energy {self.energy.name!r}"
-        found = scheduled(self.radius, levels, of)
+        moment, radius = shared_moment(times), as_schedule(self.radius)
+        if moment is not None and isinstance(radius, Elementwise):
+            found = scalar(_one_of(process, radius, moment), torch.float64)
+        else:
+            found = scheduled(radius, process.noise_level(times), of)
         if not bool(torch.isfinite(found).all()):
             raise ValueError(f"{of} is not finite at noise level sigma / alpha = {level:.4g}")
         return found
@@ -167,11 +201,18 @@ class Guide:
         """What one gradient is multiplied by, float64 ``(B,)``; the fraction itself if ``relative``."""
         if self.relative or self.push != "score":
             return weight
-        factor = weight * process.sigma(times) ** 2 / process.alpha(times)
-        return torch.where(process.alpha(times) > 0, factor, torch.zeros_like(factor))
+        alpha, sigma = process.scales(times)
+        factor = weight * sigma**2 / alpha
+        return torch.where(alpha > 0, factor, torch.zeros_like(factor))
 
     def carry(self, step: Step | None) -> float:
         """With what a move of D enters x_s: alpha_s where eps is kept, else 1."""
         if self.push != "x0_keep_eps" or step is None or self.relative:
             return 1.0
-        return float(step.process.alpha(step.s))
+        return step.process.numbers(float(step.s))[0]
+
+
+def _one_of(process: Process, schedule: Elementwise, moment: float) -> float:
+    """The value of a schedule at one time."""
+    levels = process.noise_level(scalar(moment, torch.float64).reshape(1))
+    return process.remembered((schedule, moment), lambda: schedule(levels).item())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.guidance.checks import Watch
-from windvane.process import expand
+from windvane.process import expand, scalar
 
 
 def rms(x: Tensor) -> Tensor:
@@ -28,8 +28,16 @@ class Move:
     limit: float | None
     keys: tuple[Hashable, ...] = ()
 
-    def sized(self, unit: Tensor) -> Tensor:
-        """The push, given the size ``(B,)`` of its surroundings."""
+    @property
+    def plain(self) -> bool:
+        """Whether its size does not depend on its surroundings."""
+        return not self.relative and self.limit is None
+
+    def sized(self, unit: Tensor | None) -> Tensor:
+        """The push, given the size ``(B,)`` of its surroundings, which a plain one does not need."""
+        if unit is None or self.plain:
+            whole = self.factor.ndim == 0 and self.factor.is_cpu and self.factor.item() == 1
+            return self.direction if whole else expand(self.factor, self.direction) * self.direction
         length = rms(self.direction)
         factor, unit = self.factor.to(length), unit.to(length)
         floor = torch.finfo(length.dtype).tiny
@@ -42,6 +50,11 @@ class Move:
 
 def merged_moves(plain: Sequence[Move], watch: Watch) -> Move:
     """The sum of plain pushes, by the guides without which it would be another one."""
+    if len(plain) == 1:
+        (move,) = plain
+        push = expand(move.factor, move.direction) * move.direction
+        acts = watch.changed.issuperset(move.keys) or bool(push.any())
+        return Move(push, scalar(1.0, torch.float64), False, None, move.keys if acts else ())
     parts = torch.stack([expand(m.factor, m.direction) * m.direction for m in plain])
     total = parts.sum(0)
     keys = [

@@ -5,7 +5,9 @@
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from windvane.energies import Energy
 from windvane.guidance.gradient import GradientGuidance
@@ -13,7 +15,7 @@ from windvane.guidance.guide import Guide
 from windvane.guidance.manifold import Autoencoder, OnManifold
 from windvane.guidance.pushed import Recurrence
 from windvane.guidance.steps import PerSignal, Shaped, StepWeight, Variance, VarianceAndSine
-from windvane.guidance.weights import Schedule
+from windvane.guidance.weights import Elementwise, Schedule
 
 Window = tuple[float, float] | None
 
@@ -27,9 +29,14 @@ def repeated(times: int, *, window: Window = None) -> GradientGuidance:
     return GradientGuidance((), Recurrence(times, window))
 
 
-def _vp_sigma(scale: float) -> Schedule:
+@dataclass(frozen=True)
+class _VPSigma(Elementwise):
     """scale k / sqrt(1 + k^2) for k = sigma / alpha: scale sigma_t where the process is VP."""
-    return lambda level: scale * (1 + level.clamp(min=1e-12) ** -2) ** -0.5
+
+    scale: float
+
+    def __call__(self, level: Tensor) -> Tensor:
+        return self.scale * (1 + level.clamp(min=1e-12) ** -2) ** -0.5
 
 
 def _mean_or_score(scale: float | Schedule, mean_shift: bool) -> tuple[float | Schedule | StepWeight, str]:
@@ -97,7 +104,7 @@ def lgd(
     normal data, whose spread given x_t is the default radius. What remains is a rho that does not follow
     the step: where it has the posterior's mean, samples are too sure (tests/guidance/test_bias.py).
     """
-    r = _vp_sigma(1.0) if radius is None else radius
+    r = _VPSigma(1.0) if radius is None else radius
     guide = Guide(energy, rho, where="noised", push="state", radius=r, draws=draws, seed=seed, window=window)
     return GradientGuidance((guide,))
 
@@ -215,11 +222,11 @@ def tfg(
     """
     variance = Guide(
         energy, Shaped(rho, shape, carried=True), where="noised", push="state",
-        radius=_vp_sigma(radius), draws=draws, seed=seed, window=window,
+        radius=_VPSigma(radius), draws=draws, seed=seed, window=window,
     )  # fmt: skip
     mean = Guide(
         energy, Shaped(mu, shape), where="noised", through=False, push="x0_keep_eps", iterations=iterations,
-        radius=_vp_sigma(radius), draws=draws, seed=seed, window=window,
+        radius=_VPSigma(radius), draws=draws, seed=seed, window=window,
     )  # fmt: skip
     return GradientGuidance((variance, mean), Recurrence(recurrences))
 
@@ -252,4 +259,4 @@ def steered(energy: Energy, scale: float = 1.0, *, window: Window = None) -> Gra
     noise and stronger at low. Of unit normal data measured with noise, samples with the scale that has
     the posterior's mean are too sure (tests/guidance/test_bias.py).
     """
-    return GradientGuidance((Guide(energy, _vp_sigma(scale), push="x0", window=window),))
+    return GradientGuidance((Guide(energy, _VPSigma(scale), push="x0", window=window),))

@@ -131,16 +131,19 @@ class GuidedSampler:
         inner = state.inner
         for k in range(rounds):
             fresh = noise if k == 0 or noise is None else derived_noise(noise, 2 * k)
-            x_s, after = self._once(denoise, x, t, s, replace(state, inner=inner), fresh)
+            begun = state if inner is state.inner else replace(state, inner=inner)
+            x_s, after = self._once(denoise, x, t, s, begun, fresh)
             if k < rounds - 1 and noise is not None:
                 x = process.renoise(x_s, s, t, derived_noise(noise, 2 * k + 1))
                 inner = restarted(state.inner)
-        if is_zero(process.sigma(s)) and not will_finish():
+        if not will_finish() and is_zero(process.sigma(s)):
             self.finished()
-        return x_s, replace(state, inner=after)
+        return x_s, state if after is state.inner else replace(state, inner=after)
 
     def _rounds(self, process: Process, t: Tensor, s: Tensor, state: GuidedState) -> int:
         """How often the step is made: once where there are guides and none of them acts."""
+        if self.recurrence.times == 1:
+            return 1
         rounds = self.recurrence.at(float(process.noise_level(t)))
         if rounds == 1 or not self.guides:
             return rounds
@@ -165,7 +168,7 @@ class GuidedSampler:
     def _pushed(self, tap: "_Tap", x: Tensor, x_s: Tensor, inner: State) -> tuple[Tensor, State]:
         if not tap.moves:
             return x_s, inner
-        unit = rms(x_s - x)
+        unit = None if all(move.plain for move in tap.moves) else rms(x_s - x)
         pushed = x_s
         for move in tap.moves:
             pushed = tap.composer.moved(pushed, move, unit, tap.step.t)

@@ -79,7 +79,7 @@ class PerSignal(StepWeight):
     scale: float = 1.0
 
     def __call__(self, step: Step) -> float:
-        alpha = float(step.process.alpha(step.s))
+        alpha, _, _ = step.process.numbers(float(step.s))
         return self.scale / alpha if alpha > 0 else 0.0
 
 
@@ -108,8 +108,16 @@ class Shaped(StepWeight):
             raise ValueError(f"unknown shape {self.shape!r} of a weight; known: {', '.join(SHAPES)}")
 
     def __call__(self, step: Step) -> float:
+        here, ratio = step.process.remembered(
+            (Shaped, self.shape, self.carried, step.times, float(step.t), float(step.s)),
+            lambda: self._parts(step),
+        )
+        return self.scale * here * ratio
+
+    def _parts(self, step: Step) -> tuple[float, float]:
+        """h over its mean, and alpha_s / alpha_t or 1."""
         if float(step.process.alpha(step.t)) == 0:
-            return 0.0  # no guide acts there, and there is no weight to give
+            return 0.0, 1.0  # no guide acts there, and there is no weight to give
 
         def h(t: Tensor, s: Tensor) -> Tensor:
             signal, noise = step.process.alpha(torch.stack([t, s])), step.process.sigma(torch.stack([t, s]))
@@ -119,4 +127,4 @@ class Shaped(StepWeight):
         grid = torch.tensor(step.times, dtype=torch.float64)
         here = float(h(step.t, step.s) / h(grid[:-1], grid[1:]).mean())
         ratio = float(step.process.alpha(step.s) / step.process.alpha(step.t)) if self.carried else 1.0
-        return self.scale * here * ratio
+        return here, ratio

@@ -5,6 +5,7 @@ not know step indices, changing the number of steps does not change the method.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,8 +48,19 @@ def constant(weight: float) -> Schedule:
     return Constant(weight)
 
 
+class Elementwise(ABC):
+    """A schedule whose weight of a row depends on the row's noise level alone, and on no state: hashable.
+
+    Rows that share a time then share a weight, which is computed once for all of them.
+    """
+
+    @abstractmethod
+    def __call__(self, level: Tensor) -> Tensor:
+        """The weights of the noise levels, in their shape."""
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(Elementwise):
     """The schedule that :func:`constant` makes: known to be one number without being asked."""
 
     weight: float
