@@ -35,7 +35,7 @@ _CONTENT = (
     zlib.error,
 )
 #: By name, since their libraries are imported by those who read such files only.
-_NAMED = {"SafetensorError", "YAMLError", "LZMAError", "ArrowException"}
+_NAMED = {"SafetensorError", "YAMLError", "LZMAError", "ArrowException", "DecompressionBombError"}
 #: Errors of the operating system that content causes: a seek to where no file can have anything.
 _CAUSED = (None, errno.EINVAL, errno.EOVERFLOW)
 _LONGEST = 200

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: The PNG text chunk that holds the settings, as JSON.
 KEY = "windvane"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_LONGEST = 1_000_000
+_LONGEST, _MOST_PIXELS = 1_000_000, 50_000_000
 _FONT_SIZE = 12
 _MARGIN = 4
 
@@ -112,7 +112,7 @@ def read_pixels(path: str | Path) -> np.ndarray:
     """The levels of a PNG as uint8 (C, H, W).
 
     Raises:
-        ValueError: a damaged file, one of more than 178 million pixels, or one that is no picture of levels.
+        ValueError: a damaged file, one of more than 50 million pixels, or one that is no picture of levels.
         OSError: it is not there, or cannot be read.
     """
     with _opened(path, check=True) as picture:
@@ -128,16 +128,16 @@ def _opened(path: str | Path, *, check: bool = False) -> "Iterator[Image]":
     from PIL import Image
 
     with warnings.catch_warnings(), reading(path):
-        # Half of the number that Pillow refuses; the smaller half is no matter.
+        # Pillow warns from half of the number on that it refuses.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            if check:
-                with Image.open(path) as picture:
-                    picture.verify()
-            with Image.open(path) as picture:
-                yield picture
-        except Image.DecompressionBombError:
-            raise ValueError("it would have too many pixels") from None
+        with Image.open(path) as picture:
+            width, height = picture.size
+            if check and width * height <= _MOST_PIXELS:
+                picture.verify()
+        if width * height > _MOST_PIXELS:
+            raise ValueError(f"it says {width} x {height} pixels, more than {_MOST_PIXELS:,}")
+        with Image.open(path) as picture:
+            yield picture
 
 
 def image_grid(

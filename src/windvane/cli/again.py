@@ -7,9 +7,10 @@ from typing import Any
 from windvane.cli.errors import say
 from windvane.cli.models import check_model_path, open_model
 from windvane.cli.processes import processes
-from windvane.cli.recipe import Recipe, section_of
+from windvane.cli.recipe import Recipe, batch_of, section_of
 from windvane.cli.sampling import machine, sample_rows
 from windvane.cli.wanted import wanted_again
+from windvane.damage import reading
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
 
 
@@ -60,11 +61,12 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
     first = read_pixels(image)
 
     def levels(rows: int, row: int) -> Any:
-        asked = wanted_again(condition, opened.asked, rows)
+        with reading(image):
+            asked = wanted_again(condition, opened.asked, rows)
         return sample_rows(opened.denoiser, recipe, seed=seed, asked=asked, rows=rows)[row]
 
     made, shape = levels(1, 0), {"rows": 1, "row": 0}
-    then = settings.get("batch", shape)
+    then = batch_of(settings)
     if (made != first).any() and then != shape and not force:
         made, shape = levels(then["rows"], then["row"]), then
     device = next(opened.denoiser.parameters()).device.type

@@ -27,13 +27,13 @@ def _sentence(path: str, owner: type[BaseModel] | None, item: dict[str, Any]) ->
         return f"unknown setting {path}{suggestion(path.rpartition('.')[2], valid)}"
     if kind in ("model_type", "model_attributes_type"):
         names = ", ".join(owner.model_fields) if owner else ""
-        return f"{path} is a section with the names {names}; got {given!r}"
+        return f"{path} is a section with the names {names}; got {given!r:.120}"
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "missing":
-        return f"{path} is missing, got {given!r}"
+        return f"{path} is missing, got {given!r:.120}"
     if kind == "value_error":
         return f"{path}: {message}"
-    return f"{path} {message}, got {given!r}"
+    return f"{path} {message}, got {given!r:.120}"
 
 
 def _locate(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, type[BaseModel] | None]:

@@ -114,7 +114,7 @@ def _levels(path: Path, k: int) -> "Tensor":
         with Image.open(path) as opened:
             mode = opened.mode
             levels = np.array(opened.convert("L") if mode == "1" else opened)
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no readable picture: {error}") from None
     if mode not in ("1", "L", "P"):
         raise ValueError(f"{path} has the mode {mode}; a mask has one channel of ids (grey or palette)")

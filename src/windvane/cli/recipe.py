@@ -14,6 +14,7 @@ from windvane.cli.sections import SampleSection
 from windvane.damage import read_json
 
 FORMAT = 1
+_MOST_ROWS = 65_536
 #: The settings of the sampler, as opposed to which and how many pictures are asked for.
 SAMPLER_SETTINGS = ("sampler", "eta", "steps", "grid", "weight", "interval", "clip", "weights")
 #: What may differ between two makings of the same picture.
@@ -62,14 +63,28 @@ def section_of(settings: Mapping[str, Any]) -> SampleSection:
         raise ValueError(
             f"the settings inside the picture lack {', '.join(missing)}; it is not a single sample"
         )
+    for name, sort in (("seed", int), ("weights_sha256", str), ("model", str)):
+        if not isinstance(settings[name], sort) or isinstance(settings[name], bool):
+            raise ValueError(f"the settings inside the picture are damaged: {name} is {settings[name]!r:.60}")
+    if not 0 <= settings["seed"] < 2**63:
+        raise ValueError(f"the settings inside the picture are damaged: seed is {settings['seed']!r:.60}")
     if settings.get("format") != FORMAT:
         raise ValueError(
             f"the settings inside the picture have format {settings.get('format')}, not {FORMAT}"
         )
     values = {name: settings[name] for name in SAMPLER_SETTINGS}
-    if values["interval"] is not None:
+    if isinstance(values["interval"], list):  # anything else is refused with its name below
         values["interval"] = [math.inf if level is None else level for level in values["interval"]]
     return check({"sample": values}, where="the picture's settings").sample
+
+
+def batch_of(settings: Mapping[str, Any]) -> dict[str, int]:
+    """The batch that a picture was made in, and its row there; alone where that is not told or senseless."""
+    told = settings.get("batch")
+    rows, row = (told.get("rows"), told.get("row")) if isinstance(told, dict) else (1, 0)
+    if type(rows) is int and type(row) is int and 0 <= row < rows <= _MOST_ROWS:
+        return {"rows": rows, "row": row}
+    return {"rows": 1, "row": 0}
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -17,10 +17,12 @@ class SampleSection(Section):
     """Sampling and guidance; weight 1 is the plain conditional model, 0 the unconditional one."""
 
     n: int = Field(default=64, ge=1, description="number of pictures")
-    seed: int = Field(default=0, ge=0, description="the pictures have the seeds seed, seed + 1, ...")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="the pictures have the seeds seed, seed + 1, ..."
+    )
     sampler: SamplerName = Field(default="ddim", description=", ".join(get_args(SamplerName)))
     eta: float = Field(default=0.0, ge=0, le=1, description="ddim: share of fresh noise")
-    steps: int = Field(default=50, ge=1, description="sampling steps")
+    steps: int = Field(default=50, ge=1, le=100_000, description="sampling steps")
     grid: Literal["uniform", "log_snr", "edm", "quadratic"] | None = Field(
         default=None, description="where the steps are; default: the sampler's usual choice"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from windvane.damage import reading
 from windvane.operators import (
     BlockMean,
     CompressedSensing,
@@ -85,7 +86,8 @@ def read_values(path: Path) -> Tensor:
     if path.suffix == ".npy":
         import numpy as np
 
-        return torch.from_numpy(np.load(path, allow_pickle=False)).float()
+        with reading(path):
+            return torch.from_numpy(np.load(path, allow_pickle=False)).float()
     return read_picture(path)
 
 
@@ -105,7 +107,7 @@ def read_picture(path: Path, shape: Sequence[int] | None = None) -> Tensor:
             grey = opened.mode in ("1", "L", "I", "I;16", "F")
             channels = (1 if grey else 3) if shape is None else shape[0]
             picture = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError):
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
         raise ValueError(f"{path} is not a readable picture") from None
     if shape is not None and picture.size != (shape[2], shape[1]):
         picture = picture.resize((shape[2], shape[1]), Image.Resampling.BOX)
