@@ -76,8 +76,8 @@ def test_annotate_train_sample_evaluate_report(done, home, windvane):
 
     made = sorted((run / "samples").iterdir())
     said = refused_at_the_end(windvane("evaluate", run))
-    assert "30 images to compare with are too few" in said and "at least 65 are needed" in said
-    assert "650 images in all at data.holdout=0.1" in said and "--set evaluate.allow_few=true" in said
+    assert "30 images to compare with are too few" in said and "at least 69 are needed" in said
+    assert "690 images in all at data.holdout=0.1" in said and "--set evaluate.allow_few=true" in said
     assert "unknown metrics ['fid']" in refused_at_the_end(windvane("evaluate", run, metric="fid"))
     assert sorted((run / "samples").iterdir()) == made, "refused after the samples were made"
     said = done("evaluate", run, "--set", "evaluate.allow_few=true", "--set", "evaluate.bootstrap=20", n=12)

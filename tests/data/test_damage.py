@@ -1,11 +1,13 @@
 """Files that cannot be read: each gives a reason, none gives anything but `UnreadableImage`."""
 
+import errno
 import os
 
 import numpy as np
 import pytest
 
 from windvane.data import Decoder, UnreadableImage
+from windvane.data.errors import TooLittle
 
 from .conftest import colours, encoded, png_head
 
@@ -81,13 +83,23 @@ def test_limit_of_pixels_is_a_choice():
         Decoder(max_pixels=99)(data)
 
 
-def test_too_little_memory_is_a_reason(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "not enough memory while reading"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory while reading"),
+        (OSError(errno.EMFILE, "Too many open files"), r"too many open files .*ulimit -n"),
+    ],
+    ids=["memory", "ENOMEM", "EMFILE"],
+)
+def test_too_little_memory_and_too_few_handles_are_no_damage(monkeypatch, error, message):
     def fail(*_):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("windvane.data.decode.to_array", fail)
-    with pytest.raises(UnreadableImage, match="too many pixels: not enough memory"):
+    with pytest.raises(TooLittle, match=message) as caught:
         Decoder()(encoded(INTERLEAVED))
+    assert not isinstance(caught.value, UnreadableImage)
 
 
 def test_things_that_are_no_files(tmp_path):

@@ -85,6 +85,12 @@ def open_parts(section: DataSection, *, quiet: bool = False, name_damaged: bool 
 
 def report_scan(scan: "Scan | None", *, named: bool = True) -> None:
     """Name or count what could not be read; say nothing when all is well."""
+    if scan is not None and scan.exact_duplicates:
+        files = sum(len(group) for group in scan.exact_duplicates)
+        say(
+            f"{files} files are duplicates, in {len(scan.exact_duplicates)} groups; a group is never on both "
+            "sides of what is held out"
+        )
     if scan is None or not scan.unreadable:
         return
     from windvane.data.scan import printable

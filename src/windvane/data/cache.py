@@ -6,7 +6,9 @@ of all that decides the content, so a changed file or setting makes a new entry 
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,23 +20,34 @@ from windvane.data.scan import Scan
 from windvane.data.store import RowStore
 from windvane.files import atomic_file, atomic_write_text
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What belongs to the stored rows: labels (ids) with their names, and the scan that names the rows."""
+    """What belongs to the stored rows: labels (ids) with their names, and the scan that names the rows.
+
+    With `passing` problems among the files the rows are of this opening only.
+    """
 
     labels: list[int] | None
     label_names: list[str] | None
     scan: Scan
+    passing: bool = False
 
 
-def files_digest(files: Iterable[tuple[str, int, int]]) -> str:
-    """Hash of (name, bytes, time of change) for every file of a source."""
+def files_digest(root: str | Path, files: Iterable[tuple[str, os.stat_result]]) -> str:
+    """Hash of name, bytes, times, device and inode of every file of a source at `root`.
+
+    Names, sizes and times alone are equal for two exports of one program. The inode and the time of its last
+    change tell a file from another one that took its place, even with the time of modification set back. On
+    file systems without inodes the resolved place stands for them.
+    """
     digest = hashlib.sha256()
-    for name, size, modified in files:
-        digest.update(f"{name!r} {size} {modified}\n".encode())
+    place = str(Path(root).resolve())
+    for name, s in files:
+        where = f"{s.st_dev} {s.st_ino}" if s.st_ino else place
+        digest.update(f"{name!r} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {where!r}\n".encode())
     return digest.hexdigest()
 
 
@@ -71,6 +84,8 @@ def open_or_build(
             _, fingerprint = store.finish()
         finally:
             store.abort()
+    if contents.passing:
+        return _passing(rows_path, contents, fingerprint)
     # The index is written last: rows without an index do not count as an entry.
     index = {"fingerprint": fingerprint, **asdict(contents)}
     atomic_write_text(index_path, json.dumps(index))
@@ -78,6 +93,14 @@ def open_or_build(
     if written is None:
         raise OSError(f"the cache entry {str(rows_path)!r} cannot be read back; is the disk full?")
     return written
+
+
+def _passing(rows_path: Path, contents: Contents, fingerprint: str) -> ImageData:
+    """The rows without an entry: what could not be read now may be readable the next time."""
+    rows = np.load(rows_path, mmap_mode="r", allow_pickle=False)
+    with suppress(OSError):  # elsewhere than on POSIX a mapped file stays until it is written anew
+        rows_path.unlink()
+    return _images(rows, contents, fingerprint)
 
 
 def _read(rows_path: Path, index_path: Path) -> ImageData | None:

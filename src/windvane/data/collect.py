@@ -14,10 +14,14 @@ from windvane.progress import track
 
 @dataclass(frozen=True)
 class Collected:
-    """The labels of the rows stored (as the source gave them) and the scan, whose `readable` names them."""
+    """The labels of the rows stored (as the source gave them) and the scan, whose `readable` names them.
+
+    `passing` says that a file could not be read for a reason that may be gone at the next opening.
+    """
 
     labels: list[int | str | None]
     scan: Scan
+    passing: bool = False
 
 
 def collect(
@@ -38,11 +42,12 @@ def collect(
     """
     tally = Tally(root, ignored)
     labels: list[int | str | None] = []
-    first = ""
+    first, passing = "", False
     with quiet_pillow():
         found = ordered_map(partial(inspect, decoder=decoder), entries, workers=workers)
         for one in track(found, "reading images", total=total, enabled=progress):
             tally.add(one)
+            passing = passing or one.passing
             if one.pixels is None:
                 continue
             first = first or one.entry.name
@@ -56,7 +61,7 @@ def collect(
     if not labels:
         named = "; ".join(f"{printable(name)}: {why}" for name, why in tally.unreadable[:5])
         raise ValueError(f"none of the {len(tally.unreadable)} images in {root!r} can be read: {named}")
-    return Collected(labels, tally.scan())
+    return Collected(labels, tally.scan(), passing)
 
 
 def _size(shape: tuple[int, ...]) -> str:

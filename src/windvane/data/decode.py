@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from windvane.data.errors import UnreadableImage
+from windvane.data.errors import TooLittle, UnreadableImage, is_passing, refuse_scarcity
 from windvane.data.pixels import (
     ALPHAS,
     DEPTHS,
@@ -152,7 +152,8 @@ def open_binary(source: str | Path | bytes) -> Iterator[BinaryIO]:
             raise UnreadableImage("empty file")
         handle = open(source, "rb")  # noqa: SIM115 - closed below, after the caller is done
     except OSError as error:
-        raise UnreadableImage(file_problem(error, source)) from error
+        refuse_scarcity(error, f"opening {os.fsdecode(source)!r}")
+        raise UnreadableImage(file_problem(error, source), passing=is_passing(error)) from error
     with handle:
         yield handle
 
@@ -205,7 +206,7 @@ def _reasons(handle: BinaryIO) -> Iterator[None]:
 
     try:
         yield
-    except UnreadableImage:
+    except (UnreadableImage, TooLittle):
         raise
     except UnidentifiedImageError as error:
         handle.seek(0)
@@ -213,9 +214,11 @@ def _reasons(handle: BinaryIO) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         numbers = " of ".join(re.findall(r"\d+", str(error)))
         raise UnreadableImage(f"too many pixels: {numbers} allowed by PIL.Image.MAX_IMAGE_PIXELS") from error
-    except MemoryError as error:
-        raise UnreadableImage("too many pixels: not enough memory") from error
     except Exception as error:
+        refuse_scarcity(error, f"reading {getattr(handle, 'name', 'an image')!r}")
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; damage has no number
+            reason = f"cannot be read: {error.strerror or error}"
+            raise UnreadableImage(reason, passing=is_passing(error)) from error
         text = " ".join(str(error).split()) or type(error).__name__
         truncated = isinstance(error, EOFError | struct.error | zlib.error) or "truncated" in text.lower()
         unsupported = "not supported" in text or "unsupported" in text.lower()

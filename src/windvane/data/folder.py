@@ -71,11 +71,11 @@ def from_folder(
             progress=progress,
         )
         ids, names = folder_labels(collected.scan.readable)
-        return Contents(ids, names, collected.scan)
+        return Contents(ids, names, collected.scan, collected.passing)
 
     identity = {
         "source": "folder",
-        "files": files_digest((f.name, f.size, f.modified) for f in listing.files),
+        "files": files_digest(path, ((f.name, f.status) for f in listing.files)),
         "problems": listing.problems,
         "decoder": asdict(decoder),
     }

@@ -81,7 +81,8 @@ def from_hub(
             workers=workers,
             progress=progress,
         )
-        return Contents(*to_ids(collected.labels, class_names(schema, columns[1])), collected.scan)
+        ids, names = to_ids(collected.labels, class_names(schema, columns[1]))
+        return Contents(ids, names, collected.scan, collected.passing)
 
     identity = {
         "source": "hub",

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from windvane.data.duplicates import together
 from windvane.data.longtail import longtail_counts
 from windvane.data.shuffle import permutation
 
@@ -184,6 +185,9 @@ class ImageData:
     def split(self, fractions: Sequence[float], seed: int = 0) -> tuple["ImageData", ...]:
         """Random disjoint parts, the same for the same seed on every machine.
 
+        Duplicates that loading found, exact ones and pictures that look alike, are never on two sides: the
+        whole group goes where its first row in the random order went.
+
         Args:
             fractions: share of each part, positive, summing to at most 1 (e.g. ``(0.8, 0.2)``).
             seed: which split.
@@ -198,8 +202,24 @@ class ImageData:
         if np.any(np.diff(ends) < 1):
             raise ValueError(f"{len(self)} rows cannot be split into non-empty parts of {shares}")
         order = permutation(len(self), seed)
+        side = np.full(len(self), len(shares))
+        for k, (a, b) in enumerate(zip(ends[:-1], ends[1:])):
+            side[order[a:b]] = k
+        if len(shares) > 1:
+            groups = self._duplicate_groups()
+            grouped = order[groups[order] >= 0]
+            first: dict[int, int] = {}
+            for row in grouped:
+                side[row] = first.setdefault(groups[row], side[row])
         # Sorted rows keep reads from a file on disk going forward.
-        return tuple(self.subset(np.sort(order[a:b])) for a, b in zip(ends[:-1], ends[1:]))
+        return tuple(self.subset(np.flatnonzero(side == k)) for k in range(len(shares)))
+
+    def _duplicate_groups(self) -> np.ndarray:
+        """The group of duplicates of each row, -1 for none."""
+        scan = self.scan
+        if scan is None:
+            return np.full(len(self), -1)
+        return together(self.names, [*scan.exact_duplicates, *scan.near_duplicates])
 
     def subsample_longtail(self, ratio: float, kind: str = "exponential", seed: int = 0) -> "ImageData":
         """A random subset whose class sizes fall with the label by the factor `ratio`; see `longtail_counts`.

@@ -8,7 +8,7 @@ import numpy as np
 
 from windvane.data.decode import Decoder, Header, open_binary, read_header
 from windvane.data.duplicates import thumbnail
-from windvane.data.errors import UnreadableImage
+from windvane.data.errors import UnreadableImage, refuse_scarcity
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Entry:
     source: Path | bytes | None
     label: int | str | None = None
     problem: str | None = None
+    passing: bool = False
     place: str | None = None
 
     @property
@@ -32,20 +33,24 @@ class Entry:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading an entry gave: pixels (C, H, W), header, content hash, miniature; or the `problem`."""
+    """What reading an entry gave: pixels (C, H, W), header, content hash, miniature; or the `problem`.
+
+    A `passing` problem may be gone at the next opening.
+    """
 
     entry: Entry
     problem: str | None = None
     header: Header | None = None
     pixels: np.ndarray | None = None
     digest: str | None = None
+    passing: bool = False
     small: np.ndarray | None = None
 
 
 def inspect(entry: Entry, decoder: Decoder, *, deep: bool = True) -> Inspection:
     """Decode an entry, or with ``deep=False`` read its header only; a failure comes back as a problem."""
     if entry.problem is not None or entry.source is None:
-        return Inspection(entry, problem=entry.problem or "no data")
+        return Inspection(entry, problem=entry.problem or "no data", passing=entry.passing)
     try:
         if not deep:
             return Inspection(entry, header=read_header(entry.source, max_pixels=decoder.max_pixels))
@@ -54,8 +59,9 @@ def inspect(entry: Entry, decoder: Decoder, *, deep: bool = True) -> Inspection:
             handle.seek(0)
             pixels, header = decoder.read_handle(handle)
     except UnreadableImage as error:
-        return Inspection(entry, problem=error.reason)
+        return Inspection(entry, problem=error.reason, passing=error.passing)
     except OSError as error:
         # The disk failed while reading, for example a share that went away.
-        return Inspection(entry, problem=f"cannot be read: {error.strerror or error}")
+        refuse_scarcity(error, f"reading {entry.found_at!r}")
+        return Inspection(entry, problem=f"cannot be read: {error.strerror or error}", passing=True)
     return Inspection(entry, header=header, pixels=pixels, digest=digest, small=thumbnail(pixels))

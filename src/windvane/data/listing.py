@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windvane.data.decode import file_problem
+from windvane.data.errors import is_passing, refuse_scarcity
 
 ENDINGS = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .webp .gif .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm .pfm .tga "
@@ -15,21 +16,24 @@ ENDINGS = frozenset(
 
 @dataclass(frozen=True)
 class Listed:
-    """One file with the ending of an image: name relative to the root, with slashes; place; bytes; time."""
+    """One file with the ending of an image: name relative to the root, with slashes; place; what it is."""
 
     name: str
     path: Path
-    size: int
-    modified: int
+    status: os.stat_result
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Candidates by name; problems as (name, reason); what was passed over, by ending."""
+    """Candidates by name; problems as (name, reason); what was passed over, by ending.
+
+    `passing` names those problems that may be gone at the next opening.
+    """
 
     files: list[Listed]
     problems: list[tuple[str, str]]
     ignored: dict[str, int]
+    passing: frozenset[str] = frozenset()
 
 
 def list_images(root: str | Path) -> Listing:
@@ -47,13 +51,20 @@ def list_images(root: str | Path) -> Listing:
         raise ValueError(f"{str(root)!r} is no folder of images: {what}")
     files: list[Listed] = []
     problems: list[tuple[str, str]] = []
+    passing: set[str] = set()
     ignored: Counter[str] = Counter()
 
     def name_of(path: str | Path) -> str:
         return Path(os.path.relpath(path, top)).as_posix()
 
+    def add_problem(error: OSError, path: str | Path) -> None:
+        refuse_scarcity(error, f"listing {str(root)!r}")
+        problems.append((name_of(path), file_problem(error, path)))
+        if is_passing(error):
+            passing.add(name_of(path))
+
     def unlistable(error: OSError) -> None:
-        problems.append((name_of(error.filename), file_problem(error, error.filename)))
+        add_problem(error, error.filename)
 
     status = os.stat(top)
     entered = {(status.st_dev, status.st_ino)}
@@ -69,13 +80,14 @@ def list_images(root: str | Path) -> Listing:
             else:
                 try:
                     status = os.stat(path)
-                    files.append(Listed(name_of(path), path, status.st_size, status.st_mtime_ns))
+                    files.append(Listed(name_of(path), path, status))
                 except OSError as error:
-                    problems.append((name_of(path), file_problem(error, path)))
+                    add_problem(error, path)
     return Listing(
         sorted(files, key=lambda f: f.name),
         sorted(problems),
         dict(sorted(ignored.items(), key=_frequent_first)),
+        frozenset(passing),
     )
 
 

@@ -86,12 +86,12 @@ def from_parquet(
             workers=workers,
             progress=progress,
         )
-        return Contents(*to_ids(collected.labels, class_names(schema, columns[1])), collected.scan)
+        ids, names = to_ids(collected.labels, class_names(schema, columns[1]))
+        return Contents(ids, names, collected.scan, collected.passing)
 
-    states = [(shard.name, shard.stat()) for shard in paths]
     identity: dict[str, Any] = {
         "source": "parquet",
-        "files": files_digest((name, state.st_size, state.st_mtime_ns) for name, state in states),
+        "files": files_digest(paths[0].parent, ((str(shard), shard.stat()) for shard in paths)),
         "columns": columns,
         "decoder": asdict(decoder),
     }

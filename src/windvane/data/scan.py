@@ -186,7 +186,9 @@ def scan(
 def entries_of(listing: Listing) -> list[Entry]:
     """The files and the problems of a listing as entries, sorted by name."""
     entries = [Entry(f.name, f.path) for f in listing.files]
-    entries += [Entry(name, None, problem=why) for name, why in listing.problems]
+    entries += [
+        Entry(name, None, problem=why, passing=name in listing.passing) for name, why in listing.problems
+    ]
     return sorted(entries, key=lambda e: e.name)
 
 
