@@ -17,6 +17,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from windvane.scarcity import writing
+
 _MARK = ".windvane-tmp"
 #: What systems leave in any folder they show, and what killed writers left; it may go with the rest.
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", ".*.windvane-*")
@@ -167,10 +169,11 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
     try:
-        mode = _usual_mode(temporary)
-        yield temporary
-        _settle(temporary, mode)
-        os.replace(temporary, path)
+        with writing(path, temporary):
+            mode = _usual_mode(temporary)
+            yield temporary
+            _settle(temporary, mode)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -255,10 +258,12 @@ def atomic_folder(path: str | Path, kind: FolderKind) -> Iterator[Path]:
     path = kind.check(recover_folder(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_name(path)
-    temporary.mkdir()
+    with writing(path):
+        temporary.mkdir()
     try:
-        yield temporary
-        replace_folder(temporary, path, kind)
+        with writing(path, temporary):
+            yield temporary
+            replace_folder(temporary, path, kind)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

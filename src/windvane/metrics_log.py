@@ -11,6 +11,7 @@ from typing import Any
 
 from windvane.damage import reading
 from windvane.files import atomic_write_text
+from windvane.scarcity import writing
 
 
 def _finite(value: Any) -> Any:
@@ -88,10 +89,10 @@ class MetricsLog:
             self._rewrite(self.read())
         assert self._columns is not None
         line = json.dumps(row, allow_nan=False) + "\n"
-        with self.jsonl.open("ab") as file:
+        with writing(self.jsonl), self.jsonl.open("ab") as file:
             file.write(line.encode())
         if set(row) <= set(self._columns):
-            with self.table.open("ab") as file:
+            with writing(self.table), self.table.open("ab") as file:
                 file.write(_csv_text(self._columns, [row]).encode())
         else:
             self._rewrite(self.read())

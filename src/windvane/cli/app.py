@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from windvane._version import __version__
 from windvane.cli.commands import COMMANDS
 from windvane.cli.errors import guarded, warned
+from windvane.cli.memory import bound_memory
 
 PROGRESS_VARIABLE = "WINDVANE_PROGRESS"
 GLOBAL_FLAGS = ("--debug", "--quiet")
@@ -90,4 +91,5 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point of the `windvane` script; never returns."""
+    bound_memory()
     app()

@@ -3,13 +3,17 @@
 Exit codes: 0 done, 1 a defect of Windvane (with traceback) or a failed check, 2 wrong input, 130 interrupted.
 """
 
+import errno
 import os
+import re
 import sys
 import traceback
 import zlib
 from collections.abc import Callable
 from typing import Any
 from zipfile import BadZipFile
+
+from windvane.scarcity import NO_ROOM, is_memory
 
 # FloatingPointError: samples or a loss that are no longer finite, which settings cause and settings cure.
 USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)
@@ -41,6 +45,10 @@ def warned(message: Any, category: type[Warning], *place: Any) -> None:
 
 def describe(error: BaseException) -> str:
     """The message of an error; operating-system errors get the path they are about."""
+    if is_memory(error):
+        return _memory(error)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return _no_room(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if isinstance(error, ModuleNotFoundError) and error.name:
@@ -59,6 +67,33 @@ EXTRAS = {
     "statsmodels": "series",
     "gradio": "studio",
 }
+
+
+def _no_room(error: OSError) -> str:
+    where = error.filename or "the disk that is written to"
+    if error.errno == errno.EFBIG:
+        return (
+            f"no file may grow as large as {where} needs (a quota, see ulimit -f, or the disk's own limit); "
+            "raise it, choose another --out, or make the model or the batch of pictures smaller"
+        )
+    what = "the disk is full" if error.errno == errno.ENOSPC else "the quota of the disk is used up"
+    return (
+        f"{what}: {where} could not be written; free some space there, or choose another --out "
+        "(caches: WINDVANE_CACHE)"
+    )
+
+
+def _memory(error: BaseException) -> str:
+    text = one_line(str(error))
+    asked = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ [KMGTPE]i?B)", text)
+    size = ""
+    if asked:
+        size = asked[2] or f"{int(asked[1]) / 2**30:.1f} GiB"
+        size = f" ({size} more were asked for)"
+    return (
+        f"too little memory{size}; lower what is held at once: --batch-size (in training also raise "
+        "train.accumulate), --n, --size, or the network's width and channels (model.*)"
+    )
 
 
 def guarded(call: Callable[[], Any], *, debug: bool = False) -> int:
@@ -98,7 +133,7 @@ def explain(error: BaseException, *, traceback_shown: bool = False) -> int:
     if isinstance(error, DAMAGE):
         say(f"error: a file is damaged: {describe(error)}")
         return 2
-    if isinstance(error, USER_ERRORS):
+    if isinstance(error, USER_ERRORS) or is_memory(error):
         say(f"error: {describe(error)}")
         return 2
     if not traceback_shown:
