@@ -20,7 +20,7 @@ from windvane.data.scan import Scan
 from windvane.data.store import RowStore
 from windvane.files import atomic_file, atomic_write_text
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from windvane.data.errors import TooLittle, UnreadableImage, is_passing, refuse_scarcity
+from windvane.data.keyed import opacity, stored_layout, with_opacity
 from windvane.data.pixels import (
     ALPHAS,
     DEPTHS,
@@ -114,15 +115,17 @@ class Decoder:
         """As `read`, from an open binary file at its beginning."""
         with _reasons(handle), _image(handle, self.max_pixels) as image:
             header = _header_of(image)
-            pixels = to_array(self._convert(image))
+            pixels = to_array(self._convert(image, handle))
             return pixels, replace(header, turned=_turned(image))
 
-    def _convert(self, image: "Image") -> "Image":
+    def _convert(self, image: "Image", handle: BinaryIO) -> "Image":
         if isinstance(self.size, tuple):
             image.draft(None, _draft_size(image.size, self.size))  # type: ignore[arg-type]
+        layout = stored_layout(image)
         image.load()
-        image = _upright(image)
-        image = to_eight_bits(image, self.depth)
+        mask = opacity(image, layout, handle)
+        image = to_eight_bits(_upright(image), self.depth)
+        image = with_opacity(image, None if mask is None else _upright(mask))
         image = to_channels(flatten_alpha(image, self.alpha), self.channels)
         if isinstance(self.size, tuple):
             image = fit_to(image, self.size, self.fit, self.resample, background(self.alpha))
