@@ -5,7 +5,7 @@ processes and any resume sees the same numbers. Nothing touches torch's global g
 """
 
 import math
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +22,10 @@ _GAUSSIAN = Gaussian()
 
 
 class TrainingData(Protocol):
-    """Data with a length and ``batch(indices (B,)) -> float (B, *shape)``."""
+    """Data with a length and ``batch(indices (B,)) -> float (B, *shape)``.
+
+    Training calls ``batch`` from a thread of its own, one call at a time, while a step runs.
+    """
 
     def __len__(self) -> int: ...
 
@@ -78,6 +81,15 @@ class Batch:
             return self
         cond = None if self.cond is None else self.cond.to(device)
         return Batch(self.x0.to(device), self.noise.to(device), self.t, cond)
+
+
+class Rows(NamedTuple):
+    """What a step sees but for its times: x0, noise ``(b, *shape)``, cond, its place in the global batch."""
+
+    x0: Tensor
+    noise: Tensor
+    cond: Condition | None
+    place: slice
 
 
 def share(total: int, part: int, parts: int) -> tuple[int, int]:
@@ -149,19 +161,27 @@ class Batches:
 
     def load(self, step: int, begin: int = 0, end: int | None = None) -> Batch:
         """Rows begin..end-1 of the global batch of ``step``. Draws times: call it once a step, in order."""
+        return self.timed(step, self.rows(step, begin, end))
+
+    def rows(self, step: int, begin: int = 0, end: int | None = None) -> Rows:
+        """Rows begin..end-1 of the global batch of ``step`` without their times: a function of the step."""
         rows = slice(begin, end)
         size, keyed = self.batch_size, generator(self.seed, _STREAM_NOISE, step)
         drops, flips = draw_drops(size, self.dropout, keyed)[rows], torch.rand(size, generator=keyed)[rows]
         normal = torch.randn((size, math.prod(self.shape)), generator=keyed)
         noise = self.law.scaled(normal, self.seed, _STREAM_NOISE, step)[rows].reshape(-1, *self.shape)
-        t = self.times.draw(size, generator(self.seed, _STREAM_TIMES, step))[rows]
         indices = self.indices(step)[rows]
         x0 = self.data.batch(indices)
         cond = None if self.conditions is None else self.conditions.index(indices)
         if self.flip:
             mirrored = flips < 0.5
             x0, cond = flip_rows(x0, mirrored), _flip_layout(cond, mirrored)
-        return Batch(x0, noise, t, drop_condition(cond, drops))
+        return Rows(x0, noise, drop_condition(cond, drops), rows)
+
+    def timed(self, step: int, drawn: Rows) -> Batch:
+        """The rows with the times of ``step``, which may depend on what the sampler has observed so far."""
+        t = self.times.draw(self.batch_size, generator(self.seed, _STREAM_TIMES, step))[drawn.place]
+        return Batch(drawn.x0, drawn.noise, t, drawn.cond)
 
 
 def _flip_layout(cond: Condition | None, rows: Tensor) -> Condition | None:

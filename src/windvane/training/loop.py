@@ -71,7 +71,8 @@ def train(
     generators are left as they were.
 
     Args:
-        data: ``len`` and ``batch(indices) -> (B, *shape)``, or a float tensor ``(n, *shape)``.
+        data: ``len`` and ``batch(indices) -> (B, *shape)``, or a float tensor ``(n, *shape)``. Batches are
+            drawn ahead by a thread, while the step before runs.
         conditions: n rows, row i belongs to sample i: a `Condition`, or whatever has ``len`` and makes one by
             ``index(rows)``; ``dropout`` of the rows lose all their signals.
         batch_size: samples per optimizer step over all processes; ``accumulate`` cuts each process's share
@@ -162,6 +163,7 @@ def _run_steps(
         signals = StopSignals()
         if session.run is not None:
             stack.enter_context(signals)
+        session.read_ahead(stack)
         try:
             left = range(session.step, session.steps)
             for _ in track(left, "training", total=len(left), enabled=progress and session.main):

@@ -14,6 +14,7 @@ from windvane.checkpoint import MODEL, save_model, unwrapped
 from windvane.denoiser import Denoiser, NetworkDenoiser
 from windvane.networks.registry import network_spec
 from windvane.runs import Run
+from windvane.training.ahead import BatchesAhead
 from windvane.training.batches import Batches, share
 from windvane.training.meter import Meter
 from windvane.training.state import load_state, save_state, training_settings
@@ -60,6 +61,7 @@ class Session:
         self.saved: int | None = None
         self.history: list[dict[str, Any]] = []
         self._begin, self._images = time.perf_counter(), 0
+        self._ahead: BatchesAhead | None = None
 
     def open(self, stack: ExitStack) -> None:
         """Take the run's lock until ``stack`` closes, and continue from its newest state if there is one."""
@@ -88,9 +90,13 @@ class Session:
         self.accelerator.wait_for_everyone()
         self.history = self.run.read_metrics()
 
+    def read_ahead(self, stack: ExitStack) -> None:
+        """Draw the batches ahead of their steps until ``stack`` closes."""
+        self._ahead = stack.enter_context(BatchesAhead(self.batches, self.steps))
+
     def one_step(self) -> None:
         """Advance by one step."""
-        batch, losses, norm = self.stepper.backward(self.step, self.batches)
+        batch, losses, norm = self.stepper.backward(self.step, self.batches, self._ahead)
         self.meter.add(self.step, losses, self.stepper.denoiser.process.log_snr(batch.t), norm)
         if self.stepper.device.type == "cpu" or self.step % 50 == 0:
             self.check()

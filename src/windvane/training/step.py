@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from windvane.denoiser import Denoiser
 from windvane.randomness import derive_seed, seed_default
+from windvane.training.ahead import BatchesAhead
 from windvane.training.batches import Batch, Batches, share
 from windvane.training.checks import check_precision
 from windvane.training.ema import EMA
@@ -111,10 +112,15 @@ class Stepper:
         """The learning rate of ``step``."""
         return learning_rate(step, self.lr, self.warmup)
 
-    def backward(self, step: int, batches: Batches) -> tuple[Batch, Tensor, Tensor]:
-        """Gradients of one step; returns this process's batch, its losses ``(b,)`` and the gradient norm."""
+    def backward(
+        self, step: int, batches: Batches, ahead: BatchesAhead | None = None
+    ) -> tuple[Batch, Tensor, Tensor]:
+        """Gradients of one step; returns this process's batch, its losses ``(b,)`` and the gradient norm.
+
+        With ``ahead`` the batch comes from there, else it is drawn now.
+        """
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        batch = batches.load(step, *share(batches.batch_size, rank, processes))
+        batch = (ahead or batches).load(step, *share(batches.batch_size, rank, processes))
         found = []
         with keyed_dropout(derive_seed(batches.seed, _STREAM_NETWORK, step, rank), self.device):
             for number in range(self.accumulate):

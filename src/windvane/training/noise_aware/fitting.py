@@ -12,6 +12,7 @@ from windvane.conditions import Condition
 from windvane.process import Process
 from windvane.progress import track
 from windvane.randomness import scoped_seed
+from windvane.training.ahead import BatchesAhead
 from windvane.training.batches import Batch, Batches, TensorData, TrainingData
 from windvane.training.checks import check_numbers, check_precision, check_rates
 from windvane.training.times import TimeSampler, default_times
@@ -80,12 +81,13 @@ class Fit:
         optimiser = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
         device, losses = parameters[0].device, []
         module.train()
-        with torch.enable_grad(), scoped_seed(self.seed):
+        ahead = BatchesAhead(batches, self.steps)
+        with ahead, torch.enable_grad(), scoped_seed(self.seed):
             for step in track(range(self.steps), name, total=self.steps, enabled=self.progress):
                 if self.decay == "linear":
                     for group in optimiser.param_groups:
                         group["lr"] = self.lr * (1 - step / self.steps)
-                batch = batches.load(step).to(device)
+                batch = ahead.load(step).to(device)
                 value = loss(batch, process.perturb(batch.x0, batch.t, batch.noise)).mean()
                 losses.append(_finite(float(value.detach()), name, step, self.lr))
                 optimiser.zero_grad(set_to_none=True)

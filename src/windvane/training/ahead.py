@@ -1,0 +1,58 @@
+"""The next batch, drawn by a thread while the step before it runs."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from windvane.training.batches import Batch, Batches, Rows
+
+
+class BatchesAhead:
+    """`Batches.load` in the order of the steps, with the rows of the next step read in the meantime.
+
+    The thread draws what depends on (seed, step) only; times come when their step begins, as they may depend
+    on the losses so far. So batches are the same, bit for bit, as without the thread, and a saved state knows
+    nothing of it. An error of the data is raised in the step that needs it, never before. Leaving the context
+    ends the thread, after at most the batch that it is reading.
+
+    Args:
+        batches: of the training.
+        end: the number of steps; nothing of step ``end`` is read.
+    """
+
+    def __init__(self, batches: Batches, end: int) -> None:
+        self.batches, self.end = batches, end
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="windvane-batches")
+        self._key: tuple[int, int, int | None] | None = None
+        self._rows: Future[Rows] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._key = self._rows = None
+
+    def load(self, step: int, begin: int = 0, end: int | None = None) -> Batch:
+        """As `Batches.load`; starts to read the same rows of the next step."""
+        key = (step, begin, end)
+        rows = self._rows if self._key == key else None
+        drawn = (self._submit(key) if rows is None else rows).result()
+        self._key = self._rows = None
+        if step + 1 < self.end:
+            self._key = (step + 1, begin, end)
+            self._rows = self._submit(self._key)
+        return self.batches.timed(step, drawn)
+
+    def _submit(self, key: tuple[int, int, int | None]) -> "Future[Rows]":
+        # Whether gradients are recorded is a matter of the thread: it does as the caller does.
+        return self._pool.submit(_rows, self.batches, key, torch.is_grad_enabled())
+
+
+def _rows(batches: Batches, key: tuple[int, int, int | None], gradients: bool) -> Rows:
+    with torch.set_grad_enabled(gradients):
+        return batches.rows(*key)
