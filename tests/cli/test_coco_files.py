@@ -142,6 +142,7 @@ def test_a_truth_without_effect_is_refused(windvane, refused, photos, tmp_path):
         out = tmp_path / "-".join(["ann", *map(str, words[:1])])
         made = windvane("annotate", folder, *words, "--set", "annotate.stability=0", out=out, **options)
         assert made.exit_code == 0, made.output
+    before = {page: page.read_bytes() for page in tmp_path.glob("*/report.html")}
     assert "has neither, only ids" in refused("report", tmp_path / "ann", truth=truth)
     value = json.loads(truth.read_text())
     crowds = [{**entry, "iscrowd": 1} for entry in value["annotations"]]
@@ -149,7 +150,7 @@ def test_a_truth_without_effect_is_refused(windvane, refused, photos, tmp_path):
     assert "has no box in the images" in refused("report", tmp_path / "ann---boxes", truth=truth)
     truth.write_text(json.dumps({**value, "annotations": []}))
     assert "has no mask in the images" in refused("report", tmp_path / "ann---masks", truth=truth)
-    assert not list(tmp_path.glob("*/report.html"))
+    assert {page: page.read_bytes() for page in tmp_path.glob("*/report.html")} == before
 
 
 def test_how_to_find_is_no_question_beside_a_file(refused, photos, tmp_path):

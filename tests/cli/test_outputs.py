@@ -111,7 +111,8 @@ def test_own_folders_are_written_again_whatever_they_held(windvane, photos, tmp_
         regions = load_regions(out) if "--boxes" in words or masks else None
         assert len(load_annotation(out) if regions is None else regions) == 12
         assert (out / "clusters").exists() == ("--boxes" in words)
-        assert (out / "report.html").exists() == ("--report" in words)
+        page = (out / "report.html").read_text(encoding="utf-8")
+        assert ("Memorisation" in page) == ("--report" in words) and (out / "montage.png").is_file()
 
 
 def test_a_run_keeps_what_it_was_trained_on(windvane, refused, photos, tmp_path):

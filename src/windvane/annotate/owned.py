@@ -7,7 +7,7 @@ _IDS = ("annotation.json", "vector.safetensors", *_FITTED)
 _REGIONS = ("regions.safetensors", *(f"{part}/{name}" for part in ("rule", "dense") for name in _FITTED))
 _BESIDE = tuple(f"clusters/{name}" for name in _IDS)
 #: What `windvane annotate` and `windvane report` add.
-_COMMANDS = ("config.yaml", "scan.json", "report.json", "report.html")
+_COMMANDS = ("config.yaml", "scan.json", "report.json", "report.html", "montage.png")
 
 #: Ids, boxes or masks: one may take the place of another, as `windvane annotate` makes each of them.
 ANNOTATION = FolderKind(

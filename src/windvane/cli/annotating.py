@@ -1,11 +1,13 @@
 """Annotating the training images of a run, and saying what came out."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.models import check_model_path
 from windvane.cli.opening import usable_cache
 from windvane.cli.sections import AnnotateSection
+from windvane.cli.stages import Stages
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, Control, Group
@@ -55,8 +57,10 @@ def make_annotation(
     device: str,
     progress: bool,
     group: "Group | None" = None,
+    stages: Stages | None = None,
 ) -> "tuple[Annotation, dict[str, Any]]":
-    """The annotation of the images, and what there is to say about it; `group` shares the work.
+    """The annotation of the images, and what there is to say about it; `group` shares the work, and `stages`
+    say how long each part took.
 
     For controls of the labels nothing is learnt.
     """
@@ -72,9 +76,12 @@ def make_annotation(
     )
     from windvane.annotate.control_spec import with_fingerprint
 
+    stages = Stages(aloud=False) if stages is None else stages
     control = None if section.control is None else Control.read(section.control)
     if control is not None and control.labels:
-        return _of_labels(control, data, section.seed)
+        controlled = _of_labels(control, data, section.seed)
+        stages.begin()
+        return controlled
     grey = control is not None and control.kind == "grey"
     seen = GreyImages(data) if grey else data
     cache = usable_cache("annotate")
@@ -97,46 +104,58 @@ def make_annotation(
             progress=progress,
         )
 
-    # One cluster costs nothing: of `auto` the features come first.
-    made = fitted(features, 1 if section.k == "auto" else int(section.k))
-    if made.extractor is None:
-        raise ValueError(f"the features {section.features} are gone; clear the cache folder {cache}")
-    values = extract(
-        made.extractor,
-        seen,
-        batch_size=section.batch_size,
-        flip=flip,
-        cache=cache,
-        device=device,
-        group=group,
-        progress=progress,
-    )
+    # One cluster costs nothing: the features come first, and `k` clusters of them take a stage of their own.
+    if section.k != "auto":
+        _check_clusters(int(section.k), len(data), section)
+    if not section.features.startswith("hub:"):  # which may not be there
+        stages.begin()
+    with stages(f"features of {len(data):,} images"):
+        made = fitted(features, 1)
+        if made.extractor is None:
+            raise ValueError(f"the features {section.features} are gone; clear the cache folder {cache}")
+        extractor = made.extractor
+        values = extract(
+            extractor,
+            seen,
+            batch_size=section.batch_size,
+            flip=flip,
+            cache=cache,
+            device=device,
+            group=group,
+            progress=progress,
+        )
+    stages.begin()
     choice = None
     seeds = range(section.stability)
+    fits: dict[str, Any] = {"backend": section.backend, "progress": progress}
     if section.k == "auto":
         compared = seeds if len(seeds) > 1 else range(3)
-        choice = group.first(
-            lambda: choose_k(
-                values, candidates(len(data)), seeds=compared, backend=section.backend, progress=progress
-            )
-        )
-        made = fitted(made.extractor, choice.recommended)
-    k = made.k
+        with stages("choice of their number"):
+            choice = group.first(partial(choose_k, values, candidates(len(data)), seeds=compared, **fits))
+    k = int(section.k) if choice is None else choice.recommended
+    with stages(f"{k} clusters"):
+        made = fitted(extractor, k)
     if control is not None:
         made = control.apply(with_fingerprint(made, data.fingerprint), data.labels, seed=section.seed)
     told = made.report(data.labels)
     if choice is not None:
         told["choice"] = choice.to_dict()
     if section.stability > 1 and (control is None or grey):
-        told["stability"] = (
-            # The same fits were made to choose.
-            {"k": k, "seeds": list(seeds), **choice.chosen.stability}
-            if choice is not None
-            else group.first(
-                lambda: stability(values, k, seeds=seeds, backend=section.backend, progress=progress)
-            )
-        )
+        if choice is not None:  # the same fits were made to choose
+            told["stability"] = {"k": k, "seeds": list(seeds), **choice.chosen.stability}
+        else:
+            with stages("comparison of seeds"):
+                told["stability"] = group.first(partial(stability, values, k, seeds=seeds, **fits))
     return made, told
+
+
+def _check_clusters(k: int, n: int, section: AnnotateSection) -> None:
+    """Refuse, before anything is learnt, what the clusters would be refused for after it."""
+    from windvane.annotate import Clusters
+
+    if k > n:
+        raise ValueError(f"k={k} clusters need at least as many images, got {n}")
+    Clusters(k, backend=section.backend).check_backend()
 
 
 def _of_labels(control: "Control", data: "ImageData", seed: int) -> "tuple[Annotation, dict[str, Any]]":

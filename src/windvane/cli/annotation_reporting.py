@@ -79,10 +79,11 @@ def write_report(
     out: Path | None = None,
     truth: Path | None = None,
     samples: Path | None = None,
+    brief: bool = False,
     device: str = "cpu",
     progress: bool = True,
 ) -> Path:
-    """The same of images that are open already."""
+    """The same of images that are open already; ``brief`` shows what there is and computes nothing."""
     from windvane.annotate import BoxAnnotation, MaskAnnotation, load_annotation, load_regions
     from windvane.report import annotation_report
     from windvane.report.run_conditions import beside_boxes
@@ -117,6 +118,7 @@ def write_report(
         choice=known.get("choice"),
         known=known,
         seeds=range(config.annotate.stability),
+        brief=brief,
         title=folder.resolve().name,
         batch_size=config.annotate.batch_size,
         device=device,

@@ -11,6 +11,7 @@ from windvane.cli.annotating import IN_FILE, lines, make_annotation
 from windvane.cli.errors import say
 from windvane.cli.finders import finder
 from windvane.cli.sections import AnnotateSection
+from windvane.cli.stages import Stages
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, Group, MaskAnnotation
@@ -42,6 +43,7 @@ def make_regions(
     device: str,
     progress: bool,
     group: "Group | None" = None,
+    stages: Stages | None = None,
 ) -> Made:
     """Boxes and the image-level clusters beside them, or masks; and what there is to say about them.
 
@@ -52,13 +54,19 @@ def make_regions(
     from windvane.annotate.boxes.coco import NAMES
 
     group = Group() if group is None else group
+    stages = Stages(aloud=False) if stages is None else stages
+    kind = "boxes" if section.masks is None else "masks"
     find = None
     if section.coco is None:
-        with _warnings_said(group.rank == 0):
+        if not section.dense.startswith("hub:"):
+            stages.begin()
+        with _warnings_said(group.rank == 0), stages(kind):
             find = finder(section, data, flip=flip, device=device, progress=progress, group=group)
             found = find(data)
     else:
-        found = _of_file(section, section.coco, data)
+        with stages(f"{kind} of {section.coco}"):
+            found = _of_file(section, section.coco, data)
+    stages.begin()
     if section.control is not None:
         # Whether a control comes back is no question, so there is nothing to find it again with.
         found, find = _controlled(found, section), None
@@ -66,7 +74,9 @@ def make_regions(
     labels = None
     if isinstance(found, BoxAnnotation):
         beside = section.model_copy(update={"control": None})
-        labels, about = _beside(found, beside, data, flip=flip, device=device, progress=progress, group=group)
+        labels, about = _beside(
+            found, beside, data, flip=flip, device=device, progress=progress, group=group, stages=stages
+        )
         found = found.with_ids(labels.ids, labels.k)
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).double()
         share = sides.prod(1) / (found.size[0] * found.size[1])
@@ -127,12 +137,15 @@ def _beside(
     device: str,
     progress: bool,
     group: "Group",
+    stages: Stages,
 ) -> "tuple[Annotation, dict[str, Any]]":
     """The image-level clusters beside boxes: those that came with them, or new ones."""
     from windvane.annotate import Annotation
 
     if boxes.ids is None:
-        return make_annotation(section, data, flip=flip, device=device, progress=progress, group=group)
+        return make_annotation(
+            section, data, flip=flip, device=device, progress=progress, group=group, stages=stages
+        )
     given = Annotation.given(boxes.ids, data, k=boxes.k, source=f"{IN_FILE} {section.coco}")
     return given, given.report(data.labels)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from windvane.annotate.control_spec import of_labels
 from windvane.files import atomic_write_json
 from windvane.hashes import sealed
+from windvane.pictures import save_png
+from windvane.report.annotation_montage import montage
 from windvane.report.annotation_parts import (
     audit_section,
     box_section,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from windvane.annotate.robustness import Change
     from windvane.data import ImageData
 
-PAGE, FACTS = "report.html", "report.json"
+PAGE, FACTS, MONTAGE = "report.html", "report.json", "montage.png"
 
 
 def annotation_report(
@@ -48,12 +50,14 @@ def annotation_report(
     ks: Sequence[int] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     changes: "Sequence[Change] | None" = None,
+    brief: bool = False,
     title: str = "Annotation",
     batch_size: int = 256,
     device: "str | torch.device | None" = None,
     progress: bool = True,
 ) -> Path:
-    """Write ``report.html`` and ``report.json`` of an annotation into a folder; returns the page's path.
+    """Write ``report.html``, ``report.json`` and ``montage.png`` of an annotation into a folder; returns the
+    page's path.
 
     Labels, true boxes and true masks are compared with what was found and used for nothing else.
 
@@ -73,6 +77,8 @@ def annotation_report(
         ks: else numbers of clusters to compare; None takes a quarter to four times the present one, () none.
         seeds: of refits, for stability; fewer than two compare nothing.
         changes: of the images, for stability; None takes all, () none.
+        brief: show what there is and compute nothing: no refits, no comparison with training images, and
+            ``report.json`` stays as it is.
         title: of the page.
         batch_size, device, progress: of the features.
 
@@ -88,6 +94,8 @@ def annotation_report(
     from windvane.report.annotation_facts import box_facts, id_facts, mask_facts
 
     known = known or {}
+    if brief:
+        ks, seeds, changes = (), (), ()
     told: dict[str, Any] = {"n": len(data), "data": data.fingerprint}
     if ids is not None:
         told |= id_facts(
@@ -103,7 +111,7 @@ def annotation_report(
         )
         told |= {key: known[key] for key in ("choice", "stability") if key in known and key not in told}
     # A single image has no other that its distance could be compared with.
-    if (ids is not None or samples is not None) and len(data) > 1:
+    if (ids is not None or samples is not None) and len(data) > 1 and not brief:
         told["audit"] = audit(ids, data, held_out=held_out, samples=samples, sample_ids=sample_ids)
     if boxes is not None:
         told["boxes"] = box_facts(boxes, true_boxes)
@@ -123,7 +131,9 @@ def annotation_report(
     if "audit" in told:
         page.section("Memorisation", audit_section(told["audit"]), intro=_audit_intro(told["audit"]))
     page.section("Made from", table(["", ""], _origin(told)))
-    atomic_write_json(Path(out) / FACTS, sealed({**known, **told}))
+    if not brief:
+        atomic_write_json(Path(out) / FACTS, sealed({**known, **told}))
+    save_png(montage(data, ids=ids, boxes=boxes, masks=masks), Path(out) / MONTAGE)
     return page.write(Path(out) / PAGE)
 
 

@@ -10,6 +10,7 @@ from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Stric
 if TYPE_CHECKING:
     from windvane.cli.config import Config
     from windvane.cli.opening import Parts
+    from windvane.cli.stages import Stages
 
 
 def annotate(
@@ -61,7 +62,12 @@ def annotate(
         ),
     ] = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Also write a page about it: report.html, with report.json.")
+        bool,
+        typer.Option(
+            "--report",
+            help="More on the page, report.html: refits on changed images, other numbers of clusters, "
+            "distances to held-out images.",
+        ),
     ] = False,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     size: Size = None,
@@ -156,13 +162,17 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
     from windvane.cli.errors import say
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
+    from windvane.cli.stages import Stages
     from windvane.files import atomic_write_json, atomic_write_text
     from windvane.hashes import sealed, sealed_text
 
     group = processes()
     if group.first and group.count > 1:
         say(f"{group.count} processes annotate together")
-    parts = open_parts(config.data, quiet=not group.first)
+    stages = Stages(group.first)
+    with stages("images"):
+        parts = open_parts(config.data, quiet=not group.first)
+    _tell_held_out(config, parts, stages)
     annotation, told = make_annotation(
         config.annotate,
         parts.train,
@@ -170,6 +180,7 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
         device=group.device,
         progress=group.first,
         group=Group(group.rank, group.count),
+        stages=stages,
     )
     if not group.first:
         return
@@ -180,16 +191,32 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
         atomic_write_json(out / "scan.json", sealed(parts.train.scan.to_dict()))
     for line in lines(told):
         print(line)
-    if report:
-        _page(config, out, parts, str(group.device))
+    _page(config, out, parts, str(group.device), stages, report=report)
     print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
 
 
-def _page(config: "Config", out: Path, parts: "Parts", device: str) -> None:
+def _page(
+    config: "Config", out: Path, parts: "Parts", device: str, stages: "Stages", *, report: bool
+) -> None:
+    """Show what was found: a page and a picture, always."""
     from windvane.cli.annotation_reporting import write_report
     from windvane.progress import progress_enabled
+    from windvane.report.annotation import MONTAGE
 
-    print(write_report(out, parts, config=config, device=device, progress=progress_enabled()))
+    with stages("page"):
+        page = write_report(
+            out, parts, config=config, brief=not report, device=device, progress=progress_enabled()
+        )
+    print(f"to look at: {page} and {page.parent / MONTAGE}")
+
+
+def _tell_held_out(config: "Config", parts: "Parts", stages: "Stages") -> None:
+    if parts.held_out is not None:
+        many, total = len(parts.held_out), len(parts.held_out) + len(parts.train)
+        stages.tell(
+            f"{many} of {total} images are held out, for measuring later, and get no annotation "
+            f"(data.holdout={config.data.holdout:g}); --set data.holdout=0 takes all"
+        )
 
 
 def _regions(config: "Config", out: Path, export: Path | None, *, original: bool, report: bool) -> None:
@@ -202,6 +229,7 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
     from windvane.cli.regions import found_again, make_regions, region_lines
+    from windvane.cli.stages import Stages
     from windvane.files import atomic_write_json, atomic_write_text
     from windvane.hashes import sealed, sealed_text
 
@@ -209,7 +237,10 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     group = processes()
     if group.first and group.count > 1:
         say(f"{group.count} processes annotate together")
-    parts = open_parts(config.data, quiet=not group.first)
+    stages = Stages(group.first)
+    with stages("images"):
+        parts = open_parts(config.data, quiet=not group.first)
+    _tell_held_out(config, parts, stages)
     flip, device = config.train.flip, group.device
     made = make_regions(
         config.annotate,
@@ -218,12 +249,15 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
         device=device,
         progress=group.first,
         group=Group(group.rank, group.count),
+        stages=stages,
     )
     if not group.first:
         return
     if report and made.find is not None:
-        again = found_again(config.annotate, made.find, parts.train, flip=flip, device=device, progress=True)
-        made.told["region_stability"] = again
+        with stages("comparison with changed images and other seeds"):
+            made.told["region_stability"] = found_again(
+                config.annotate, made.find, parts.train, flip=flip, device=device, progress=True
+            )
     made.regions.save(out)
     if made.labels is not None:
         made.labels.save(out / BESIDE)
@@ -235,6 +269,5 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
         sizes = original_sizes(parts.train) if original else None
         write_coco(made.regions, export, names=parts.train.names, sizes=sizes)
         print(f"COCO-style JSON in {export}")
-    if report:
-        _page(config, out, parts, str(group.device))
+    _page(config, out, parts, str(group.device), stages, report=report)
     print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
