@@ -284,7 +284,7 @@ def test_names_that_are_nowhere_name_the_offline_choices(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match="network was not asked.*Without a network give a pipeline folder"):
-        from_pipeline("nobody/nothing-here", offline=True)
+        from_pipeline("hub:nobody/nothing-here", offline=True)
     (tmp_path / "runs").mkdir()
     with pytest.raises(ValueError, match="no pipeline folder 'runs/none'"):
         from_pipeline("runs/none")

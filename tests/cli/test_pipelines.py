@@ -95,7 +95,7 @@ def test_what_is_no_model_is_refused_in_one_line(refused, tmp_path, monkeypatch)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert "cannot find the pipeline 'nobody/nothing'" in refused("sample", "nobody/nothing", out="o")
+    assert "cannot find the pipeline 'nobody/nothing'" in refused("sample", "hub:nobody/nothing", out="o")
     assert "there is no run or model folder at empty/none" in refused("sample", "empty/none", out="o")
 
 

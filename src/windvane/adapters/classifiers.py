@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from windvane.adapters.hub import load_from_hub
 from windvane.adapters.missing import refuse_missing
+from windvane.adapters.network import plain_name
 from windvane.adapters.preprocess import Preprocess
 from windvane.adapters.programs import check_program, check_script, refusal
 from windvane.damage import Damaged, reading
@@ -97,7 +98,7 @@ def load_classifier(
     - a file ``.pt``, ``.pth`` or ``.ts``: TorchScript, as ``torch.jit.save`` writes it;
     - a file ``.pt2``: an exported program, as ``torch.export.save`` writes it; export it with a dynamic batch
       dimension, in evaluation mode;
-    - a folder or hub name: ``AutoModelForImageClassification`` of transformers, with the model's own
+    - a folder or ``hub:owner/name``: ``AutoModelForImageClassification`` of transformers, with its own
       preprocessing and names.
 
     Args:
@@ -172,7 +173,7 @@ def _transformers(
         from transformers import AutoModelForImageClassification
 
         # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
-        where, asked = (folder, None) if only_local else (name, revision)
+        where, asked = (folder, None) if only_local else (plain_name(name), revision)
         loaded: Any = AutoModelForImageClassification.from_pretrained(
             str(where), revision=asked, local_files_only=only_local, output_loading_info=True
         )

@@ -5,12 +5,13 @@ loaded or downloaded.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from windvane.adapters.network import HUB, plain_name, ways
 
 if TYPE_CHECKING:
     import torch
@@ -51,12 +52,8 @@ class Parts:
 
 
 def is_hub_name(name: str | Path) -> bool:
-    """Whether this is `owner/name` and no path: nothing is there, and no folder `owner` either."""
-    path = Path(name)
-    text = path.as_posix()
-    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", text):
-        return False
-    return not path.exists() and not path.parent.exists()
+    """Whether this is `hub:owner/name`; anything else is a path, mistyped or not."""
+    return re.fullmatch(HUB + r"\w[\w.-]*/[\w.-]+", Path(name).as_posix()) is not None
 
 
 def parts_of_object(pipeline: Any) -> Parts:
@@ -193,25 +190,24 @@ def find_pipeline(name: str | Path, *, revision: str | None = None, offline: boo
     folder = Path(name)
     if folder.is_dir():
         return folder
-    text = folder.as_posix()
     if not is_hub_name(folder):
         raise ValueError(
-            f"there is no pipeline folder {str(name)!r}, and it is no hub name such as google/ddpm-cifar10-32"
+            f"there is no pipeline folder {str(name)!r}; one of the hub is named such as "
+            "hub:google/ddpm-cifar10-32"
         )
-    if offline is None:
-        offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
+    text = plain_name(folder.as_posix())
+    tries, asked = ways(folder, offline)
     failure: Exception | None = None
-    for only_local in [True] if offline else [True, False]:
+    for only_local in tries:
         try:
             return _download(text, revision, only_local)
         except _Refused:
             raise
         except (OSError, ValueError, ConnectionError) as error:
             failure = error
-    asked = "was not asked" if offline else "was asked"
     raise ValueError(
-        f"cannot find the pipeline {text!r}: no such folder, not in the local cache, and the network {asked} "
-        f"({_first(failure)}). {_OFFLINE_HELP}"
+        f"cannot find the pipeline {text!r}: it is not in the local cache{asked}: {_first(failure)}. "
+        f"{_OFFLINE_HELP}"
     ) from failure
 
 

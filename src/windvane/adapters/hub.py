@@ -1,10 +1,10 @@
 """Loading by name: a local folder, the hub's local cache, then the network."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from windvane.adapters.network import plain_name, ways
 from windvane.adapters.transformers_encoders import _folder, _quiet
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ def load_from_hub(
     revision: str | None,
     offline: bool | None,
 ) -> T:
-    """``load(only_local, folder)`` with the network asked last, or not at all.
+    """``load(only_local, folder)`` with the network asked last, and only for names that begin with ``hub:``.
 
     Args:
         load: is given whether only local files may be used, and the folder of the model's small files.
@@ -27,18 +27,15 @@ def load_from_hub(
     Raises:
         ValueError: none of the tries worked; the message has the last one's reason and an offline choice.
     """
-    if offline is None:
-        offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
-    local = Path(name).is_dir()
+    tries, where = ways(name, offline)
     failure: Exception | None = None
-    for only_local in [True] if local or offline else [True, False]:
+    for only_local in tries:
         try:
             with _quiet():
-                return load(only_local, _folder(str(name), revision, only_local))
+                return load(only_local, _folder(plain_name(name), revision, only_local))
         except (OSError, ValueError, KeyError, ConnectionError, ImportError) as error:
             failure = error
     reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
-    where = "" if local else f" (and the network was {'not asked' if offline else 'asked'})"
     raise ValueError(
         f"cannot load the {what} {str(name)!r}{where}: {reason}. Without a network give the path of a local "
         "folder with config.json and weights"

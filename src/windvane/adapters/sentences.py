@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from windvane.adapters.hub import load_from_hub
 from windvane.adapters.missing import refuse_missing
+from windvane.adapters.network import plain_name
 from windvane.randomness import scoped_seed
 
 _AT_ONCE, _REMEMBERED, _LONGEST = 64, 50_000, 512
@@ -101,7 +102,7 @@ def load_sentence_encoder(
     """Load a text model from a local folder, the hub's local cache or the hub, in this order.
 
     Args:
-        name: a folder with weights and tokenizer, or a hub name ("sentence-transformers/all-MiniLM-L6-v2").
+        name: a folder with weights and tokenizer, or "hub:sentence-transformers/all-MiniLM-L6-v2".
         revision: branch, tag or commit on the hub.
         offline: never ask the network; None asks the environment (``HF_HUB_OFFLINE``).
 
@@ -116,7 +117,7 @@ def load_sentence_encoder(
         from transformers import AutoModel, AutoTokenizer
 
         # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
-        where = str(folder if only_local else name)
+        where = str(folder if only_local else plain_name(name))
         asked = None if only_local else revision
         # What a checkpoint lacks is drawn, which must not move the caller's random numbers.
         with scoped_seed(0):

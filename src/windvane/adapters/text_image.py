@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from windvane.adapters.hub import load_from_hub
 from windvane.adapters.missing import refuse_missing
+from windvane.adapters.network import plain_name
 from windvane.adapters.preprocess import Preprocess
 from windvane.energies import FeatureMatch, ImageSimilarity, TextSimilarity
 
@@ -137,7 +138,7 @@ def load_text_image(
     """Load a CLIP or SigLIP from a local folder, the hub's local cache or the hub, in this order.
 
     Args:
-        name: a folder with weights and tokenizer, or a hub name such as "openai/clip-vit-base-patch32".
+        name: a folder with weights and tokenizer, or a name such as "hub:openai/clip-vit-base-patch32".
         revision: branch, tag or commit on the hub.
         offline: never ask the network; None asks the environment (``HF_HUB_OFFLINE``).
         dtype: of the weights.
@@ -151,7 +152,7 @@ def load_text_image(
         from transformers import AutoModel, AutoTokenizer
 
         # By its folder: a name is asked for on the network, for adapters, even where only files may be used.
-        where, asked = (folder, None) if only_local else (name, revision)
+        where, asked = (folder, None) if only_local else (plain_name(name), revision)
         model, told = AutoModel.from_pretrained(
             str(where), revision=asked, local_files_only=only_local, dtype=dtype, output_loading_info=True
         )

@@ -4,7 +4,6 @@ Loading looks at a local folder first, then the local cache of the hub, then the
 """
 
 import inspect
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.missing import refuse_missing
+from windvane.adapters.network import plain_name, ways
 from windvane.adapters.preprocess import Preprocess
 
 Pool = Literal["cls", "mean", "pooler"]
@@ -128,18 +128,14 @@ def load_encoder(
     Raises:
         ValueError: the model is not there, not readable or not whole; the message names the offline choices.
     """
-    if offline is None:
-        offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
-    local = Path(name).is_dir()
-    tries = [True] if local or offline else [True, False]
+    tries, where = ways(name, offline, named=True)
     failure: Exception | None = None
     for only_local in tries:
         try:
-            return _load(str(name), size, revision, only_local, dtype)
+            return _load(plain_name(name), size, revision, only_local, dtype)
         except (OSError, ValueError, KeyError, ConnectionError) as error:
             failure = error
     reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
-    where = "" if local else f" (and the network was {'not asked' if offline else 'asked'})"
     raise ValueError(f"cannot load the encoder {str(name)!r}{where}: {reason}. {_OFFLINE_HELP}") from failure
 
 

@@ -70,7 +70,9 @@ def check_model_path(path: Path | str) -> None:
     if is_hub_name(path):
         return
     if not path.exists():
-        raise ValueError(f"there is no run or model folder at {path}")
+        raise ValueError(
+            f"there is no run or model folder at {path}; a pipeline of the hub is named hub:owner/name"
+        )
     if not path.is_dir():
         raise ValueError(f"{path} is a file; give the folder of a run, of a model, or of a pipeline")
 

@@ -70,7 +70,7 @@ def steer(
         typer.Option(
             "--encoder",
             metavar="KIND:NAME",
-            help="clip:, siglip: or sentences: with a folder or hub name, for what texts and pictures mean.",
+            help="clip:, siglip: or sentences: with a folder or hub:NAME, for what texts and pictures mean.",
         ),
     ] = None,
     classifier: Annotated[
