@@ -25,6 +25,20 @@ def progress_enabled() -> bool:
     return _switch["on"] and os.environ.get("WINDVANE_PROGRESS", "1") != "0"
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: ``40 s``, ``12 min``, ``1 h 50 min``, ``3 days 4 h``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} days {hours} h" if hours else f"{days} days"
+
+
 def track(
     iterable: Iterable[T], description: str, *, total: int | None = None, enabled: bool = True
 ) -> Iterator[T]:
@@ -49,5 +63,5 @@ def _lines(iterable: Iterable[T], description: str, total: int | None) -> Iterat
         if now - last >= 10:
             last = now
             of = f" of {total}" if total else ""
-            left = f", {(now - begin) / (done + 1) * (total - done - 1):.0f} s left" if total else ""
+            left = f", {duration((now - begin) / (done + 1) * (total - done - 1))} left" if total else ""
             print(f"{description}: {done + 1}{of}{left}", file=sys.stderr, flush=True)

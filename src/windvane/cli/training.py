@@ -11,6 +11,7 @@ from windvane.cli.conditions import Asked, settled
 from windvane.cli.config import Config
 from windvane.cli.errors import Interrupted, say
 from windvane.cli.opening import Parts
+from windvane.cli.pacing import LEAST_STEPS, estimate, first_pictures, fitted, seconds_per_step
 from windvane.cli.processes import Processes
 from windvane.cli.recipe import sampler_settings
 from windvane.cli.wanted import wanted
@@ -118,9 +119,18 @@ def asked(annotation: "Given | None", data: "ImageData") -> Asked | None:
 
 
 def train_run(
-    config: Config, parts: Parts, run: "Run", annotation: "Given | None", group: Processes
+    config: Config,
+    parts: Parts,
+    run: "Run",
+    annotation: "Given | None",
+    group: Processes,
+    *,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
-    """Train, and return what to tell; an interrupted training is saved and raises `Interrupted`."""
+    """Train, and return what to tell; an interrupted training is saved and raises `Interrupted`.
+
+    With `minutes` the training has as many steps as fit, see `pacing.fitted`.
+    """
     import torch
 
     from windvane.networks import parameter_count
@@ -140,6 +150,11 @@ def train_run(
     if str(group.device).startswith("cuda") and config.model.type == "unet":
         # Convolutions in half precision are quicker in this order of memory; nothing else changes.
         denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pace = None
+    if group.count == 1 and (minutes is not None or config.train.steps >= LEAST_STEPS):
+        pace = seconds_per_step(denoiser, parts.train, _rows(annotation), config.train)
+        if minutes is not None:
+            config = config.model_copy(update={"train": fitted(config.train, pace, minutes)})
     if group.first:
         if parts.train.scan is not None:
             atomic_write_json(run.path / "scan.json", sealed(parts.train.scan.to_dict()))
@@ -149,7 +164,10 @@ def train_run(
             f"{parameter_count(denoiser.network) / 1e6:.2f} M parameters, on {group.device}: "
             f"{config.train.steps} steps of {config.train.batch_size}"
         )
+        for line in [] if pace is None else estimate(config.train, pace):
+            say(line)
     chosen = config.train
+    grids = _grids(config, known, run) if chosen.sample_every else None
     result = train(
         denoiser,
         parts.train,
@@ -173,7 +191,8 @@ def train_run(
         checkpoint_every=chosen.checkpoint_every,
         log_every=chosen.log_every,
         sample_every=chosen.sample_every,
-        sample=_grids(config, known, run) if chosen.sample_every else None,
+        sample=grids,
+        callbacks=[] if grids is None or pace is None else [_early(grids, first_pictures(chosen, pace), run)],
         trackers=chosen.trackers,
         progress=group.first,
         extra=known.to_extra() if known else {},
@@ -196,6 +215,16 @@ def _rows(annotation: "Given | None") -> "Conditions | None":
     if annotation is None or isinstance(annotation, Annotation):
         return None if annotation is None else annotation.condition()
     return RegionConditions(annotation)
+
+
+def _early(grids: "Callable[[Snapshot], None]", first: int, run: "Run") -> "Callable[[Snapshot], None]":
+    """A callback that draws one grid long before the others are due."""
+
+    def write(snapshot: "Snapshot") -> None:
+        if snapshot.step >= first and not any(run.samples.glob("step-*.png")):
+            grids(snapshot)
+
+    return write
 
 
 def _grids(config: Config, known: Asked | None, run: "Run") -> "Callable[[Snapshot], None]":

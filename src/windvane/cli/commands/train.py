@@ -1,5 +1,6 @@
 """`windvane train`: a diffusion model on a user's own images, with self-labels, labels or no condition."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,10 @@ def train(
     features: Annotated[str | None, typer.Option("--features", help="For --annotate; see annotate.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.1, help="Instead of --steps: as many as fit this time here."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
@@ -59,6 +64,7 @@ def train(
     regions = annotation is not None and (annotation / "regions.json").is_file()
     if annotation is not None and not regions and not (annotation / "annotation.json").is_file():
         raise ValueError(f"{annotation} is no annotation; make one with windvane annotate DATA --out DIR")
+    _check_minutes(minutes, steps=steps, resume=resume)
     base = check_run_folder(out, resume=resume)
     if not base and annotation is not None:
         base = annotated_with(annotation)
@@ -89,7 +95,18 @@ def train(
     if resume:
         check_same_run(out, made)
     check_run_parts(out)
-    _train(made, out)
+    _train(made, out, minutes)
+
+
+def _check_minutes(minutes: float | None, *, steps: int | None, resume: bool) -> None:
+    if minutes is None:
+        return
+    if steps is not None:
+        raise ValueError("--minutes and --steps exclude each other: the time says how many steps there are")
+    if resume:
+        raise ValueError("--minutes is for a new run; --resume keeps the steps that its time gave it")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("--minutes measures one process; give several of them --steps")
 
 
 def annotated_with(annotation: Path) -> dict[str, Any]:
@@ -103,7 +120,7 @@ def annotated_with(annotation: Path) -> dict[str, Any]:
     return found
 
 
-def _train(config: "Config", out: Path) -> None:
+def _train(config: "Config", out: Path, minutes: float | None = None) -> None:
     from windvane.cli.errors import say
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
@@ -118,8 +135,10 @@ def _train(config: "Config", out: Path) -> None:
     condition = condition_of(config, parts.train, run, group)
     if group.first and condition is None:
         say("no condition: this trains an unconditional model; --annotate 30 would give it self-labels")
-    summary = train_run(config, parts, run, condition, group)
+    summary = train_run(config, parts, run, condition, group, minutes=minutes)
     if group.first:
+        if minutes is not None:
+            print(f"--minutes {minutes:g} made {summary['steps']} steps of it")
         _tell(summary, out)
 
 
