@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windvane.compiled import compile_networks
 from windvane.damage import reading
 from windvane.denoiser import NetworkDenoiser
 from windvane.files import FolderKind, atomic_folder, recover_folder
@@ -112,6 +113,8 @@ def load(
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    compile: bool = False,
+    autocast: torch.dtype | None = None,
 ) -> NetworkDenoiser:
     """Open a model folder, or a run folder with ``model/`` inside, as a denoiser in evaluation mode.
 
@@ -121,6 +124,9 @@ def load(
     Args:
         weights: ``"ema"`` for the averaged weights, with which one samples, or ``"raw"``.
         dtype: of the network's parameters; the denoiser's result keeps the dtype of x_t.
+        compile: compile the network, see :func:`~windvane.compiled.compile_networks`.
+        autocast: a dtype to run the network in, such as ``torch.bfloat16``: quick on CUDA, slower on
+            most CPUs, and samples differ by its rounding.
 
     Raises:
         ValueError: no checkpoint there, no such weights in it, a newer format, or files that do not fit.
@@ -137,7 +143,11 @@ def load(
                 raise
             continue
         if _unchanged(path, text):
-            return denoiser.to(device=device, dtype=dtype).eval()
+            denoiser.autocast = autocast
+            denoiser.to(device=device, dtype=dtype).eval()
+            if compile:
+                compile_networks(denoiser)
+            return denoiser
     raise ValueError(f"{path} was replaced again and again while it was being read; try later")
 
 

@@ -158,6 +158,7 @@ def _write(
         batch_size=section.batch_size,
         clip=clip_of(denoiser, section),
         progress=progress,
+        compile=section.compile,
     )
     done = 0
     for batch in batches:

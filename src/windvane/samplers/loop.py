@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windvane.compiled import compile_networks
 from windvane.conditions import Condition
 from windvane.evaluations import count_evaluations
 from windvane.progress import track
@@ -80,6 +81,7 @@ def sample(
     after_step: Callback | None = None,
     clip: float | tuple[float, float] | None = None,
     check_finite: bool = True,
+    compile: bool = False,
 ) -> Samples:
     """Draw samples. A sample depends on its own seed and condition, not on its neighbours.
 
@@ -101,6 +103,8 @@ def sample(
         before_step, after_step: called with a :class:`StepInfo`; a returned tensor replaces x.
         clip: clamp predictions of x0 to [-clip, clip] or to (low, high).
         check_finite: refuse samples that are not finite, naming the first bad step.
+        compile: compile the denoiser's networks first, see :func:`~windvane.compiled.compile_networks`: for
+            many samples; the same up to float tolerance.
 
     Raises:
         ValueError: rows, shapes or times that do not fit.
@@ -111,7 +115,7 @@ def sample(
             denoiser, seeds=seeds, n=n, cond=cond, sampler=sampler, steps=steps, grid=grid, start=start,
             shape=shape, device=device, dtype=dtype, batch_size=batch_size, grad=grad, progress=progress,
             record=record, before_step=before_step, after_step=after_step, clip=clip,
-            check_finite=check_finite,
+            check_finite=check_finite, compile=compile,
         )
     )  # fmt: skip
     if len(parts) == 1:
@@ -148,6 +152,7 @@ def sample_batches(
     after_step: Callback | None = None,
     clip: float | tuple[float, float] | None = None,
     check_finite: bool = True,
+    compile: bool = False,
 ) -> Iterator[Samples]:
     """:func:`sample`, one micro-batch at a time: memory stays flat however many samples are drawn.
 
@@ -162,6 +167,8 @@ def sample_batches(
     row_shape = resolve_shape(denoiser, shape, start)
     times = resolve_times(denoiser.process, sampler, grid, steps, start)
     place = resolve_device(denoiser, device)
+    if compile:
+        compile_networks(denoiser)
     run = Run(sampler, times, before_step, after_step, record, check_finite)
     size = batch_size or len(rows)
     chunks = [slice(first, first + size) for first in range(0, len(rows), size)]

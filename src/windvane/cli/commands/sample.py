@@ -63,6 +63,9 @@ def sample(
     grid: Grid = None,
     batch_size: BatchSize = None,
     weights: Weights = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the network first: pays for many pictures.")
+    ] = None,
     array: Annotated[bool, typer.Option("--npz", help="Also write all pictures as one samples.npz.")] = False,
     again: Annotated[
         Path | None, typer.Option("--again", metavar="IMAGE", help="Make this picture once more.")
@@ -96,6 +99,7 @@ def sample(
         "grid": grid,
         "batch_size": batch_size,
         "weights": weights,
+        "compile": compile,
     }
     given = {name: value for name, value in flags.items() if value is not None}
     if again is not None:

@@ -49,6 +49,10 @@ class SampleSection(Section):
         default=True, description="keep the predicted picture in the range of pixels at every step"
     )
 
+    compile: bool = Field(
+        default=False, description="torch.compile the network: slow start, quick steps; for many pictures"
+    )
+
     @model_validator(mode="after")
     def _interval_in_order(self) -> "SampleSection":
         if self.interval is not None and not 0 <= self.interval[0] < self.interval[1]:
