@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from windvane.scarcity import writing
 
@@ -80,6 +81,17 @@ class FolderKind:
 
     def _marked(self, folder: Path) -> bool:
         return any(_says(folder / name, keys) for name, keys in self.marks.items())
+
+
+def escaped(text: str) -> str:
+    """`text` as a terminal shows it: what a terminal would obey is written out, as in ``\\x1b``.
+
+    These are control characters, line ends, and marks that turn the direction of writing.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    obeyed = ("Cc", "Cf", "Zl", "Zp")
+    return "".join(c.encode("unicode_escape").decode() if category(c) in obeyed else c for c in text)
 
 
 def _at_work_in(folder: Path) -> bool:

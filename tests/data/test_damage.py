@@ -123,3 +123,12 @@ def test_permission_denied_is_a_reason(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(UnreadableImage, match="permission denied"):
         Decoder()(path)
+
+
+def test_large_jpegs_are_decoded_at_a_fraction_below_the_limit():
+    data = encoded(np.full((160, 240, 3), 90, np.uint8), "JPEG")
+    picture, header = Decoder(size=8, max_pixels=10_000).read(data)
+    assert picture.shape == (3, 8, 8) and (header.width, header.height) == (240, 160)
+    for refusing in (Decoder(max_pixels=10_000), Decoder(size=150, max_pixels=10_000)):
+        with pytest.raises(UnreadableImage, match="240 x 160, more than max_pixels=10000"):
+            refusing(data)

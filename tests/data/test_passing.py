@@ -135,3 +135,37 @@ def test_near_groups_are_those_of_all_pairs(values, jitter):
             firsts.append((one, code, [name]))
     expected = sorted(members for _, _, members in firsts if len(members) > 1)
     assert sorted(near_groups(names, small)) == expected
+
+
+@pytest.mark.parametrize("which", ["*.npy", "*.json"])
+def test_a_flipped_bit_of_the_cache_builds_it_anew(pictures, tmp_path, which):
+    cache = tmp_path / "cache"
+    good = from_folder(pictures, 8, cache=cache, progress=False)
+    path = next(cache.glob(which))
+    whole = path.read_bytes()
+    for place in [*range(1, len(whole), max(len(whole) // 40, 1)), len(whole) - 2]:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        again = from_folder(pictures, 8, cache=cache, progress=False)
+        assert (again.pixels(slice(None)) == good.pixels(slice(None))).all()
+        assert again.names == good.names and again.scan.readable == good.scan.readable
+    for odd in (b"", b"[]", b"[" * 100_000, b"{}", b"\xff\xfe", bytes(len(whole))):
+        path.write_bytes(odd)
+        assert from_folder(pictures, 8, cache=cache, progress=False).fingerprint == good.fingerprint
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("part", ["rows", "index"])
+def test_a_full_cache_disk_does_not_stop_the_reading(pictures, tmp_path, monkeypatch, number, part):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patch:
+        target = "store._npy_header" if part == "rows" else "cache.atomic_write_text"
+        patch.setattr(f"windvane.data.{target}", full)
+        with pytest.warns(UserWarning, match="going on without it"):
+            found = from_folder(pictures, 8, cache=cache, progress=False)
+    assert found.fingerprint == from_folder(pictures, 8, progress=False).fingerprint
+    assert list(cache.iterdir()) == []

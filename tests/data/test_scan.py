@@ -195,3 +195,15 @@ def test_one_bad_pixel_mode_does_not_stop_the_others(tmp_path):
     save(tmp_path / "ok.png", colours()[0])
     assert scan(tmp_path).reasons() == {"unsupported values": 1}
     assert scan(tmp_path, depth="stretch").unreadable == []
+
+
+def test_control_characters_of_names_are_escaped(tmp_path, capsys):
+    from windvane.cli.errors import say
+
+    name = "a\x1b[2J\x9b\u202eb.png"
+    (tmp_path / name).write_bytes(b"")
+    save(tmp_path / "a.png", colours()[0])
+    say(f"cannot read {name}")
+    for text in (scan(tmp_path).summary(), capsys.readouterr().err):
+        assert "a\\x1b[2J\\x9b\\u202eb.png" in text
+        assert not any(mark in text for mark in "\x1b\x9b\u202e")

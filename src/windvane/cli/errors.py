@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from zipfile import BadZipFile
 
+from windvane.files import escaped
 from windvane.scarcity import NO_ROOM, is_memory
 
 # FloatingPointError: samples or a loss that are no longer finite, which settings cause and settings cure.
@@ -28,8 +29,8 @@ class Interrupted(Exception):
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space, newlines included, as one space."""
-    return " ".join(str(text).split())
+    """`text` with runs of white space, newlines included, as one space, and control characters escaped."""
+    return escaped(" ".join(str(text).split()))
 
 
 def say(text: str) -> None:

@@ -52,6 +52,7 @@ def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool
             channels=section.channels,
             cache=usable_cache("images") if section.cache else None,
             strict=section.strict,
+            max_pixels=section.max_pixels,
             progress=not quiet,
         )
     except ValueError as error:  # the library speaks of arguments, a user of this room of flags
@@ -91,6 +92,9 @@ def report_scan(scan: "Scan | None", *, named: bool = True) -> None:
             f"{files} files are duplicates, in {len(scan.exact_duplicates)} groups; a group is never on both "
             "sides of what is held out"
         )
+    if scan is not None and scan.ignored:
+        kinds = ", ".join(f"{n} x {kind}" for kind, n in list(scan.ignored.items())[:6])
+        say(f"{sum(scan.ignored.values())} other files are ignored: {kinds}")
     if scan is None or not scan.unreadable:
         return
     from windvane.data.scan import printable

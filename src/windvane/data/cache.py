@@ -4,9 +4,11 @@ An entry is two files, ``<key>.npy`` with the rows and ``<key>.json`` with every
 of all that decides the content, so a changed file or setting makes a new entry and an old one is never wrong.
 """
 
+import errno
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,7 +22,11 @@ from windvane.data.scan import Scan
 from windvane.data.store import RowStore
 from windvane.files import atomic_file, atomic_write_text
 
-_FORMAT = 4
+_FORMAT = 5
+#: The cache's want, not the data's: a full or failing disk, a quota, a folder that may not be written.
+_NO_CACHE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+)
 
 
 @dataclass(frozen=True)
@@ -67,16 +73,34 @@ def open_or_build(
         identity: all that decides the content, as JSON values.
     """
     if cache is None:
-        store = RowStore(capacity=capacity)
-        contents = build(store)
-        rows, fingerprint = store.finish()
-        return _images(rows, contents, fingerprint)  # type: ignore[arg-type]
+        return _in_memory(build, capacity)
     identified = json.dumps({"format": _FORMAT, **identity}, sort_keys=True)
     key = hashlib.sha256(identified.encode()).hexdigest()[:32]
     rows_path, index_path = Path(cache) / f"{key}.npy", Path(cache) / f"{key}.json"
     found = _read(rows_path, index_path)
     if found is not None:
         return found
+    try:
+        return _written(build, capacity, rows_path, index_path)
+    except OSError as error:
+        if error.errno not in _NO_CACHE:
+            raise
+        why = error.strerror or error
+    warnings.warn(f"the cache {str(cache)!r} cannot be written ({why}); going on without it", stacklevel=2)
+    return _in_memory(build, capacity)
+
+
+def _in_memory(build: Callable[[RowStore], Contents], capacity: int) -> ImageData:
+    store = RowStore(capacity=capacity)
+    contents = build(store)
+    rows, fingerprint = store.finish()
+    return _images(rows, contents, fingerprint)  # type: ignore[arg-type]
+
+
+def _written(
+    build: Callable[[RowStore], Contents], capacity: int, rows_path: Path, index_path: Path
+) -> ImageData:
+    """The images, by way of a new entry."""
     with atomic_file(rows_path) as temporary:
         store = RowStore(temporary, capacity=capacity)
         try:
@@ -88,11 +112,20 @@ def open_or_build(
         return _passing(rows_path, contents, fingerprint)
     # The index is written last: rows without an index do not count as an entry.
     index = {"fingerprint": fingerprint, **asdict(contents)}
-    atomic_write_text(index_path, json.dumps(index))
+    try:
+        atomic_write_text(index_path, json.dumps({**index, "hash": _hash(index)}))
+    except OSError:
+        # An index of an earlier entry would not fit these rows, and rows alone only take room.
+        rows_path.unlink(missing_ok=True)
+        raise
     written = _read(rows_path, index_path)
     if written is None:
-        raise OSError(f"the cache entry {str(rows_path)!r} cannot be read back; is the disk full?")
+        raise OSError(errno.EIO, "an entry cannot be read back as it was written")
     return written
+
+
+def _hash(index: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
 def _passing(rows_path: Path, contents: Contents, fingerprint: str) -> ImageData:
@@ -104,13 +137,18 @@ def _passing(rows_path: Path, contents: Contents, fingerprint: str) -> ImageData
 
 
 def _read(rows_path: Path, index_path: Path) -> ImageData | None:
+    """The images of an entry whose index and rows have the hashes noted at saving; None for any other."""
     try:
         index = json.loads(index_path.read_text(encoding="utf-8"))
+        if index.pop("hash") != _hash(index):
+            return None
         rows = np.load(rows_path, mmap_mode="r", allow_pickle=False)
         contents = Contents(index["labels"], index["label_names"], Scan.from_dict(index["scan"]))
+        if ImageData(rows).fingerprint != index["fingerprint"]:
+            return None
         return _images(rows, contents, index["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        # Missing, half-written by another program, or of another format: build it anew.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EOFError):
+        # Missing, damaged, half-written by another program, or of another format: build it anew.
         return None
 
 

@@ -78,7 +78,8 @@ class Decoder:
         depth: of grey deeper than 8 bits: "full" maps the full range linearly (0..65535, floats 0..1),
             "stretch" maps each picture's least..greatest value to 0..255. 16-bit colour keeps its high bytes.
         resample: "lanczos", "bicubic" and "box" are antialiased; "nearest" is for pixel art.
-        max_pixels: larger pictures are refused from their header, before memory is taken. Pillow's own limit
+        max_pixels: larger pictures are refused from their header, before memory is taken; of a JPEG the size
+            that is decoded counts. Pillow's own limit
             (``PIL.Image.MAX_IMAGE_PIXELS``, twice this default) still holds.
 
     Raises:
@@ -113,14 +114,11 @@ class Decoder:
 
     def read_handle(self, handle: BinaryIO) -> tuple[np.ndarray, Header]:
         """As `read`, from an open binary file at its beginning."""
-        with _reasons(handle), _image(handle, self.max_pixels) as image:
-            header = _header_of(image)
+        with _reasons(handle), _image(handle, self.max_pixels, self.size) as (image, header):
             pixels = to_array(self._convert(image, handle))
             return pixels, replace(header, turned=_turned(image))
 
     def _convert(self, image: "Image", handle: BinaryIO) -> "Image":
-        if isinstance(self.size, tuple):
-            image.draft(None, _draft_size(image.size, self.size))  # type: ignore[arg-type]
         layout = stored_layout(image)
         image.load()
         mask = opacity(image, layout, handle)
@@ -132,10 +130,12 @@ class Decoder:
         return image
 
 
-def read_header(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+def read_header(
+    source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, size: Size | None = None
+) -> Header:
     """What the head of a file says, without decoding it; raises `UnreadableImage` like `Decoder`."""
-    with open_binary(source) as handle, _reasons(handle), _image(handle, max_pixels) as image:
-        return _header_of(image)
+    with open_binary(source) as handle, _reasons(handle), _image(handle, max_pixels, size) as (_, header):
+        return header
 
 
 @contextmanager
@@ -190,16 +190,22 @@ def _kind(mode: int) -> str:
 
 
 @contextmanager
-def _image(handle: BinaryIO, max_pixels: int) -> Iterator["Image"]:
+def _image(handle: BinaryIO, max_pixels: int, size: Size | None) -> Iterator[tuple["Image", Header]]:
+    """The image, set to be decoded at a fraction of its size if it is a JPEG, and its header as stored."""
     from PIL import Image
 
     Image.init()
     with Image.open(handle, formats=[f for f in _FORMATS if f in Image.OPEN]) as image:
+        header = _header_of(image)
+        wanted = parse_size(size)
+        if wanted is not None:
+            image.draft(None, _draft_size(image.size, wanted))  # type: ignore[arg-type]
+        # Memory is taken for the fraction that is decoded.
         if image.width * image.height > max_pixels:
             raise UnreadableImage(
-                f"too many pixels: {image.width} x {image.height}, more than max_pixels={max_pixels}"
+                f"too many pixels: {header.width} x {header.height}, more than max_pixels={max_pixels}"
             )
-        yield image
+        yield image, header
 
 
 @contextmanager

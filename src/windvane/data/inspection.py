@@ -53,7 +53,8 @@ def inspect(entry: Entry, decoder: Decoder, *, deep: bool = True) -> Inspection:
         return Inspection(entry, problem=entry.problem or "no data", passing=entry.passing)
     try:
         if not deep:
-            return Inspection(entry, header=read_header(entry.source, max_pixels=decoder.max_pixels))
+            header = read_header(entry.source, max_pixels=decoder.max_pixels, size=decoder.size)
+            return Inspection(entry, header=header)
         with open_binary(entry.source) as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
             handle.seek(0)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from windvane.data.arrays import from_arrays
+from windvane.data.decode import MAX_PIXELS
 from windvane.data.digits import digits
 from windvane.data.folder import from_folder
 from windvane.data.hub import from_hub
@@ -30,6 +31,7 @@ def open_data(
     fit: str = "crop",
     alpha: str = "white",
     depth: str = "full",
+    max_pixels: int = MAX_PIXELS,
     workers: int | None = None,
     progress: bool = True,
 ) -> ImageData:
@@ -51,7 +53,7 @@ def open_data(
         size: one number or (height, width); None keeps the size of the source, which all pictures must share.
         channels: 1 or 3; None means 3 for image files and the source's own for arrays and digits.
         labels: False drops the labels; they are for evaluation only.
-        cache, strict, fit, alpha, depth, workers: as in `from_folder`; they concern image files.
+        cache, strict, fit, alpha, depth, max_pixels, workers: as in `from_folder`; they concern image files.
         progress: show a bar.
 
     Raises:
@@ -76,6 +78,7 @@ def open_data(
             fit=fit,
             alpha=alpha,
             depth=depth,
+            max_pixels=max_pixels,
             workers=workers,
             progress=progress,
         )
@@ -91,6 +94,7 @@ def open_data(
             fit=fit,
             alpha=alpha,
             depth=depth,
+            max_pixels=max_pixels,
             workers=workers,
             progress=progress,
         )
@@ -104,6 +108,7 @@ def open_data(
             fit=fit,
             alpha=alpha,
             depth=depth,
+            max_pixels=max_pixels,
             workers=workers,
             progress=progress,
         )

@@ -14,6 +14,7 @@ from windvane.data.duplicates import exact_groups, near_groups
 from windvane.data.inspection import Entry, Inspection, inspect
 from windvane.data.listing import Listing, list_images, nothing_found
 from windvane.data.parallel import ordered_map
+from windvane.files import escaped
 from windvane.progress import track
 
 
@@ -193,8 +194,8 @@ def entries_of(listing: Listing) -> list[Entry]:
 
 
 def printable(name: str) -> str:
-    """A file name that any terminal can show: bytes that are no text become question marks."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    """A file name that any terminal can show: bytes that are no text become question marks, see `escaped`."""
+    return escaped(os.fsencode(name).decode("utf-8", "replace"))
 
 
 def _counted(counts: dict[str, int]) -> str:

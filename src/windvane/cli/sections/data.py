@@ -26,4 +26,9 @@ class DataSection(Section):
     )
     seed: int = Field(default=0, ge=0, description="seed of the choice of held-out images")
     strict: bool = Field(default=False, description="refuse data with an image that cannot be read")
+    max_pixels: int = Field(
+        default=89_478_485,
+        ge=1,
+        description="larger pictures are left out; a JPEG counts as decoded",
+    )
     cache: bool = Field(default=True, description="keep decoded pictures in the cache folder")
