@@ -118,8 +118,22 @@ def swapped(path):
     path.write_bytes(path.with_name("shard-00001.safetensors").read_bytes())
 
 
+def flipped(path):
+    """One bit of the values: neither the header nor the length says anything."""
+    levels = bytearray(path.read_bytes())
+    levels[-7] ^= 4
+    path.write_bytes(levels)
+
+
+def zeroed(path):
+    levels = path.read_bytes()
+    path.write_bytes(levels[:-16] + bytes(16))
+
+
 @pytest.mark.parametrize(
-    "spoil", [cut, swapped, lambda p: p.write_bytes(b"")], ids=["cut", "swapped", "empty"]
+    "spoil",
+    [cut, swapped, flipped, zeroed, lambda p: p.write_bytes(b"")],
+    ids=["cut", "swapped", "flipped", "zeroed", "empty"],
 )
 def test_a_damaged_shard_is_named_and_only_it_is_computed_again(spoil, tmp_path):
     data = noise_images(20)

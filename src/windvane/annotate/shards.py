@@ -2,7 +2,8 @@
 
 A folder holds ``manifest.json`` (the extractor's version, the images' hash, shapes, type, rows a shard) and
 ``shard-00000.safetensors``, ... with the tensor "features" of consecutive images. A shard is written under a
-temporary name and renamed, so a process killed at any moment costs the shards it was working on.
+temporary name and renamed, so a process killed at any moment costs the shards it was working on. Each notes
+the hash of its values, and one that has other values when it is read is damaged.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from windvane.files import atomic_file, atomic_write_json
+from windvane.hashes import tensors_hash
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -102,6 +104,8 @@ class FeatureShards:
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
+        # Size and time of the shards whose hash was found right: one reading of the values has to do.
+        self._right: dict[int, tuple[int, int]] = {}
 
     @classmethod
     def create(cls, folder: str | Path, manifest: Manifest, *, keep_shard: bool = False) -> Self:
@@ -181,7 +185,9 @@ class FeatureShards:
             raise ValueError(f"shard {index} has shape {expected}, got {tuple(features.shape)}")
         stored = features.detach().to("cpu", _DTYPES[self.manifest.dtype]).contiguous()
         with atomic_file(self.path(index)) as temporary:
-            save_file({"features": stored}, temporary, metadata={"of": self._mark(index)})
+            # One entry: safetensors writes several in any order, and the same features make the same file.
+            noted = f"{self._mark(index)}#{tensors_hash({'features': stored})}"
+            save_file({"features": stored}, temporary, metadata={"of": noted})
 
     def read(self, index: int) -> Tensor:
         """The features of a shard, float32 (or uint8, see :attr:`Manifest.read_as`).
@@ -223,17 +229,26 @@ class FeatureShards:
         return f"{self.manifest.key}:{index}"
 
     def _damage(self, index: int) -> str | None:
-        """Why a shard cannot be used, or None; its header is read and its length compared, not its values."""
+        """Why a shard cannot be used, or None; one without a hash was written before hashes were noted."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path(index), framework="pt") as stored:
-                if (stored.metadata() or {}).get("of") != self._mark(index):
+                mark, _, content = (stored.metadata() or {}).get("of", "").partition("#")
+                if mark != self._mark(index):
                     return "it belongs to other features or to another place among them"
                 shape = tuple(stored.get_slice("features").get_shape())
-        except (SafetensorError, OSError) as error:
+                if shape != self._expected(index):
+                    return f"its shape is {shape}"
+                told = self.path(index).stat()
+                state = (told.st_size, told.st_mtime_ns)
+                if content and self._right.get(index) != state:
+                    if tensors_hash({"features": stored.get_tensor("features")}) != content:
+                        return "its values do not have the hash that was noted when they were written"
+                    self._right[index] = state
+        except (SafetensorError, RuntimeError, ValueError) as error:
             return str(error)
-        return None if shape == self._expected(index) else f"its shape is {shape}"
+        return None
 
 
 def _read(folder: Path) -> Manifest:
