@@ -256,3 +256,40 @@ def test_missing_datasets_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingPackage, match=r"datasets.*windvane\[data\].*folder"):
         from_hub("a/b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "ids", "names"),
+    [
+        ("dictionary<values=string, indices=int32>", ["b", "a", None], [1, 0, -1], ["a", "b"]),
+        ("dictionary of numbers", [2, 0, 2], [2, 0, 2], None),
+        ("bool", [True, False, None], [1, 0, -1], ["false", "true"]),
+        ("double", [1.0, 0.0, float("nan")], [1, 0, -1], None),
+        ("float", [1.0, 0.0, 2.0], [1, 0, 2], None),
+        ("string_view", ["b", "a", "b"], [1, 0, 1], ["a", "b"]),
+    ],
+)
+def test_label_columns_of_every_kind_are_read(tmp_path, kind, values, ids, names):
+
+    kinds = {
+        "bool": pa.bool_(),
+        "double": pa.float64(),
+        "float": pa.float32(),
+        "string_view": pa.string_view(),
+    }
+    column = pa.array(values, kinds[kind]) if kind in kinds else pa.array(values).dictionary_encode()
+    files = [encoded(one.transpose(1, 2, 0)) for one in colours(3)]
+    try:
+        pq.write_table(pa.table({"image": files, "label": column}), tmp_path / "a.parquet")
+    except pa.ArrowNotImplementedError:
+        pytest.skip("this pyarrow does not write the kind")
+    data = from_parquet(tmp_path / "a.parquet", progress=False)
+    assert data.labels.tolist() == ids and data.label_names == names
+
+
+def test_fractions_are_no_classes_and_it_is_said(tmp_path):
+
+    files = [encoded(one.transpose(1, 2, 0)) for one in colours(2)]
+    pq.write_table(pa.table({"image": files, "label": [0.25, 1.0]}), tmp_path / "a.parquet")
+    with pytest.warns(UserWarning, match=r"such as 0\.25 are no classes"):
+        assert from_parquet(tmp_path / "a.parquet", progress=False).labels is None

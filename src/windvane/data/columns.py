@@ -74,7 +74,10 @@ def _is_binary(kind: "DataType") -> bool:
 def _holds_labels(kind: "DataType") -> bool:
     from pyarrow import types
 
-    return types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+    if types.is_dictionary(kind):
+        return _holds_labels(kind.value_type)
+    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+    return numbers or types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _described(schema: "Schema") -> str:

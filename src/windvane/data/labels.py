@@ -1,22 +1,33 @@
 """Labels as a source gives them (ids, texts, nothing) as ids with names."""
 
+import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 
 def to_ids(
-    labels: Sequence[int | str | None], names: Sequence[str] | None = None
+    labels: Sequence[int | float | str | None], names: Sequence[str] | None = None
 ) -> tuple[list[int] | None, list[str] | None]:
     """(ids, names) of labels: -1 where there is none, (None, None) where there are none at all.
 
-    Texts are numbered in alphabetical order, or by their place in `names`; numbers are ids already.
+    Texts are numbered in alphabetical order, or by their place in `names`; whole numbers are ids already,
+    truth values are 0 and 1, named so, and NaN is no label. Fractions are no classes: a warning says so, and
+    there are no labels.
 
     Raises:
         ValueError: for texts outside `names`, ids below -1 or beyond `names`, or texts mixed with numbers.
     """
+    labels = [None if isinstance(label, float) and math.isnan(label) else label for label in labels]
+    fraction = next((one for one in labels if isinstance(one, float) and not one.is_integer()), None)
+    if fraction is not None:
+        warnings.warn(f"labels such as {fraction:g} are no classes; none are taken", stacklevel=2)
+        return None, None
+    if names is None and any(isinstance(label, bool) for label in labels):
+        names = ["false", "true"]
     texts = {label for label in labels if isinstance(label, str)}
-    if texts and any(isinstance(label, int | np.integer) for label in labels):
+    if texts and any(isinstance(label, int | float | np.integer) for label in labels):
         raise ValueError(f"labels mix texts (such as {sorted(texts)[0]!r}) and numbers")
     if texts:
         order = list(names) if names is not None else sorted(texts)
