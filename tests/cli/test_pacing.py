@@ -29,10 +29,11 @@ def test_hours_are_estimated_and_warned_of():
 def test_everything_follows_the_time():
     section = TrainSection(steps=20_000, warmup=500, ema=0.999, sample_every=2000, checkpoint_every=1000)
     short = fitted(section, 0.5, 10)
-    assert short.steps == 1020 and short.warmup == 26 and short.sample_every == 127
+    assert short.steps == 1020 and short.warmup == 26 and short.sample_every == 150
     assert short.checkpoint_every == 255
     assert (1 - short.ema) * short.steps == pytest.approx((1 - section.ema) * section.steps)
     assert fitted(section, 1e9, 1).steps == 1
+    assert fitted(section, 4.0, 10).sample_every == 127, "grids would take the time of the steps"
     assert first_pictures(section, 0.5) == 250 and first_pictures(section, 1e-4) == 2000
 
 

@@ -18,6 +18,8 @@ _MEASURED, _WARM = 4, 1
 #: Shorter trainings are done before a measurement tells anything.
 LEAST_STEPS = 200
 _LONG = 3600
+#: A grid costs as much as some 15 steps; closer together, grids would take the time meant for steps.
+_GRID_APART = 150
 #: When the first pictures should be there.
 _FIRST_PICTURES = 120
 
@@ -54,7 +56,7 @@ def fitted(section: TrainSection, seconds: float, minutes: float) -> TrainSectio
     """The section with as many steps as fit ``minutes`` at ``seconds`` each, and all that follows from it.
 
     The rise of the learning rate stays the same share of the training, and so does the time over which
-    weights are averaged; grids and states come at least eight and four times.
+    weights are averaged; up to eight grids and at least four states are made.
     """
     steps = max(1, math.floor(_SHARE * 60 * minutes / seconds))
     scale = steps / section.steps
@@ -65,7 +67,7 @@ def fitted(section: TrainSection, seconds: float, minutes: float) -> TrainSectio
             "steps": steps,
             "warmup": warmup,
             "ema": ema,
-            "sample_every": min(section.sample_every, max(1, steps // 8)) if section.sample_every else 0,
+            "sample_every": min(section.sample_every, max(steps // 8, min(steps, _GRID_APART))),
             "checkpoint_every": min(section.checkpoint_every, max(1, steps // 4)),
         }
     )
