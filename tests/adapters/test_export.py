@@ -139,3 +139,15 @@ def test_what_diffusers_cannot_express_is_refused(make, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         to_pipeline(make(), tmp_path / "p")
     assert not (tmp_path / "p").exists()
+
+
+def test_a_denoiser_of_a_pipeline_is_one_already(tmp_path):
+    from diffusers import DDPMPipeline, DDPMScheduler
+
+    pipeline = DDPMPipeline(tiny.unet(), DDPMScheduler())
+    with pytest.raises(ValueError, match=r"one already: pipeline.save_pretrained\(path\)"):
+        wv.to_pipeline(wv.from_pipeline(pipeline), tmp_path / "out")
+    pipeline.save_pretrained(tmp_path / "theirs")
+    with pytest.raises(ValueError, match="one already: copy its folder .*theirs"):
+        wv.to_pipeline(wv.from_pipeline(tmp_path / "theirs"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

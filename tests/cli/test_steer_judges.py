@@ -143,7 +143,7 @@ def test_a_foreign_class_is_judged_where_the_names_agree(
 
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
     made, seen = adapters.Classifier(network, names=names), []
-    monkeypatch.setattr(adapters, "load_classifier", lambda name, device: made)
+    monkeypatch.setattr(adapters, "load_classifier", lambda name, device, trust: made)
     measured = steering.measured
     monkeypatch.setattr(
         steering, "measured", lambda judges, wishes, x: seen.extend(wishes) or measured(judges, wishes, x)

@@ -112,3 +112,8 @@ def test_several_processes(said, monkeypatch):
 
 def test_no_model(refused, tmp_path):
     assert "there is no run or model folder" in refused("steer", tmp_path / "no", text="seven")
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_text_is_refused_before_anything_is_trained(said, text):
+    assert "--text is empty" in said("--text", text)

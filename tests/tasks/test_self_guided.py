@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from windvane.cli import app
 from windvane.cli.models import run_data
 from windvane.cli.opening import open_parts
 from windvane.cli.sections import DataSection
 from windvane.data import digits, train_and_held_out
 from windvane.metrics import Interval, train_judge
+from windvane.pictures import image_grid, save_png
 from windvane.tasks.self_guided import Budget, Row, Variant, Yardstick, demo, fit, format_rows, generate
 from windvane.tasks.self_guided.experiment import digit_denoiser
 
@@ -84,3 +87,25 @@ def test_quick_demo_writes_everything(tmp_path, capsys):
     parts, ours = open_parts(told, quiet=True), train_and_held_out(digits(), seed=0)
     assert parts.train.fingerprint == ours[0].fingerprint
     assert parts.held_out.fingerprint == ours[1].fingerprint
+    check_next_commands(tmp_path)
+
+
+def check_next_commands(demo_folder):
+    """The README's next commands go on from the demo's runs as from any other."""
+
+    def call(*words):
+        found = CliRunner().invoke(app, [str(word) for word in words])
+        assert found.exit_code == 0, found.output
+        return found.output
+
+    run, out = demo_folder / "runs" / "self-labels", demo_folder / "more"
+    few = ("--set", "evaluate.bootstrap=0", "--set", "evaluate.allow_few=true")
+    assert "cluster_agreement" in call("evaluate", run, "--n", 30, *few)
+    assert "frechet" not in call("report", run)
+    digit = out / "digit.png"
+    save_png(image_grid(digits()[:1], columns=1, scale=1, gap=0), digit)
+    assert "4 pictures" in call("sample", run, "--like", digit, "--n", 4, "--steps", 3, "--out", out / "like")
+    small, large = demo_folder / "runs" / "none", demo_folder / "runs" / "random-ids"
+    stitch = ("--n", 70, "--steps", 2, "--out", out / "stitched", "--set", "evaluate.allow_few=true")
+    call("stitch", run, large, *stitch)
+    assert call("sample", small, "--n", 2, "--steps", 2, "--out", out / "plain")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.diffusers_folder import EXTRA, INDEX, write_extra
+from windvane.adapters.pipeline import PipelineDenoiser
 from windvane.checkpoint import unwrapped
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
@@ -38,9 +39,13 @@ def to_pipeline(denoiser: NetworkDenoiser, path: str | Path) -> Path:
     :func:`from_pipeline` knows again. A pipeline of this function at ``path`` is replaced at once.
 
     Raises:
-        ValueError: another network than a U-Net, layouts or tokens as conditions, or a process, prediction or
-            time coordinate that diffusers has no scheduler for; something else at ``path``.
+        ValueError: a denoiser of a pipeline; another network than a U-Net, layouts or tokens as conditions,
+            or a process, prediction or time coordinate that diffusers has no scheduler for; something else
+            at ``path``.
     """
+    if isinstance(denoiser, PipelineDenoiser):
+        kept = f"copy its folder {denoiser.folder}" if denoiser.folder else "pipeline.save_pretrained(path)"
+        raise ValueError(f"this denoiser was opened from a pipeline of diffusers, and is one already: {kept}")
     network = unwrapped(denoiser.network)
     if not isinstance(network, ConditionedUNet):
         raise ValueError(

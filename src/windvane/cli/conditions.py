@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from windvane.cli.errors import say
 from windvane.cli.sections import SampleSection
 
 if TYPE_CHECKING:
@@ -87,10 +88,10 @@ def draw(section: SampleSection, asked: Asked | None, seeds: Sequence[int]) -> "
     if section.cluster is not None:
         return torch.full((len(seeds),), section.cluster, dtype=torch.int64)
     if asked.sizes is None:
-        if section.condition == "empirical":
-            raise ValueError(
-                "the model folder does not say how often each id occurred in training; "
-                "use --condition uniform, or --cluster"
+        if section.condition != "uniform":
+            say(
+                f"the model does not say how often each of its {asked.count} ids occurred in training: all "
+                "are equally likely here; --cluster K asks for one"
             )
         return draw_ids(torch.ones(asked.count), list(seeds), "uniform")
     source: Literal["empirical", "uniform"] = "uniform" if section.condition == "uniform" else "empirical"

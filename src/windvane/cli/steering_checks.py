@@ -61,6 +61,9 @@ def check_wishes(asked: "Asked", evaluated: Sequence[str]) -> None:
     Args:
         evaluated: the kinds of SDG's protocol, where that is asked for instead of wishes.
     """
+    for text in asked.text:
+        if not text.strip():
+            raise ValueError("--text is empty; say what to draw, such as --text 'a bold seven'")
     kinds = asked.kinds
     if evaluated and kinds:
         raise ValueError("--evaluate chooses its own texts or pictures; leave out the wishes")

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -51,9 +52,35 @@ def arms(train: ImageData, annotation: Annotation, seed: int) -> list[Variant]:
     return [
         Variant("none"),
         Variant("self-labels", ids, k),
-        Variant("true labels", labels, int(labels.max()) + 1),
+        Variant("true labels", labels, int(labels.max()) + 1, "labels"),
         Variant("random ids", random_ids(ids, seed=seed), k),
     ]
+
+
+def settings_of(variant: Variant, budget: Budget, seed: int) -> dict[str, Any]:
+    """What the command line's own training would have written of this one, so that its commands go on."""
+    condition = "none" if variant.ids is None else variant.kind
+    trained = {"condition": condition, "steps": budget.steps, "batch_size": budget.batch_size}
+    trained |= {"learning_rate": budget.lr, "warmup": budget.warmup, "ema": budget.ema_decay, "seed": seed}
+    return {
+        "data": DATA,
+        "annotate": {"k": CLUSTERS, "features": "pca", "seed": seed},
+        "process": {"type": "vp_cosine"},
+        "model": {"type": "mlp", "prediction": "v"},
+        "train": {**trained, "flip": budget.flip, "precision": budget.mixed_precision},
+        "sample": {"steps": budget.sampling_steps},
+    }
+
+
+def keep_annotation(run: Run, variant: Variant, annotation: Annotation, train: ImageData) -> None:
+    """The arm's ids beside its model: the clusters with their rule, labels and random ids as given."""
+    if variant.ids is None:
+        return
+    if variant.ids is annotation.ids:
+        annotation.save(run.annotations)
+        return
+    source = "labels" if variant.kind == "labels" else "random clusters"
+    Annotation.given(variant.ids, train, k=variant.k, source=source).save(run.annotations)
 
 
 def sweep(
@@ -108,8 +135,8 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = True
     for variant in arms(train, annotation, seed):
         say(f"train: {variant.name}, {budget.steps} steps of {budget.batch_size}")
         run = Run(out / "runs" / variant.name.replace(" ", "-"))
-        told = {"task": "self-guided demo", "arm": variant.name, "seed": seed, **asdict(budget)}
-        run.write_config({**told, "data": DATA})
+        run.write_config(settings_of(variant, budget, seed))
+        keep_annotation(run, variant, annotation, train)
         denoisers[variant.name] = fit(variant, train, budget, seed=seed, run=run, progress=progress)
         rows += sweep(denoisers[variant.name], variant, yardstick, budget, samples, 1000 * (seed + 1))
         done = [row for row in rows if row.name == variant.name]

@@ -45,11 +45,13 @@ class Variant:
         name: for tables and folders.
         ids: ``(n,)`` in 0..k-1, or real vectors ``(n, k)``, or None for the unconditional model.
         k: the number of ids, or the length of the vectors.
+        kind: what the ids are, as `windvane sample` and its kin call them: "clusters" or "labels".
     """
 
     name: str
     ids: Tensor | None = None
     k: int = 0
+    kind: str = "clusters"
 
     def condition(self) -> Condition | None:
         """The condition of every training image."""
@@ -62,7 +64,7 @@ class Variant:
         if self.ids.is_floating_point():
             return {"condition": {"kind": "vectors", "count": self.k, "sizes": None, "names": None}}
         sizes = torch.bincount(self.ids, minlength=self.k).tolist()
-        return {"condition": {"kind": "ids", "count": self.k, "sizes": sizes, "names": None}}
+        return {"condition": {"kind": self.kind, "count": self.k, "sizes": sizes, "names": None}}
 
     def draw(self, n: int, seed: int) -> Tensor | None:
         """Ids or vectors for ``n`` samples: those of the training images, dealt without replacement.

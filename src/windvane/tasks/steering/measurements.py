@@ -55,6 +55,7 @@ def open_measure(text: str, shape: Sequence[int]) -> Measured:
     """The measurement that `text` names, for images of ``shape`` (C, H, W).
 
     A picture of full size is measured first where the values would have another shape (superres, grey, cs).
+    One of any other size goes the way of training images, scaled and cropped at the centre, and is measured.
 
     Raises:
         ValueError: an operation, parameter or file that does not fit.
@@ -68,6 +69,8 @@ def open_measure(text: str, shape: Sequence[int]) -> Measured:
     y = _fitting(values, probe.shape[1:])
     if y is None:
         full = _fitting(values, shape)
+        if full is None and Path(file).suffix != ".npy":
+            full = _photograph(Path(file), tuple(shape))
         if full is None:
             raise ValueError(
                 f"{file} has shape {tuple(values.shape)}; {name} needs {tuple(probe.shape[1:])}, or a "
@@ -77,6 +80,14 @@ def open_measure(text: str, shape: Sequence[int]) -> Measured:
     if name == "inpaint":
         y = operator(y[None])[0]
     return Measured(operator, y[None], f"{name}:{Path(file).name}")
+
+
+def _photograph(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """A picture of any size as the loader would give it to a model of ``shape``."""
+    from windvane.data import Decoder
+
+    pixels = Decoder(size=shape[1:], channels=shape[0])(path)  # type: ignore[arg-type]
+    return torch.from_numpy(pixels).float() / 127.5 - 1
 
 
 def read_values(path: Path) -> Tensor:
