@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -13,6 +15,9 @@ from windvane.metrics import (
     frechet_bias,
     frechet_distance,
 )
+
+# The package has a function of the same name.
+MODULE = sys.modules["windvane.metrics.frechet"]
 
 
 def by_scipy(x, y):
@@ -164,3 +169,18 @@ def test_the_interval_belongs_to_the_seed():
     assert frechet(x, y, seed=3) == frechet(x, y, seed=3)
     assert frechet(x, y, seed=3).high != frechet(x, y, seed=4).high
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_expanded_bias_is_that_of_resampling(monkeypatch, fixed):
+    x, y = normal(600, 40, 0, shift=0.3), 1.5 * normal(500, 40, 1)
+    x[:, :10] = x[:, :10].exp() / 2  # heavy tails: two runs of 200 draws differ by 16 %
+    expanded = frechet_bias(x, y, fixed_reference=fixed)
+    monkeypatch.setattr(MODULE, "EXPANDED_DIMENSION", 10**9)
+    runs = [frechet_bias(x, y, fixed_reference=fixed, resamples=200, seed=seed) for seed in (0, 1)]
+    assert expanded == pytest.approx(sum(runs) / 2, rel=0.08)
+
+
+def test_the_bias_of_many_features_needs_no_resampling(monkeypatch):
+    monkeypatch.setattr(MODULE, "_resampled", lambda *_: pytest.fail("resampled"))
+    assert frechet(normal(400, 64, 0), normal(400, 64, 1)).details["bias"] > 0
