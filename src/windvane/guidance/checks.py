@@ -19,7 +19,7 @@ _FAR = 1e6
 
 
 class GuidanceWarning(UserWarning):
-    """A guidance, or one guide of several, that changed nothing."""
+    """A guidance, or one guide of several, that changed nothing, or that left the data's range."""
 
 
 class Watch:

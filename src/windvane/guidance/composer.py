@@ -17,6 +17,7 @@ from windvane.guidance.idle import key_of, why_idle
 from windvane.guidance.memory import checkpointed_blocks
 from windvane.guidance.moves import Move, rms
 from windvane.guidance.pull import Pull
+from windvane.guidance.range import DataRange, largest
 from windvane.guidance.steps import Step
 from windvane.process import Process, expand, require_gaussian, scalar, shared_time
 
@@ -64,7 +65,7 @@ class Composer:
         self.guides, self.process, self.low_memory = tuple(guides), process, low_memory
         if any(g.push == "score" and not g.relative for g in self.guides):
             require_gaussian(process, "a push of the score")
-        self.watch = Watch()
+        self.watch, self.range = Watch(), DataRange()
         self.deviations: dict[tuple[float, float], float] = {}
         self._own = frozenset().union(*(g.energy.signals for g in guides)) - set(DENOISER_SIGNALS)
 
@@ -97,6 +98,7 @@ class Composer:
             x = x_t if outer and x_t.requires_grad else x_t.detach().requires_grad_(True)
             with torch.set_grad_enabled(outer or backward), saving:
                 x0 = base(x, times, self.hide(cond))
+            self.range.begin(x_t, x0)
             pull = Pull(x, x0, outer)
             moves, after = self._moves(active, pull, times, cond, step)
         pushed = x0 if outer else x0.detach()
@@ -114,10 +116,18 @@ class Composer:
             FloatingPointError: a push that is not finite.
         """
         pushed = x + move.sized(unit)
-        if not all_finite(pushed) and all_finite(x):
-            self._refuse_push(move, times)
+        # One pass over x says both: what is not finite is not below any bound, either.
+        if not largest(pushed) < self.range.far:
+            self._look(move, x, pushed, times)
         self.watch.note(move.keys, x, pushed)
         return pushed
+
+    def _look(self, move: Move, x: Tensor, pushed: Tensor, times: Tensor) -> None:
+        """A push that ended far away, or nowhere."""
+        if not all_finite(pushed):
+            return self._refuse_push(move, times) if all_finite(x) else None
+        level, sigma = float(self.process.noise_level(times).max()), float(self.process.sigma(times).max())
+        return self.range.note(move.keys, x, pushed, level, sigma)
 
     def _refuse_push(self, move: Move, times: Tensor) -> NoReturn:
         names = dict.fromkeys(repr(g.energy.name) for g in self.guides if key_of(g) in move.keys)
@@ -133,6 +143,7 @@ class Composer:
         together: dict[Hashable, list[Guide]] = {}
         for guide in self.guides:
             together.setdefault(key_of(guide), []).append(guide)
+        self.range.finish(self.guides, key_of)
         self.watch.finish({key: (of[0].energy.name, why_idle(of)) for key, of in together.items()})
 
     def _unknown(self, x_t: Tensor, x0: Tensor, times: Tensor) -> Tensor:
