@@ -222,7 +222,8 @@ def test_guided_denoiser_and_guided_sampler_agree():
 
 def test_a_push_of_the_state_makes_a_reused_prediction_anew():
     plain, pushed = draw(UniPC()), draw(PRESETS["dps"].sampler(UniPC()))
-    assert (plain.calls, pushed.calls) == (6, 6 + 5)
+    # The last step above zero is not corrected: its prediction is made by the step to zero in any case.
+    assert (plain.calls, pushed.calls) == (6, 6 + 4)
     # and the second prediction of a step is pushed nowhere: Heun's cost is its own
     assert draw(PRESETS["dps"].sampler(Heun())).calls == draw(Heun()).calls == 11
 
