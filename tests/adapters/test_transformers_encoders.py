@@ -261,12 +261,18 @@ def test_other_weights_that_are_missing_are_refused(kind, lost, message, model_f
 
 def test_a_missing_model_names_the_offline_choices(tmp_path):
     with pytest.raises(ValueError, match="'pixels', 'pca' or 'selfsup'.*local folder"):
-        HubEncoder("facebook/dinov2-small", offline=True)
+        HubEncoder("hub:facebook/dinov2-small", offline=True)
     with pytest.raises(ValueError, match="cannot load the encoder"):
         HubEncoder(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="cannot load the encoder"):
         HubEncoder(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [HubEncoder, HubPatches], ids=lambda kind: kind.__name__)
+def test_a_folder_may_be_named_either_way(kind, model_folder):
+    folder = model_folder("vit")
+    assert kind(f"hub:{folder}").name == kind(folder).name
 
 
 def test_licences_come_from_the_models_card(model_folder, tmp_path):

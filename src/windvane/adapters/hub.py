@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from windvane.adapters.network import plain_name, ways
 from windvane.adapters.transformers_encoders import _folder, _quiet
+from windvane.online import plain_name, ways
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from windvane.adapters.hub import load_from_hub
 from windvane.adapters.missing import refuse_missing
-from windvane.adapters.network import plain_name
+from windvane.online import plain_name
 from windvane.randomness import scoped_seed
 
 _AT_ONCE, _REMEMBERED, _LONGEST = 64, 50_000, 512

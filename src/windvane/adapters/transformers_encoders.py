@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.missing import refuse_missing
-from windvane.adapters.network import plain_name, ways
 from windvane.adapters.preprocess import Preprocess
+from windvane.online import plain_name, ways
 
 Pool = Literal["cls", "mean", "pooler"]
 
@@ -118,17 +118,19 @@ def load_encoder(
     """Load an image encoder from a local folder, the hub's local cache or the hub, in this order.
 
     Args:
-        name: a folder with ``config.json`` and weights, or a hub name such as "facebook/dinov2-small".
+        name: a folder with ``config.json`` and weights, or "hub:facebook/dinov2-small"; without ``hub:``
+            it is looked for on this machine only.
         size: make the short side this long and crop only the excess of the long side; None follows the
             model's ``preprocessor_config.json``.
         revision: branch, tag or commit on the hub.
-        offline: never ask the network; None asks the environment (``HF_HUB_OFFLINE``).
+        offline: True never asks the network, False asks whatever the name is; None asks for names with
+            ``hub:``, unless the environment says no (``HF_HUB_OFFLINE``).
         dtype: the type of the weights.
 
     Raises:
         ValueError: the model is not there, not readable or not whole; the message names the offline choices.
     """
-    tries, where = ways(name, offline, named=True)
+    tries, where = ways(name, offline)
     failure: Exception | None = None
     for only_local in tries:
         try:

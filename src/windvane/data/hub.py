@@ -16,6 +16,7 @@ from windvane.data.labels import to_ids
 from windvane.data.parquet import entry_of
 from windvane.data.pixels import Size
 from windvane.data.store import RowStore
+from windvane.online import kept_offline, plain_name, ways
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,7 +54,8 @@ def from_hub(
     pictures are decoded here, with the same policies as everywhere.
 
     Args:
-        name: "owner/name" on the hub, or a local path.
+        name: "hub:owner/name", or a local folder; a name without ``hub:`` may be a mistyped path, and is
+            looked for on this machine only.
         split: which part, such as "train", "test" or "train[:1000]".
         size, channels: as in `from_parquet`.
         config: which configuration, for data sets that have several.
@@ -68,6 +70,7 @@ def from_hub(
     """
     decoder = Decoder(size, channels, fit, alpha, depth, resample, max_pixels)
     dataset = _load(name, split, config, revision)
+    name = plain_name(name)
     schema = dataset.features.arrow_schema
     columns = (find_images(schema, image_column), find_labels(schema, label_column) if labels else None)
 
@@ -106,12 +109,16 @@ def _load(name: str, split: str, config: str | None, revision: str | None) -> "D
         import datasets
     except ImportError as error:
         raise missing_package("datasets", "loading from the hub", _OFFLINE) from error
+    tries, where = ways(name, None)
     try:
-        dataset = datasets.load_dataset(name, config, split=split, revision=revision)
+        with kept_offline(asked=tries[-1] is False):
+            dataset = datasets.load_dataset(plain_name(name), config, split=split, revision=revision)
     except Exception as error:
         # The package and what lies below it raise a dozen unrelated types for a missing network or name.
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"cannot load {name!r}, split {split!r}: {first_line}. {_OFFLINE}.") from error
+        raise ValueError(
+            f"cannot load {name!r}, split {split!r}{where}: {first_line}. {_OFFLINE}."
+        ) from error
     return dataset.with_format("arrow")
 
 

@@ -69,7 +69,7 @@ def open_data(
     elif kind == "hub" and rest:
         name, _, split = rest.partition(":")
         data = from_hub(
-            name,
+            f"{kind}:{name}",
             split or "train",
             size,
             colours,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from windvane.annotate.boxes.geometry import PatchGrid
 from windvane.annotate.features.base import beside, version
+from windvane.online import short_name
 
 Facet = Literal["key", "query", "value", "token"]
 #: What the projections of the attention are called in the models of transformers, old and new.
@@ -28,7 +29,7 @@ class HubPatches:
     side, in which there is nothing to find; the published method enlarges it to 224, which makes 14.
 
     Args:
-        model: a hub name ("facebook/dino-vits16", "facebook/dinov2-small", ...) or a local folder.
+        model: "hub:facebook/dino-vits16", "hub:facebook/dinov2-small", ... or a local folder.
         facet: "key", "query" or "value" of the last attention layer, or "token", the last hidden state.
         enlarge: the image is enlarged so many times in each direction; a patch must then cover a whole number
             of its pixels (3.5 is possible for patches of 14: they cover 4 pixels). None follows ``shape``.
@@ -47,7 +48,7 @@ class HubPatches:
 
     def __init__(
         self,
-        model: str | Path = "facebook/dino-vits16",
+        model: str | Path = "hub:facebook/dino-vits16",
         *,
         facet: Facet = "key",
         enlarge: float | None = None,
@@ -74,7 +75,7 @@ class HubPatches:
         self._cell = _cell(patch, enlarge, shape)
         self._tapped = None if facet == "token" else self._projection(facet)
         settings = {
-            "model": Path(model).name if Path(model).is_dir() else self.model,
+            "model": short_name(model),
             "facet": facet,
             "enlarge": f"{self.enlarge:g}",
             "preprocess": self.encoder.preprocess,

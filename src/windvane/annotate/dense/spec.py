@@ -72,7 +72,7 @@ def dense_features(
 
         name, enlarge = hub_name(rest)
         shape = (data.shape[-2], data.shape[-1]) if enlarge is None else None
-        return HubPatches(name, enlarge=enlarge, shape=shape).to(device)
+        return HubPatches(f"hub:{name}", enlarge=enlarge, shape=shape).to(device)
     if kind == "encoder":
         from windvane.annotate.dense.encoder import EncoderMaps
         from windvane.annotate.features.selfsup import SelfSup

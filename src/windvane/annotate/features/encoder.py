@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.features.base import beside, version
+from windvane.online import short_name
 
 
 class HubEncoder:
@@ -17,8 +18,8 @@ class HubEncoder:
     preprocessing is followed, which may also crop the border. Gradients reach the images.
 
     Args:
-        model: a hub name ("facebook/dinov2-small", "openai/clip-vit-base-patch32",
-            "facebook/vit-mae-base", ...) or a local folder.
+        model: a name of the hub ("hub:facebook/dinov2-small", "hub:openai/clip-vit-base-patch32",
+            "hub:facebook/vit-mae-base", ...) or a local folder.
         pool: "cls", "mean" (of the patch tokens) or "pooler" (the model's own pooled output).
         size: side of the square given to the model; None follows its preprocessor_config.json.
         revision: branch, tag or commit on the hub.
@@ -33,7 +34,7 @@ class HubEncoder:
 
     def __init__(
         self,
-        model: str | Path = "facebook/dinov2-small",
+        model: str | Path = "hub:facebook/dinov2-small",
         *,
         pool: str = "cls",
         size: int | None = None,
@@ -47,9 +48,8 @@ class HubEncoder:
         self.model, self.pool, self.size, self.revision, self.dtype = str(model), pool, size, revision, dtype
         with torch.no_grad():
             self._dim = self(torch.zeros(1, 3, 32, 32)).shape[1]
-        # The folder is left out: the same weights in another place are the same features.
         settings = {
-            "model": Path(model).name if Path(model).is_dir() else self.model,
+            "model": short_name(model),
             "pool": pool,
             "preprocess": self.encoder.preprocess,
             "dtype": str(dtype).removeprefix("torch."),

@@ -22,7 +22,7 @@ def features_from(text: str, *, seed: int = 0, flip: bool = False) -> FeatureExt
     """
     kind, _, rest = text.partition(":")
     if kind == "hub" and rest:
-        return HubEncoder(rest)
+        return HubEncoder(text)
     if kind == "pixels" and not rest:
         return Pixels()
     if kind == "pca" and (not rest or rest.isdecimal()):

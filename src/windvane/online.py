@@ -1,12 +1,17 @@
 """Whether the network is asked for a model: only for names that say so, and only where there is one."""
 
 import os
+import re
 import socket
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 HUB = "hub:"
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _PATIENCE = 0.8
 _ENDPOINT = "https://huggingface.co"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -17,6 +22,12 @@ def plain_name(name: str | Path) -> str:
     return str(name).removeprefix(HUB)
 
 
+def short_name(name: str | Path) -> str:
+    """What a model is called in versions: without ``hub:``, and a folder without the place it lies in."""
+    plain = plain_name(name)
+    return Path(plain).name if Path(plain).is_dir() else plain
+
+
 def is_offline(offline: bool | None = None) -> bool:
     """Whether the network must not be asked, by an argument or by the environment (``HF_HUB_OFFLINE``)."""
     if offline is not None:
@@ -24,21 +35,23 @@ def is_offline(offline: bool | None = None) -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on")
 
 
-def ways(name: str | Path, offline: bool | None, *, named: bool = False) -> tuple[list[bool], str]:
+def ways(name: str | Path, offline: bool | None) -> tuple[list[bool], str]:
     """The tries for a model, each "local files only?", and a clause on why the network is not among them.
 
     A name without ``hub:`` may be a mistyped path, and is looked for on this machine only.
 
     Args:
         offline: True never asks; False asks whatever the name is; None asks for names with ``hub:``.
-        named: the caller knows that it is a name of the hub.
     """
-    if Path(name).is_dir():
+    plain = plain_name(name)
+    if Path(plain).is_dir():
         return [True], ""
     if is_offline(offline):
         return [True], " (and the network was not asked)"
-    if not (named or offline is False or str(name).startswith(HUB)):
-        return [True], f" (and the network was not asked: only for a name such as {HUB}{plain_name(name)})"
+    if offline is not False and not str(name).startswith(HUB):
+        return [True], f" (and the network was not asked: only for a name such as {HUB}owner/name)"
+    if _NAME.fullmatch(plain) is None:
+        return [True], f" (and the network was not asked: {plain} is a path, and no folder is there)"
     if not reachable():
         return [True], " (and the network cannot be reached)"
     return [True, False], " (and the network was asked)"
@@ -66,3 +79,19 @@ def reachable() -> bool:
     thread.start()
     thread.join(_PATIENCE)
     return bool(found)
+
+
+@contextmanager
+def kept_offline(asked: bool = False) -> Iterator[None]:
+    """The libraries of the hub look at their own caches only, while this lasts; with ``asked`` as they like.
+
+    They read the switch of the environment once, at their import.
+    """
+    switches = [("huggingface_hub.constants", "HF_HUB_OFFLINE"), ("datasets.config", "HF_HUB_OFFLINE")]
+    with ExitStack() as stack:
+        for module, name in switches:
+            found = sys.modules.get(module)
+            if found is not None and not asked and hasattr(found, name):
+                stack.callback(setattr, found, name, getattr(found, name))
+                setattr(found, name, True)
+        yield
