@@ -122,6 +122,7 @@ def annotated_with(annotation: Path) -> dict[str, Any]:
 
 def _train(config: "Config", out: Path, minutes: float | None = None) -> None:
     from windvane.cli.errors import say
+    from windvane.cli.footprint import check_memory
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
     from windvane.cli.training import condition_of, train_run
@@ -131,6 +132,9 @@ def _train(config: "Config", out: Path, minutes: float | None = None) -> None:
     if group.first and group.count > 1:
         say(f"{group.count} processes train together")
     parts = open_parts(config.data, quiet=not group.first)
+    if group.count == 1 and not str(group.device).startswith("cuda"):
+        # Without a condition, which is not known yet and adds little.
+        check_memory(config, shape=parts.train.shape, vector=None, layout=None)
     run = Run(out)
     condition = condition_of(config, parts.train, run, group)
     if group.first and condition is None:
