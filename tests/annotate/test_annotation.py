@@ -8,6 +8,7 @@ from tests.annotate.stand_ins import Projection, TensorImages, digit_images, noi
 from windvane.annotate import PCA, Annotation, SelfSup, annotate
 from windvane.annotate import annotator as annotator_module
 from windvane.annotate.features import save_extractor
+from windvane.damage import Damaged
 
 
 @pytest.fixture
@@ -99,10 +100,10 @@ def test_a_damaged_cache_costs_time_and_is_no_error(data, tmp_path):
 
 def reseal(folder, tensors, described):
     """What a careful forger, or a program of another version, would write."""
-    from windvane.annotate.storage import _seal
+    from windvane.annotate.sealing import seal
 
     save_file(tensors, folder / "vector.safetensors")
-    described["content"] = _seal(described, tensors)
+    described["content"] = seal(described, tensors)
     (folder / "annotation.json").write_text(json.dumps(described))
 
 
@@ -168,7 +169,7 @@ def damage(folder, what):
         ("image size, unsealed", "does not have the hash"),
         ("extractor of another version", r"was made with the features pca\(.*, not with pca\("),
         ("weights of another version", "but its weights make it"),
-        ("extractor truncated", "the feature extractor in .* is damaged"),
+        ("extractor truncated", "extractor.safetensors is damaged"),
         ("not json", "damaged"),
         ("missing", "vector.safetensors is missing"),
         ("format", "format 99; this version reads 1"),
@@ -188,6 +189,27 @@ def test_damaged_annotations_are_refused_with_the_reason(what, message, data, tm
     damage(tmp_path / "a", what)
     with pytest.raises(ValueError, match=message):
         Annotation.load(tmp_path / "a", data=data)
+
+
+@pytest.mark.parametrize(
+    "name", ["annotation.json", "vector.safetensors", "extractor.json", "extractor.safetensors"]
+)
+@pytest.mark.parametrize("way", ["first", "middle", "late", "cut", "hash"])
+def test_a_damaged_annotation_is_named_by_its_file(name, way, data, tmp_path):
+    annotate(data, features=PCA(4), k=5, progress=False).save(tmp_path / "a")
+    file = tmp_path / "a" / name
+    content = bytearray(file.read_bytes())
+    if way == "hash" and name == "annotation.json":  # the noted hash of the tensors itself
+        place = content.index(b'"tensors": "') + 12
+        content[place] = ord("0") if content[place] != ord("0") else ord("1")
+    elif way == "cut":
+        content = content[: len(content) // 2]
+    else:
+        content[{"first": 1, "middle": len(content) // 2, "late": -5, "hash": -9}[way]] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(Damaged, match=f"a/{name} is damaged: ") as caught:
+        Annotation.load(tmp_path / "a")
+    assert "\n" not in str(caught.value)
 
 
 def test_annotations_of_other_data_or_another_extractor_are_refused(data, tmp_path):

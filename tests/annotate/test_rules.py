@@ -24,6 +24,7 @@ from windvane.annotate import (
 from windvane.annotate.dense import DenoiserMaps, EncoderMaps, HubPatches, Patches, Restoration
 from windvane.annotate.masks import PatchClusters, Stego
 from windvane.denoiser import NetworkDenoiser
+from windvane.hashes import sealed
 from windvane.networks import ConditionedUNet
 from windvane.process import VPCosine
 
@@ -155,7 +156,7 @@ def test_a_rule_of_another_annotation_is_refused(tmp_path):
     settings = tmp_path / "2" / "rule" / "extractor.json"
     told = json.loads(settings.read_text())
     told["settings"]["mode"] = "nearest"
-    settings.write_text(json.dumps(told))
+    settings.write_text(json.dumps(sealed(told)))
     with pytest.raises(ValueError, match="its weights make it"):
         load_regions(tmp_path / "2")
 

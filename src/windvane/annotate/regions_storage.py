@@ -5,7 +5,6 @@ image-level annotation whose ids stand beside boxes may lie in the folder ``clus
 masks lies in ``rule`` and ``dense`` (see :mod:`.rule_storage`).
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,10 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from windvane.annotate.dense.base import DenseExtractor
-from windvane.annotate.features.base import Images, content_hash
+from windvane.annotate.features.base import Images
 from windvane.annotate.owned import ANNOTATION
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.annotate.rule_storage import read_rule, write_rule
+from windvane.annotate.sealing import checked_pair, read_pair, sealed
 from windvane.files import atomic_folder, recover_folder
 
 FORMAT = 1
@@ -53,10 +53,9 @@ def save_regions(annotation: Layouts, path: str | Path) -> None:
         "settings": dict(origin.settings),
         "data": origin.fingerprint,
     }
-    described["content"] = _seal(described, tensors)
     with atomic_folder(path, ANNOTATION) as folder:
         save_file(tensors, folder / TENSORS)
-        (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        (folder / FILE).write_text(json.dumps(sealed(described, tensors), indent=2) + "\n", encoding="utf-8")
         write_rule(origin.rule, folder)
 
 
@@ -83,15 +82,10 @@ def load_regions(
     """
     folder = recover_folder(path)
     described, tensors = _read(folder)
-    try:
+    with checked_pair(described, tensors, folder / FILE, folder / TENSORS):
         origin = Origin(described["source"], described["made_by"], described["settings"], described["data"])
         origin = replace(origin, rule=read_rule(folder, origin.made_by, extractor))
         made = _built(described, tensors, origin)
-        if described["content"] != _seal(described, tensors):
-            raise ValueError("its content does not have the hash noted with it, so it was changed")
-    except (KeyError, TypeError, ValueError) as error:
-        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"the regions in {folder} are damaged: {said}") from error
     if made_by is not None and origin.made_by != made_by:
         raise ValueError(
             f"the regions in {folder} were made by {origin.made_by}, not by {made_by}; annotate again"
@@ -124,23 +118,11 @@ def _built(described: Mapping[str, Any], tensors: Mapping[str, Tensor], origin: 
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     for name in (FILE, TENSORS):
         if not (folder / name).is_file():
             raise ValueError(f"no boxes or masks in {folder}: {name} is missing")
-    try:
-        described = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / TENSORS)
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"the regions in {folder} are damaged: {error}") from error
-    found = described.get("format") if isinstance(described, dict) else described
-    if not isinstance(described, dict) or found != FORMAT:
-        raise ValueError(f"the regions in {folder} have format {found!r}; this version reads {FORMAT}")
+    described, tensors = read_pair(folder / FILE, folder / TENSORS)
+    found = described.get("format")
+    if found != FORMAT:
+        raise ValueError(f"{folder / FILE} has format {found!r}; this version reads {FORMAT}")
     return described, tensors
-
-
-def _seal(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    text = json.dumps({key: described[key] for key in described if key != "content"}, sort_keys=True)
-    return hashlib.sha256(f"{text}{content_hash(tensors)}".encode()).hexdigest()

@@ -262,4 +262,4 @@ def _read(folder: Path) -> Manifest:
         raise ValueError(f"no features in {folder}: {FILE} is missing") from error
     except (KeyError, TypeError, ValueError) as error:
         said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"the features in {folder} are damaged: {FILE}: {said}") from error
+        raise ValueError(f"{folder / FILE} is damaged: {said}") from error

@@ -5,7 +5,6 @@ extractor's own ``extractor.json`` and ``extractor.safetensors`` lie beside them
 files and entries of their own under ``signals``.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +15,11 @@ from torch import Tensor
 
 from windvane.annotate.annotation import Annotation
 from windvane.annotate.clusters import Clusters
-from windvane.annotate.features.base import FeatureExtractor, Images, content_hash, learns
+from windvane.annotate.features.base import FeatureExtractor, Images, learns
 from windvane.annotate.features.stored import FITTED, load_extractor, write_extractor
 from windvane.annotate.owned import ANNOTATION
+from windvane.annotate.sealing import checked_pair, read_pair, sealed
+from windvane.damage import Damaged
 from windvane.files import atomic_folder, recover_folder
 
 FORMAT = 1
@@ -52,8 +53,7 @@ def save_annotation(annotation: Annotation, path: str | Path) -> None:
     }
     with atomic_folder(path, ANNOTATION) as folder:
         save_file(tensors, folder / TENSORS)
-        described["content"] = _seal(described, tensors)
-        (folder / FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        (folder / FILE).write_text(json.dumps(sealed(described, tensors), indent=2) + "\n", encoding="utf-8")
         if annotation.extractor is not None and vector.get("extractor", {}).get("saved"):
             write_extractor(annotation.extractor, folder)  # type: ignore[arg-type]
 
@@ -67,11 +67,6 @@ def _described(annotation: Annotation) -> dict[str, Any]:
         described["settings"] = extractor.settings()  # type: ignore[union-attr]
         described["licence"] = getattr(extractor, "licence", None)
     return described
-
-
-def _seal(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    text = json.dumps({key: described[key] for key in described if key != "content"}, sort_keys=True)
-    return hashlib.sha256(f"{text}{content_hash(tensors)}".encode()).hexdigest()
 
 
 def load_annotation(
@@ -108,9 +103,9 @@ def load_annotation(
             shape=described.get("image"),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the annotation in {folder} is damaged: {error}") from error
+        raise Damaged(folder / FILE, str(error)) from error
     if not torch.equal(annotation.sizes, tensors["sizes"]):
-        raise ValueError(f"the annotation in {folder} is damaged: its sizes are not those of its ids")
+        raise Damaged(folder / TENSORS, "its sizes are not those of its ids")
     if data is not None:
         annotation.check(data)
     if clusters is not None:
@@ -119,31 +114,20 @@ def load_annotation(
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     for name in (FILE, TENSORS):
         if not (folder / name).is_file():
             raise ValueError(f"no annotation in {folder}: {name} is missing")
-    try:
-        described = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        tensors = load_file(folder / TENSORS)
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"the annotation in {folder} is damaged: {error}") from error
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
-        found = described.get("format") if isinstance(described, dict) else described
-        raise ValueError(f"the annotation in {folder} has format {found!r}; this version reads {FORMAT}")
-    try:
+    described, tensors = read_pair(folder / FILE, folder / TENSORS)
+    if described.get("format") != FORMAT:
+        found = described.get("format")
+        raise ValueError(f"{folder / FILE} has format {found!r}; this version reads {FORMAT}")
+    with checked_pair(described, tensors, folder / FILE, folder / TENSORS):
         lost = {"ids", "sizes"} - set(tensors)
         if lost:
             raise ValueError(f"it has no {', '.join(sorted(lost))}")
         if len(tensors["ids"]) != described["n"]:
             raise ValueError(f"it says {described['n']} images and has {len(tensors['ids'])} ids")
         Annotation(tensors["ids"], described["signals"]["vector"]["k"], fingerprint=described["data"])
-        if described["content"] != _seal(described, tensors):
-            raise ValueError("its content does not have the hash noted with it, so it was changed")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the annotation in {folder} is damaged: {error}") from error
     return described, tensors
 
 

@@ -26,6 +26,7 @@ from windvane.cli.sections import (
 )
 from windvane.cli.sections.base import Section
 from windvane.cli.suggest import suggestion
+from windvane.damage import Damaged
 from windvane.hashes import EDITED, is_edited
 
 #: Data that come with the library; a folder of such a name is given as ./digits.
@@ -127,6 +128,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if is_edited(text):
         warnings.warn(f"{file} {EDITED}", stacklevel=2)
     if tree is None:
+        warnings.warn(f"{file} holds no settings", stacklevel=2)
         return {}
     if not isinstance(tree, dict):
         raise ValueError(f"{file} must hold sections such as `train:`, got {type(tree).__name__}")
@@ -135,8 +137,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def checked_yaml(file: Path) -> dict[str, Any]:
     """The settings that a command left in a file, checked, so that what is wrong is said of that file."""
-    settings = read_yaml(file)
+    settings = left_yaml(file)
     check(settings, where=str(file))
+    return settings
+
+
+def left_yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file that a command wrote, and so never wrote empty."""
+    settings = read_yaml(file)
+    if not settings:
+        raise Damaged(file, "it holds no settings", "write it again, or remove it and give the settings anew")
     return settings
 
 

@@ -13,6 +13,7 @@ from windvane.annotate.dense.encoder import EncoderMaps
 from windvane.annotate.dense.patches import Patches
 from windvane.annotate.dense.restore import Restoration
 from windvane.annotate.features.stored import SETTINGS, WEIGHTS, Restore, load_extractor, write_extractor
+from windvane.damage import Damaged
 
 #: The dense extractors that can be built again from settings and weights: how each kind is restored.
 DENSE: dict[str, Restore] = {
@@ -57,7 +58,7 @@ def read_dense(folder: Path, given: DenseExtractor | None = None) -> DenseExtrac
             grid = PatchGrid(*noted["grid"])
             return NotedExtractor(noted["kind"], name, noted["dim"], grid, noted["settings"])
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"the dense features in {folder} are damaged: {error!r}") from error
+        raise Damaged(folder / SETTINGS, repr(error)) from error
     if given.name != name:
         raise ValueError(f"made with the features {name}, not with {given.name}")
     return given

@@ -11,6 +11,7 @@ from windvane.annotate.features.base import FittedExtractor
 from windvane.annotate.features.pixels import PCA, Pixels
 from windvane.annotate.features.selfsup import SelfSup
 from windvane.annotate.owned import EXTRACTOR
+from windvane.damage import Damaged, reading
 from windvane.files import atomic_folder, recover_folder
 from windvane.hashes import read_sealed, sealed
 
@@ -52,26 +53,19 @@ def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] = FITTED) -
     Raises:
         ValueError: files missing, damaged, or weights that are not those the name was made from.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = recover_folder(path)
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(f"no saved feature extractor in {folder}: {name} is missing")
-    try:
-        described = read_sealed(folder / SETTINGS)
-        state = load_file(folder / WEIGHTS)
-        extractor = kinds[described["kind"]](described["settings"], state)
-        name = described["name"]
-    except (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"the feature extractor in {folder} is damaged: {_said(error)}") from error
+    described = read_sealed(folder / SETTINGS)
+    with reading(folder / SETTINGS):
+        restore, settings, name = kinds[described["kind"]], described["settings"], described["name"]
+    with reading(folder / WEIGHTS):
+        extractor = restore(settings, load_file(folder / WEIGHTS))
     if extractor.name != name:
-        raise ValueError(
-            f"the feature extractor in {folder} says it is {name}, but its weights make it {extractor.name}"
+        raise Damaged(
+            folder / WEIGHTS, f"{SETTINGS} says it is {name}, but its weights make it {extractor.name}"
         )
     return extractor
-
-
-def _said(error: Exception) -> str:
-    return f"it has no {error}" if isinstance(error, KeyError) else str(error)

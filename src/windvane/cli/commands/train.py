@@ -111,10 +111,10 @@ def _check_minutes(minutes: float | None, *, steps: int | None, resume: bool) ->
 
 def annotated_with(annotation: Path) -> dict[str, Any]:
     """The data and the features of an annotation, so that training sees the same images."""
-    from windvane.cli.config import check, read_yaml
+    from windvane.cli.config import check, left_yaml
 
     file = annotation / "config.yaml"
-    settings = read_yaml(file) if file.is_file() else {}
+    settings = left_yaml(file) if file.is_file() else {}
     found: dict[str, Any] = {name: settings[name] for name in ("data", "annotate") if name in settings}
     check(found, where=str(file))
     return found
