@@ -65,7 +65,7 @@ def report_folder(
         raise ValueError(f"--truth is a file of true boxes or masks, and {folder} has neither, only ids")
     config = config_of(folder, data)
     check_source(config.data)
-    parts = open_parts(config.data, name_damaged=False)
+    parts = open_parts(config.data, beside=folder, name_damaged=False)
     return write_report(
         folder, parts, config=config, out=out, truth=truth, samples=samples, device=device, progress=progress
     )

@@ -67,7 +67,10 @@ def open_setting(
     Raises:
         ValueError: too few images for the metrics; known before any sample is made.
     """
-    parts = open_parts(config.data, name_damaged=False) if known else None
+    made_by = target
+    if (target / INDEX).is_file():
+        made_by = Path(read_index(target)["settings"].get("model", ""))
+    parts = open_parts(config.data, beside=made_by, name_damaged=False) if known else None
     if (target / "model").is_dir():
         images = reference_images(config, reference, parts, _shape(target, parts))
         held_out = reference is None and parts is not None and parts.held_out is not None
@@ -81,6 +84,17 @@ def open_setting(
     else:
         section = config.data.model_copy(update={"source": str(target), "limit": None})
         samples = open_images(section)
+        if parts is not None and section.channels is None and samples.shape[0] != parts.train.shape[0]:
+            # One side is grey, the other is not: both are compared as colours.
+            coloured = config.data.model_copy(update={"channels": 3})
+            samples = open_images(section.model_copy(update={"channels": 3}), quiet=True)
+            parts = open_parts(coloured, quiet=True)
+        elif reference is not None and section.channels is None and samples.shape[0] == 1:
+            # Grey pictures are compared with coloured ones as colours, too.
+            size = samples.shape[1] if samples.shape[1] == samples.shape[2] else None
+            update = {"source": reference, "size": size, "limit": None}
+            if open_images(config.data.model_copy(update=update), quiet=True).shape[0] == 3:
+                samples = open_images(section.model_copy(update={"channels": 3}), quiet=True)
         return Setting(
             f"{len(samples)} images of {target}",
             target if target.is_dir() else target.parent,

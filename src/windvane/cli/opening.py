@@ -61,6 +61,8 @@ def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool
         ) from None
     if not quiet:
         report_scan(data.scan, named=name_damaged)
+        if section.channels is None and data.scan is not None and data.shape[0] == 1:
+            say("all pictures are grey: one channel is kept (--set data.channels=3 makes three equal ones)")
     if section.limit is not None and section.limit < len(data):
         data = data.split((section.limit / len(data),), section.seed)[0]
     if len(data.shape) != 3:
@@ -68,8 +70,27 @@ def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool
     return data
 
 
-def open_parts(section: DataSection, *, quiet: bool = False, name_damaged: bool = True) -> Parts:
-    """The images to train on and the ones held out, the same for the same section on every machine."""
+def open_parts(
+    section: DataSection, *, beside: Path | None = None, quiet: bool = False, name_damaged: bool = True
+) -> Parts:
+    """The images to train on and the ones held out, the same for the same section on every machine.
+
+    Where no channels are asked for they follow the pictures, or what lies `beside` them: a run, a model or an
+    annotation of three channels, made of grey pictures by earlier versions, goes on with three.
+    """
+    from windvane.cli.channels import made_of_others, noted_channels
+
+    noted = noted_channels(beside) if beside is not None and section.channels is None else None
+    if noted is not None:
+        section = section.model_copy(update={"channels": noted})
+    parts = _parts(section, quiet=quiet, name_damaged=name_damaged)
+    grey = section.channels is None and parts.train.scan is not None and parts.train.shape[0] == 1
+    if beside is not None and grey and made_of_others(beside, parts.train):
+        return _parts(section.model_copy(update={"channels": 3}), quiet=True)
+    return parts
+
+
+def _parts(section: DataSection, *, quiet: bool, name_damaged: bool = True) -> Parts:
     from windvane.data import train_and_held_out
 
     data = open_images(section, quiet=quiet, name_damaged=name_damaged)

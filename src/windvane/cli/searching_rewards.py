@@ -96,7 +96,7 @@ def _class(number: int, model: Path) -> Any:
             "Give --reward FILE.py:NAME with a classifier of your own"
         )
     config = make_config(base=base, flags={"evaluate.features": "judge"})
-    parts = open_parts(config.data, quiet=True)
+    parts = open_parts(config.data, beside=model, quiet=True)
     if parts.train.labels is None:
         raise ValueError(f"--reward class:{number} needs labels, and the images of {model} have none")
     judge = judge_for(parts.train, parts.held_out, config.evaluate)

@@ -101,7 +101,7 @@ def stitch_models(
     divided = [stitched(denoisers, share, by=by) for share in shares]
     _check_conditions(opened)
     section = settled(config.sample, large.asked, weight_given=weight_given)
-    known_parts = open_parts(config.data, name_damaged=False) if known else None
+    known_parts = open_parts(config.data, beside=large.folder, name_damaged=False) if known else None
     reference_of = reference_images(config, reference, known_parts, _shape(large))
     seeds = list(range(section.seed, section.seed + section.n))
     draws = Draws(large, section, wanted(section, large.asked, seeds, model=large.folder))

@@ -63,6 +63,7 @@ def open_or_build(
     capacity: int,
     cache: str | Path | None,
     identity: dict[str, Any],
+    follow: bool = False,
 ) -> ImageData:
     """The images of the cache entry for `identity`, after building it if there is none that is whole.
 
@@ -71,38 +72,39 @@ def open_or_build(
         capacity: rows there may be.
         cache: folder of the cache, made if missing; None keeps the rows in memory.
         identity: all that decides the content, as JSON values.
+        follow: keep one channel where all rows are grey, see `RowStore`.
     """
     if cache is None:
-        return _in_memory(build, capacity)
-    identified = json.dumps({"format": _FORMAT, **identity}, sort_keys=True)
+        return _in_memory(build, capacity, follow)
+    identified = json.dumps({"format": _FORMAT, "follow": follow, **identity}, sort_keys=True)
     key = hashlib.sha256(identified.encode()).hexdigest()[:32]
     rows_path, index_path = Path(cache) / f"{key}.npy", Path(cache) / f"{key}.json"
     found = _read(rows_path, index_path)
     if found is not None:
         return found
     try:
-        return _written(build, capacity, rows_path, index_path)
+        return _written(build, capacity, follow, rows_path, index_path)
     except OSError as error:
         if error.errno not in _NO_CACHE:
             raise
         why = error.strerror or error
     warnings.warn(f"the cache {str(cache)!r} cannot be written ({why}); going on without it", stacklevel=2)
-    return _in_memory(build, capacity)
+    return _in_memory(build, capacity, follow)
 
 
-def _in_memory(build: Callable[[RowStore], Contents], capacity: int) -> ImageData:
-    store = RowStore(capacity=capacity)
+def _in_memory(build: Callable[[RowStore], Contents], capacity: int, follow: bool) -> ImageData:
+    store = RowStore(capacity=capacity, follow=follow)
     contents = build(store)
     rows, fingerprint = store.finish()
     return _images(rows, contents, fingerprint)  # type: ignore[arg-type]
 
 
 def _written(
-    build: Callable[[RowStore], Contents], capacity: int, rows_path: Path, index_path: Path
+    build: Callable[[RowStore], Contents], capacity: int, follow: bool, rows_path: Path, index_path: Path
 ) -> ImageData:
     """The images, by way of a new entry."""
     with atomic_file(rows_path) as temporary:
-        store = RowStore(temporary, capacity=capacity)
+        store = RowStore(temporary, capacity=capacity, follow=follow)
         try:
             contents = build(store)
             _, fingerprint = store.finish()

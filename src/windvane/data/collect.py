@@ -11,6 +11,8 @@ from windvane.data.scan import Scan, Tally, printable
 from windvane.data.store import RowStore
 from windvane.progress import track
 
+_COLOURED = frozenset("RGB RGBA RGBX RGBa CMYK YCbCr HSV LAB".split())
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -51,12 +53,14 @@ def collect(
             if one.pixels is None:
                 continue
             first = first or one.entry.name
-            if store.shape is not None and one.pixels.shape != store.shape:
+            # The channels are the store's matter.
+            if store.shape is not None and one.pixels.shape[1:] != store.shape[1:]:
                 raise ValueError(
                     f"pictures differ in size ({printable(first)}: {_size(store.shape)}, "
                     f"{printable(one.entry.found_at)}: {_size(one.pixels.shape)}); give size="
                 )
-            store.append(one.pixels)
+            # One colour stored as RGB says that the source is one of colours; a palette may hold either.
+            store.append(one.pixels, grey=one.header is None or one.header.mode not in _COLOURED)
             labels.append(one.entry.label)
     if not labels:
         named = "; ".join(f"{printable(name)}: {why}" for name, why in tally.unreadable[:5])

@@ -16,7 +16,7 @@ from windvane.data.store import RowStore
 def from_folder(
     path: str | Path,
     size: Size | None,
-    channels: int = 3,
+    channels: int | None = None,
     *,
     labels: str | None = "folders",
     cache: str | Path | None = None,
@@ -38,7 +38,7 @@ def from_folder(
     Args:
         path: the folder.
         size: one number or (height, width); None if all pictures have the same size already.
-        channels: 1 or 3.
+        channels: 1 or 3; None follows the pictures: 1 where all are stored as grey, else 3.
         labels: "folders", or None for no labels.
         cache: folder that keeps the decoded pictures (uint8, memory-mapped), so that opening the same files
             with the same settings again decodes nothing; None keeps them in memory.
@@ -53,7 +53,7 @@ def from_folder(
     """
     if labels not in ("folders", None):
         raise ValueError(f'labels must be "folders" or None, got {labels!r}')
-    decoder = Decoder(size, channels, fit, alpha, depth, resample, max_pixels)
+    decoder = Decoder(size, channels or 3, fit, alpha, depth, resample, max_pixels)
     listing = list_images(path)
     if not listing.files:
         raise nothing_found(path, listing)
@@ -79,7 +79,9 @@ def from_folder(
         "problems": listing.problems,
         "decoder": asdict(decoder),
     }
-    data = open_or_build(build, capacity=len(listing.files), cache=cache, identity=identity)
+    data = open_or_build(
+        build, capacity=len(listing.files), cache=cache, identity=identity, follow=channels is None
+    )
     if data.scan is not None:
         # A cached scan remembers where the folder lay, and what else lay in it, when it was read.
         data.scan = replace(data.scan, root=str(path), ignored=listing.ignored)

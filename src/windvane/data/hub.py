@@ -31,7 +31,7 @@ def from_hub(
     name: str,
     split: str = "train",
     size: Size | None = None,
-    channels: int = 3,
+    channels: int | None = None,
     *,
     config: str | None = None,
     revision: str | None = None,
@@ -68,7 +68,7 @@ def from_hub(
         ValueError: if the data set cannot be loaded (unknown name, no network), with what works offline; and
             as in `from_parquet`.
     """
-    decoder = Decoder(size, channels, fit, alpha, depth, resample, max_pixels)
+    decoder = Decoder(size, channels or 3, fit, alpha, depth, resample, max_pixels)
     dataset = _load(name, split, config, revision)
     name = plain_name(name)
     schema = dataset.features.arrow_schema
@@ -96,7 +96,9 @@ def from_hub(
         "columns": columns,
         "decoder": asdict(decoder),
     }
-    data = open_or_build(build, capacity=len(dataset), cache=cache, identity=identity)
+    data = open_or_build(
+        build, capacity=len(dataset), cache=cache, identity=identity, follow=channels is None
+    )
     if data.scan is not None:
         data.scan = replace(data.scan, root=name)
         if strict:

@@ -51,7 +51,8 @@ def open_data(
     Args:
         spec: one of the above.
         size: one number or (height, width); None keeps the size of the source, which all pictures must share.
-        channels: 1 or 3; None means 3 for image files and the source's own for arrays and digits.
+        channels: 1 or 3; None follows the data: the channels of arrays and digits, 1 for image files all
+            of which are stored as grey (or with a palette of greys), 3 for others.
         labels: False drops the labels; they are for evaluation only.
         cache, strict, fit, alpha, depth, max_pixels, workers: as in `from_folder`; they concern image files.
         progress: show a bar.
@@ -62,7 +63,6 @@ def open_data(
     text = str(spec)
     kind, _, rest = text.partition(":")
     path = Path(text)
-    colours = 3 if channels is None else channels
     if text == "digits" or (kind == "natural" and isinstance(spec, str)):
         data = digits() if text == "digits" else natural_patches(_count(text, rest), size or 32)
         data = resized(data, size, channels)
@@ -72,7 +72,7 @@ def open_data(
             f"{kind}:{name}",
             split or "train",
             size,
-            colours,
+            channels,
             cache=cache,
             strict=strict,
             fit=fit,
@@ -88,7 +88,7 @@ def open_data(
         data = from_parquet(
             path,
             size,
-            colours,
+            channels,
             cache=cache,
             strict=strict,
             fit=fit,
@@ -102,7 +102,7 @@ def open_data(
         data = from_folder(
             path,
             size,
-            colours,
+            channels,
             cache=cache,
             strict=strict,
             fit=fit,

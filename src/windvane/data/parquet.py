@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 128
 def from_parquet(
     path: str | Path,
     size: Size | None = None,
-    channels: int = 3,
+    channels: int | None = None,
     *,
     labels: bool = True,
     image_column: str | None = None,
@@ -51,7 +51,7 @@ def from_parquet(
     Args:
         path: file, folder of shards, or pattern; several files are read in the order of their names.
         size: one number or (height, width); None if all pictures have the same size already.
-        channels: 1 or 3.
+        channels: 1 or 3; None follows the pictures: 1 where all are stored as grey, else 3.
         labels: False leaves labels out; they are for evaluation only.
         image_column, label_column: their names; by default found by type and usual name.
         cache: folder that keeps the decoded pictures, see `from_folder`; None keeps them in memory.
@@ -65,7 +65,7 @@ def from_parquet(
         ValueError: if there is no such file, it is no parquet, has no image column or no readable row, for an
             unknown setting, or with `strict` naming the first unreadable rows.
     """
-    decoder = Decoder(size, channels, fit, alpha, depth, resample, max_pixels)
+    decoder = Decoder(size, channels or 3, fit, alpha, depth, resample, max_pixels)
     paths = _shards(path)
     files = [_opened(shard) for shard in paths]
     schema = files[0].schema_arrow
@@ -95,7 +95,7 @@ def from_parquet(
         "columns": columns,
         "decoder": asdict(decoder),
     }
-    data = open_or_build(build, capacity=total, cache=cache, identity=identity)
+    data = open_or_build(build, capacity=total, cache=cache, identity=identity, follow=channels is None)
     if data.scan is not None:
         data.scan = replace(data.scan, root=str(path))
         if strict:

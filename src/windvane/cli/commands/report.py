@@ -79,7 +79,7 @@ def report(
     if settings:
         try:
             check_source(config.data)
-            parts = open_parts(config.data, name_damaged=False)
+            parts = open_parts(config.data, beside=run, name_damaged=False)
         except (ValueError, OSError) as error:  # a page without pictures of the data is better than none
             say(f"the training images are not at hand, so the page has no clusters: {error}")
     path = run_report(

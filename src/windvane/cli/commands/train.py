@@ -131,7 +131,10 @@ def _train(config: "Config", out: Path, minutes: float | None = None) -> None:
     group = processes()
     if group.first and group.count > 1:
         say(f"{group.count} processes train together")
-    parts = open_parts(config.data, quiet=not group.first)
+    given = config.train.annotation
+    # A resumed run goes on with the channels of its model, a new one with those of its annotation.
+    beside = Path(given) if given and not (out / "model").is_dir() else out
+    parts = open_parts(config.data, beside=beside, quiet=not group.first)
     if group.count == 1 and not str(group.device).startswith("cuda"):
         # Without a condition, which is not known yet and adds little.
         check_memory(config, shape=parts.train.shape, vector=None, layout=None)
