@@ -61,8 +61,6 @@ def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool
         ) from None
     if not quiet:
         report_scan(data.scan, named=name_damaged)
-        if section.channels is None and data.scan is not None and data.shape[0] == 1:
-            say("all pictures are grey: one channel is kept (--set data.channels=3 makes three equal ones)")
     if section.limit is not None and section.limit < len(data):
         data = data.split((section.limit / len(data),), section.seed)[0]
     if len(data.shape) != 3:
@@ -87,6 +85,8 @@ def open_parts(
     grey = section.channels is None and parts.train.scan is not None and parts.train.shape[0] == 1
     if beside is not None and grey and made_of_others(beside, parts.train):
         return _parts(section.model_copy(update={"channels": 3}), quiet=True)
+    if grey and not quiet:
+        say("all pictures are grey: one channel is kept (--set data.channels=3 makes three equal ones)")
     return parts
 
 
