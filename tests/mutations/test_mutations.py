@@ -37,8 +37,8 @@ def complaint(world, seed, *, fresh=False):
     found = world.run(words, fresh=fresh)
     told = f"seed {seed}: {path.relative_to(world.place)} {way}; {' '.join(words)}"
     folder = world.name(path.parent)
-    # What lies in one folder and is sealed as a whole is named by the folder.
-    names = (path.name, f"in {folder} ", f"/{folder} ", *([folder] if "/" in folder else []))
+    # A state of training or of a cache that is left for another is named by its folder.
+    names = (path.name, *([folder] if "/" in folder else []))
     if found.error is not None or "Traceback" in found.said or found.code not in (0, 2):
         return f"{told}\n  exit {found.code}, {found.error!r}\n  {found.said[-800:]}"
     if found.code == 2:

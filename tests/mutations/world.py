@@ -124,8 +124,8 @@ class World:
         return sorted(path for path in self.place.rglob("*") if path.is_file())
 
     def targets(self) -> list[Path]:
-        """The files that may be damaged: all that Windvane wrote, but for locks, pages and cached images."""
-        found = [path for path in self.files() if self.part(path) in READING and "images" not in path.parts]
+        """The files that may be damaged: all that Windvane wrote, but for locks and pages."""
+        found = [path for path in self.files() if self.part(path) in READING]
         return [path for path in found if path.suffix != ".html" and not path.name.startswith(".")]
 
     def part(self, path: Path) -> str:
