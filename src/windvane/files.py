@@ -86,11 +86,12 @@ class FolderKind:
 def escaped(text: str) -> str:
     """`text` as a terminal shows it: what a terminal would obey is written out, as in ``\\x1b``.
 
-    These are control characters, line ends, and marks that turn the direction of writing.
+    These are control characters, line ends, and marks that turn the direction of writing; and bytes of a
+    name that are not UTF-8, which cannot be printed at all.
     """
     if text.isascii() and text.isprintable():
         return text
-    obeyed = ("Cc", "Cf", "Zl", "Zp")
+    obeyed = ("Cc", "Cf", "Cs", "Zl", "Zp")
     return "".join(c.encode("unicode_escape").decode() if category(c) in obeyed else c for c in text)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
-from windvane.cli.console import print_table
+from windvane.cli.console import print_table, tell
 from windvane.cli.errors import say
 from windvane.cli.models import clip_of, open_model
 from windvane.cli.sections import SampleSection
@@ -95,7 +95,7 @@ def compare(
     }  # fmt: skip
     write(found, out, settings)
     show(found, calls)
-    print(f"\n{out / PLOT}, {out / TABLE}, {out / NUMBERS}")
+    tell(f"\n{out / PLOT}, {out / TABLE}, {out / NUMBERS}")
     return found
 
 
@@ -153,14 +153,14 @@ def show(found: "Comparison", calls: Sequence[int]) -> None:
         best[point.budget] = min(point.error, best.get(point.budget, point.error))
     rows = [[name, *(_cell(by.get((name, budget)), best.get(budget)) for budget in calls)] for name in names]
     print_table(["solver", *(f"{budget} calls" for budget in calls)], rows, right=range(1, len(calls) + 1))
-    print(
+    tell(
         f"\nDistance per pixel to {found.reference_steps} steps of DPM-Solver++ 3M from the same seeds; * is "
         f"the least of a budget. Pixels lie in [-1, 1]: one of 255 levels is {2 / 255:.4f}, and the samples "
         f"spread by {found.spread:.3g}. With half its steps the reference moves by {found.drift:.2g}."
     )
     fewer = {point.solver for point in found.points if point.calls < point.budget}
     if fewer:
-        print(f"({', '.join(sorted(fewer))}: the calls that its steps allow, up to the budget.)")
+        tell(f"({', '.join(sorted(fewer))}: the calls that its steps allow, up to the budget.)")
     for line in found.skipped:
         at = "" if line.budget is None else f" at {line.budget} calls"
         say(f"skipped {line.solver}{at}: {line.reason}")

@@ -1,13 +1,27 @@
-"""Tables on standard output: drawn by rich on a terminal, aligned by spaces in a file or a pipe."""
+"""What standard output gets: lines, and tables that rich draws on a terminal and spaces align elsewhere."""
 
 import sys
 from collections.abc import Sequence
+
+from windvane.files import escaped
+
+
+def tell(text: object = "") -> None:
+    """Print a line on standard output; empty lines before it may lead.
+
+    What a terminal would obey is written out, line ends within it included, so that no name makes a line.
+    """
+    line = str(text).lstrip("\n")
+    lead = len(str(text)) - len(line)
+    print("\n" * lead + escaped(line), flush=True)
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), keep: int = 1
 ) -> None:
     """Print a table whose first `keep` columns are never folded; columns in `right` are right-aligned."""
+    rows = [[escaped(cell) for cell in row] for row in rows]
+    columns = [escaped(name) for name in columns]
     if sys.stdout.isatty():
         _draw(columns, rows, right, keep)
         return

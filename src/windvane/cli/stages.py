@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from windvane.cli.console import tell
+
 
 class Stages:
     """Lines on standard output such as "features of 1,203 images: 12 s".
@@ -31,7 +33,7 @@ class Stages:
         if self._waiting is not None:
             self._waiting.append(text)
         elif self._aloud:
-            print(text, flush=True)
+            tell(text)
 
     def begin(self) -> None:
         """Say what waits, and the rest at once: the request is in order, and the work begins."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from windvane.cli.console import print_table
+from windvane.cli.console import print_table, tell
 from windvane.cli.steering import Asked, Manner, open_target
 from windvane.cli.steering_checks import check_manner
 from windvane.files import atomic_write_json
@@ -113,4 +113,4 @@ def _write(
     heads = ["strength", *(f"{name} {found[0].arrow(name)}" for name in found[0].rows())]
     heads += ["diversity ↑", "Fréchet distance ↓"]
     print_table(heads, rows, right=range(1, len(heads)))
-    print(f"\n{found[0].samples} samples by {len(candidates[0])} guidances; numbers in {out / EVALUATION}")
+    tell(f"\n{found[0].samples} samples by {len(candidates[0])} guidances; numbers in {out / EVALUATION}")

@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from windvane.cli.console import print_table
+from windvane.cli.console import print_table, tell
 from windvane.cli.errors import say
 from windvane.cli.steering import Asked, Manner, Target, make_wishes, open_target, warnings_said
 from windvane.cli.steering_checks import check_manner
@@ -65,7 +65,7 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
     write_outputs(out, wishes=wishes, arms=arms, pictures=pictures, scores=scores, settings=told, notes=notes)
     heads, rows = score_rows(arms, scores)
     print_table(heads, rows, right=range(1, len(heads)))
-    print(f"\n{len(arms[0].x)} pictures in {out}; see {out / BEFORE_AFTER} and {out / PAGE}")
+    tell(f"\n{len(arms[0].x)} pictures in {out}; see {out / BEFORE_AFTER} and {out / PAGE}")
 
 
 def _arms(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from windvane.cli.console import print_table
+from windvane.cli.console import print_table, tell
 
 TABLE, NUMBERS, PLOT = "stitch.csv", "stitch.json", "stitch.png"
 
@@ -113,11 +113,11 @@ def show(
     table += [cells(row, f"alone, {row.steps} steps", " ") for row in alone]
     print_table(["% of the steps", "calls", "GFLOPs", "cost", "Fréchet"], table, right=range(1, 5))
     names = ", ".join(path.name for path in paths)
-    print(f"\n% of the steps of {names}; * no other point is both cheaper and better.")
+    tell(f"\n% of the steps of {names}; * no other point is both cheaper and better.")
     if best is not None:
         fractions = ", ".join(f"{f:g}" for f in best.fractions)
-        print(
+        tell(
             f"At most {budget:.0%} of the cost: {_name(best)}, Fréchet {best.distance:.4g} at "
             f"{best.share:.0%}. In Python: stitched(models, [{fractions}])"
         )
-    print(f"\n{out / PLOT}, {out / TABLE}, {out / NUMBERS}")
+    tell(f"\n{out / PLOT}, {out / TABLE}, {out / NUMBERS}")

@@ -1,12 +1,12 @@
 """Boxes and masks drawn on images, and bars of sizes: arrays and SVG, ready for a page."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from windvane.pictures import to_uint8
+from windvane.report.text import plain
 
 #: Colours of found boxes and of true ones.
 FOUND, TRUE = (255, 140, 40), (60, 200, 235)
@@ -64,7 +64,7 @@ def paint_masks(images: np.ndarray, masks: Any, scale: int) -> np.ndarray:
 def swatches(names: Sequence[str], shares: Sequence[float], colours: Sequence[tuple[int, int, int]]) -> str:
     """A legend: a coloured square, a name and a share each."""
     made = [
-        f"<span><i style='background:rgb{colour}'></i>{html.escape(name)}"
+        f"<span><i style='background:rgb{colour}'></i>{plain(name)}"
         f"{f' {share:.0%}' if share >= 0 else ''}</span>"
         for name, share, colour in zip(names, shares, colours)
     ]
@@ -89,7 +89,7 @@ def bars(
     def level(value: float) -> float:
         return floor - (floor - top) * value / most
 
-    parts = [f"<text x='{left}' y='16' font-size='14'>{html.escape(title)}</text>"]
+    parts = [f"<text x='{left}' y='16' font-size='14'>{plain(title)}</text>"]
     for share in (0, 0.5, 1):
         y = level(share * most)
         parts.append(f"<line x1='{left}' x2='{width - 12}' y1='{y:.1f}' y2='{y:.1f}' stroke='var(--line)'/>")
@@ -101,7 +101,7 @@ def bars(
         y = level(value)
         parts.append(
             f"<rect x='{x + gap / 2:.2f}' y='{y:.2f}' width='{step - gap:.2f}' height='{floor - y:.2f}' "
-            f"fill='var(--c0)'><title>{html.escape(label)}: {value:g}</title></rect>"
+            f"fill='var(--c0)'><title>{plain(label)}: {value:g}</title></rect>"
         )
         if place % every == 0:
             parts.append(_words(x + step / 2, floor + 15, label, "middle"))
@@ -115,16 +115,16 @@ def bars(
     parts.append(_words((left + width) / 2, height - 8, x_label, "middle"))
     parts.append(
         f"<text x='12' y='{(top + floor) / 2}' font-size='12' fill='var(--soft)' text-anchor='middle' "
-        f"transform='rotate(-90 12 {(top + floor) / 2})'>{html.escape(y_label)}</text>"
+        f"transform='rotate(-90 12 {(top + floor) / 2})'>{plain(y_label)}</text>"
     )
     return (
         f"<svg viewBox='0 0 {width} {height}' width='{width}' height='{height}' role='img' "
-        f"aria-label='{html.escape(title, quote=True)}' fill='var(--ink)'>{''.join(parts)}</svg>"
+        f"aria-label='{plain(title)}' fill='var(--ink)'>{''.join(parts)}</svg>"
     )
 
 
 def _words(x: float, y: float, text: str, anchor: str, colour: str = "var(--soft)") -> str:
     return (
         f"<text x='{x:.1f}' y='{y:.1f}' font-size='12' fill='{colour}' text-anchor='{anchor}'>"
-        f"{html.escape(text)}</text>"
+        f"{plain(text)}</text>"
     )

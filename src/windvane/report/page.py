@@ -1,6 +1,5 @@
 """The page: a title, a table of contents, and sections of HTML."""
 
-import html
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from windvane._version import __version__
 from windvane.files import atomic_write_text
 from windvane.report.style import STYLE
+from windvane.report.text import plain
 
 
 @dataclass
@@ -29,23 +29,23 @@ class Report:
 
     def section(self, title: str, *pieces: str, intro: str = "") -> "Report":
         """Append a section of HTML `pieces` under a heading; `intro` is plain text. Returns the page."""
-        body = (f"<p class='intro'>{html.escape(intro)}</p>" if intro else "") + "\n".join(pieces)
+        body = (f"<p class='intro'>{plain(intro)}</p>" if intro else "") + "\n".join(pieces)
         self._sections.append((_anchor(title, len(self._sections)), title, body))
         return self
 
     def html(self) -> str:
         """The whole page."""
-        links = " ".join(f"<a href='#{key}'>{html.escape(title)}</a>" for key, title, _ in self._sections)
+        links = " ".join(f"<a href='#{key}'>{plain(title)}</a>" for key, title, _ in self._sections)
         parts = [
-            f"<section id='{key}'><h2>{html.escape(title)}</h2>\n{body}\n</section>"
+            f"<section id='{key}'><h2>{plain(title)}</h2>\n{body}\n</section>"
             for key, title, body in self._sections
         ]
-        subtitle = f"<p class='subtitle'>{html.escape(self.subtitle)}</p>" if self.subtitle else ""
+        subtitle = f"<p class='subtitle'>{plain(self.subtitle)}</p>" if self.subtitle else ""
         return (
             "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
             "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-            f"<title>{html.escape(self.title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
-            f"<header><h1>{html.escape(self.title)}</h1>{subtitle}<nav>{links}</nav></header>\n"
+            f"<title>{plain(self.title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
+            f"<header><h1>{plain(self.title)}</h1>{subtitle}<nav>{links}</nav></header>\n"
             f"<main>\n{chr(10).join(parts)}\n</main>\n"
             f"<footer>Made by windvane {__version__}. This page is complete: it loads nothing.</footer>\n"
             "</body>\n</html>\n"

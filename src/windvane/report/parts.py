@@ -1,11 +1,11 @@
 """The pieces of a page: functions from data to a string of HTML. All text given to them is escaped."""
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windvane.pictures import png_bytes, to_picture, to_uint8
+from windvane.report.text import plain
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,13 +15,13 @@ COLOURS = 10
 
 def note(text: str) -> str:
     """A sentence that stands out."""
-    return f"<p class='note'>{html.escape(text)}</p>"
+    return f"<p class='note'>{plain(text)}</p>"
 
 
 def facts(values: Mapping[str, Any]) -> str:
     """Key numbers as tiles: name -> value."""
     tiles = [
-        f"<div class='fact'><b>{html.escape(str(value))}</b><span>{html.escape(name)}</span></div>"
+        f"<div class='fact'><b>{plain(value)}</b><span>{plain(name)}</span></div>"
         for name, value in values.items()
     ]
     return f"<div class='facts'>{''.join(tiles)}</div>"
@@ -34,7 +34,7 @@ class Html(str):
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Sequence[int] = ()) -> str:
     """A table; the columns whose positions are in `numbers` are right-aligned. Cells may be `Html`."""
     kind = [" class='number'" if position in numbers else "" for position in range(len(columns))]
-    head = "".join(f"<th{k}>{html.escape(str(name))}</th>" for k, name in zip(kind, columns))
+    head = "".join(f"<th{k}>{plain(name)}</th>" for k, name in zip(kind, columns))
     head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
     body = "".join(
         "<tr>" + "".join(f"<td{k}>{_cell(cell)}</td>" for k, cell in zip(kind, row)) + "</tr>" for row in rows
@@ -43,7 +43,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Seq
 
 
 def _cell(value: Any) -> str:
-    return value if isinstance(value, Html) else html.escape(str(value))
+    return value if isinstance(value, Html) else plain(value)
 
 
 def value_cell(value: float, low: float | None = None, high: float | None = None) -> Html:
@@ -60,10 +60,10 @@ def image(values: Any, *, side: int = 64, title: str = "") -> str:
     levels = to_uint8(values)
     height, width = levels.shape[-2:]
     scale = max(1, round(side / min(height, width)))
-    tip = f" title='{html.escape(title, quote=True)}'" if title else ""
+    tip = f" title='{plain(title)}'" if title else ""
     size = f"width='{width * scale}' height='{height * scale}'"
     data = _embedded(png_bytes(to_picture(levels)))
-    return f"<img class='pixels' alt='{html.escape(title, quote=True)}'{tip} {size} src='{data}'>"
+    return f"<img class='pixels' alt='{plain(title)}'{tip} {size} src='{data}'>"
 
 
 def images_row(images: Any, *, captions: Sequence[str] | None = None, side: int = 48) -> str:
@@ -76,28 +76,26 @@ def images_row(images: Any, *, captions: Sequence[str] | None = None, side: int 
         caption = captions[position] if captions is not None else ""
         shown = image(one, side=side, title=caption)
         cells.append(
-            f"<figure>{shown}<figcaption>{html.escape(caption)}</figcaption></figure>" if caption else shown
+            f"<figure>{shown}<figcaption>{plain(caption)}</figcaption></figure>" if caption else shown
         )
     return f"<div class='row'>{''.join(cells)}</div>"
 
 
 def picture(made: "Image", *, caption: str = "") -> str:
     """A Pillow picture, such as a grid, with a caption under it."""
-    return figure(
-        f"<img alt='{html.escape(caption, quote=True)}' src='{_embedded(png_bytes(made))}'>", caption
-    )
+    return figure(f"<img alt='{plain(caption)}' src='{_embedded(png_bytes(made))}'>", caption)
 
 
 def figure(content: str, caption: str = "") -> str:
     """HTML or SVG in a frame, with a caption under it."""
-    under = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    under = f"<figcaption>{plain(caption)}</figcaption>" if caption else ""
     return f"<figure class='figure'>{content}{under}</figure>"
 
 
 def cards(contents: Sequence[tuple[str, str, str]]) -> str:
     """Cards of (heading, line under it, HTML)."""
     made = [
-        f"<div class='card'><h3>{html.escape(head)}</h3><p class='sub'>{html.escape(under)}</p>{body}</div>"
+        f"<div class='card'><h3>{plain(head)}</h3><p class='sub'>{plain(under)}</p>{body}</div>"
         for head, under, body in contents
     ]
     return f"<div class='cards'>{''.join(made)}</div>"
@@ -113,7 +111,7 @@ def bar(shares: Mapping[str, float], *, colours: Mapping[str, int] | None = None
 
     parts = "".join(f"<i style='width:{shares[name] * 100:.1f}%;{paint(name)}'></i>" for name in order)
     legend = "".join(
-        f"<span><i style='{paint(name)}'></i>{html.escape(name)} {shares[name]:.0%}</span>"
+        f"<span><i style='{paint(name)}'></i>{plain(name)} {shares[name]:.0%}</span>"
         for name in order[:named]
     )
     return f"<div class='bar'>{parts}</div><div class='legend'>{legend}</div>"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from windvane.cli.console import tell
 from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Strict
 
 if TYPE_CHECKING:
@@ -190,9 +191,9 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
     if parts.train.scan is not None:
         atomic_write_json(out / "scan.json", sealed(parts.train.scan.to_dict()))
     for line in lines(told):
-        print(line)
+        tell(line)
     _page(config, out, parts, str(group.device), stages, report=report)
-    print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
+    tell(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
 
 
 def _page(
@@ -207,7 +208,7 @@ def _page(
         page = write_report(
             out, parts, config=config, brief=not report, device=device, progress=progress_enabled()
         )
-    print(f"to look at: {page} and {page.parent / MONTAGE}")
+    tell(f"to look at: {page} and {page.parent / MONTAGE}")
 
 
 def _tell_held_out(config: "Config", parts: "Parts", stages: "Stages") -> None:
@@ -264,10 +265,10 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     atomic_write_json(out / REPORT, sealed(made.told))
     atomic_write_text(out / "config.yaml", sealed_text(write_yaml(config)))
     for line in region_lines(made.told):
-        print(line)
+        tell(line)
     if export is not None:
         sizes = original_sizes(parts.train) if original else None
         write_coco(made.regions, export, names=parts.train.names, sizes=sizes)
-        print(f"COCO-style JSON in {export}")
+        tell(f"COCO-style JSON in {export}")
     _page(config, out, parts, str(group.device), stages, report=report)
-    print(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
+    tell(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")

@@ -25,18 +25,18 @@ def doctor(
     if as_json:
         print(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
-        from windvane.cli.console import print_table
+        from windvane.cli.console import print_table, tell
 
         print_table(
             ["check", "state", "found"], [[f.name, MARKS[f.state], f.detail] for f in findings], keep=2
         )
         for finding in findings:
             if finding.fix:
-                print(f"{finding.name}: {finding.fix}")
+                tell(f"{finding.name}: {finding.fix}")
     broken = [finding.name for finding in findings if finding.state == "bad"]
     if broken:
         if not as_json:
-            print(f"{len(broken)} broken: {', '.join(broken)}")
+            tell(f"{len(broken)} broken: {', '.join(broken)}")
         raise typer.Exit(1)
     if not as_json:
-        print("everything that windvane needs works here")
+        tell("everything that windvane needs works here")

@@ -73,7 +73,7 @@ def _evaluate(
     weight_given: bool,
     known: bool,
 ) -> None:
-    from windvane.cli.console import print_table
+    from windvane.cli.console import print_table, tell
     from windvane.cli.evaluating import measure, open_setting, write_metrics
     from windvane.metrics import to_rows
 
@@ -85,11 +85,11 @@ def _evaluate(
     for metric in metrics:
         baseline = metric.details.get("baseline_mean")
         if baseline is not None and metric.name != "copies":
-            print(f"{metric.name}: {metric.details['baseline']} have {baseline:.4g}")
+            tell(f"{metric.name}: {metric.details['baseline']} have {baseline:.4g}")
         if "sanity" in metric.details and metric.name in ("precision", "density"):
             scores = ", ".join(f"{name} {value:.3g}" for name, value in metric.details["sanity"].items())
-            print(f"{metric.name} of what no model made: {scores}")
+            tell(f"{metric.name} of what no model made: {scores}")
         for note in ("unfit", "beyond"):
             if note in metric.details:
-                print(f"{metric.name}: {metric.details[note]}")
-    print(f"{setting.title}; numbers in {path}")
+                tell(f"{metric.name}: {metric.details[note]}")
+    tell(f"{setting.title}; numbers in {path}")

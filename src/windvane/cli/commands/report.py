@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from windvane.cli.console import tell
 from windvane.cli.errors import say
 
 
@@ -95,7 +96,7 @@ def report(
         device=processes().device,
         progress=progress_enabled(),
     )
-    print(path)
+    tell(path)
 
 
 def _annotation(
@@ -119,4 +120,4 @@ def _annotation(
         device=str(processes().device),
         progress=progress_enabled(),
     )
-    print(path)
+    tell(path)

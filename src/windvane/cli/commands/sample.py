@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from windvane.cli.console import tell
 from windvane.cli.errors import say
 from windvane.cli.options import (
     BatchSize,
@@ -140,7 +141,7 @@ def _sample(run: Path, out: Path, section: "SampleSection", *, array: bool, weig
         index = read_index(out)
         pictures = index["pictures"]
         cost = max(picture["evaluations"] or 0 for picture in pictures)
-        print(
+        tell(
             f"{len(pictures)} pictures in {out}, {index['made']} of them made now, {cost:g} network "
             f"evaluations each; overview: {out / GRID}"
         )
@@ -153,9 +154,9 @@ def _again(image: Path, run: Path | None, out: Path | None, force: bool) -> None
 
     found = make_again(image, out=out or image.parent / "again", model=run, force=force)
     if found.equal:
-        print(f"{found.path}: equal to {image}, pixel by pixel")
+        tell(f"{found.path}: equal to {image}, pixel by pixel")
         return
-    print(f"{found.path}: {found.pixels} pixels differ from {image}, by at most {found.levels} of 255 levels")
+    tell(f"{found.path}: {found.pixels} pixels differ from {image}, by at most {found.levels} of 255 levels")
     if not force:
         raise typer.Exit(1)
 

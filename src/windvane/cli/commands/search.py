@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from windvane.cli.console import tell
 from windvane.cli.options import BatchSize, ConfigFile, Grid, Interval, Settings, Steps, Weight, Weights
 
 
@@ -146,10 +147,10 @@ def _search(
         device=group.device,
     )
     scores = ", ".join(f"{score:.4g}" for score in found["scores"][:8])
-    print(
+    tell(
         f"best reward {scores} after {found['network_rows']} network evaluations in "
         f"{found['network_calls']} calls and {found['verified']} reward evaluations; {out / BEST}"
     )
     if "made" in found:
         about = f", log E exp(lam r) about {found['log_z']:.4g}" if "log_z" in found else ""
-        print(f"{found['made']}{about}; {out / 'samples.png'}")
+        tell(f"{found['made']}{about}; {out / 'samples.png'}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from windvane.cli.console import tell
 from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Strict
 
 if TYPE_CHECKING:
@@ -145,12 +146,10 @@ def _train(config: "Config", out: Path, minutes: float | None = None) -> None:
     summary = train_run(config, parts, run, condition, group, minutes=minutes)
     if group.first:
         if minutes is not None:
-            print(f"--minutes {minutes:g} made {summary['steps']} steps of it")
+            tell(f"--minutes {minutes:g} made {summary['steps']} steps of it")
         _tell(summary, out)
 
 
 def _tell(summary: dict[str, Any], out: Path) -> None:
-    print(
-        f"{summary['steps']} steps done, loss {summary['loss']:.4g}; model in {out / 'model'}\n"
-        f"next: windvane sample {out} --out SAMPLES   windvane evaluate {out}   windvane report {out}"
-    )
+    tell(f"{summary['steps']} steps done, loss {summary['loss']:.4g}; model in {out / 'model'}")
+    tell(f"next: windvane sample {out} --out SAMPLES   windvane evaluate {out}   windvane report {out}")

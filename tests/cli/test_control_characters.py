@@ -1,0 +1,60 @@
+"""Names with control characters: shown on standard output and in pages, never obeyed."""
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+from typer.testing import CliRunner
+
+import windvane.cli
+from windvane.cli import app
+from windvane.cli.console import print_table, tell
+from windvane.pictures import save_png, to_picture
+from windvane.report import Report, table
+from windvane.report.parts import cards, figure, image, note
+from windvane.report.text import plain
+
+EVIL = "a\x1b]0;owned\x07\x9b2J\u202eb\x7f"
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029]")
+#: Modules that print what is no line for people: JSON, tables, standard error.
+OTHERS = {"console.py", "errors.py", "app.py", "papers.py", "checks.py", "doctor.py"}
+
+
+def test_a_line_of_output_is_one_line_without_control_characters(capsys):
+    tell(f"\n{EVIL}\nforged: a line\udcff")
+    print_table(["name", EVIL], [[EVIL, "1"], ["x\ny", "2"]])
+    found = capsys.readouterr().out
+    assert not OBEYED.search(found) and found.count("\n") == 5 and "\\x1b]0;owned" in found
+
+
+def test_pages_show_control_characters():
+    page = Report(EVIL, subtitle=EVIL)
+    pieces = [table([EVIL], [[EVIL]]), note(EVIL), cards([(EVIL, EVIL, "")]), figure("", EVIL)]
+    page.section(EVIL, *pieces, image(np.zeros((1, 2, 2)), title=EVIL), intro=EVIL)
+    assert not OBEYED.search(page.html()) and "\\x1b]0;owned" in page.html()
+    assert plain("<'\n\udcff") == "&lt;&#x27;\n\\udcff"
+
+
+def test_commands_print_through_tell():
+    for file in sorted(Path(windvane.cli.__file__).parent.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+        bare = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert file.name in OTHERS or not bare, f"{file}: print() in lines {bare}: use console.tell"
+
+
+def test_a_folder_with_such_a_name_is_annotated_without_obeying_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("WINDVANE_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for row in range(24):
+        folder = tmp_path / f"{EVIL}s" / f"{row % 2}{EVIL}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_png(to_picture(rng.integers(0, 255, (1, 8, 8), dtype=np.uint8)), folder / f"{EVIL}{row}.png")
+    out = tmp_path / f"out{EVIL}"
+    words = ["annotate", str(tmp_path / f"{EVIL}s"), "--out", str(out), "--k", "2", "--features", "pca:2"]
+    made = CliRunner().invoke(app, words)
+    assert made.exit_code == 0, made.output
+    pages = list(tmp_path.rglob("*.html"))
+    assert pages and not OBEYED.search(made.stdout)
+    for page in pages:
+        assert not OBEYED.search(page.read_text()), page
