@@ -70,6 +70,10 @@ def annotate(
             "distances to held-out images.",
         ),
     ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.1, help="As many steps of what is learnt as fit this time here."),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     size: Size = None,
     strict: Strict = None,
@@ -81,6 +85,7 @@ def annotate(
 
     Labels, if the data has any, are only compared with the clusters afterwards.
     """
+    from windvane.cli.annotate_pacing import check_minutes
     from windvane.cli.annotating import check_features
     from windvane.cli.config import make_config
     from windvane.cli.finders import REGION_CONTROLS
@@ -117,13 +122,14 @@ def annotate(
     check_source(made.data)
     check_annotation_folder(out, made.data.source)
     check_features(made.annotate.features)
+    check_minutes(minutes)
     _tell_idle(made, k)
     if made.annotate.boxes or made.annotate.masks is not None:
-        _regions(made, out, export, original=export_pixels == "original", report=report)
+        _regions(made, out, export, original=export_pixels == "original", report=report, minutes=minutes)
         return
     if made.annotate.control in REGION_CONTROLS:
         raise ValueError(f"--control {made.annotate.control} is for --boxes or --masks K")
-    _annotate(made, out, report=report)
+    _annotate(made, out, report=report, minutes=minutes)
 
 
 def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
@@ -156,8 +162,9 @@ def _tell_idle(config: "Config", k: str | None) -> None:
         say(f"--k {k} has no effect: --control {section.control} looks for no clusters")
 
 
-def _annotate(config: "Config", out: Path, *, report: bool) -> None:
+def _annotate(config: "Config", out: Path, *, report: bool, minutes: float | None) -> None:
     from windvane.annotate import Group
+    from windvane.cli.annotate_pacing import paced
     from windvane.cli.annotating import REPORT, lines, make_annotation
     from windvane.cli.config import write_yaml
     from windvane.cli.errors import say
@@ -174,6 +181,7 @@ def _annotate(config: "Config", out: Path, *, report: bool) -> None:
     with stages("images"):
         parts = open_parts(config.data, quiet=not group.first)
     _tell_held_out(config, parts, stages)
+    config = paced(config, parts.train, minutes, device=str(group.device))
     annotation, told = make_annotation(
         config.annotate,
         parts.train,
@@ -220,9 +228,18 @@ def _tell_held_out(config: "Config", parts: "Parts", stages: "Stages") -> None:
         )
 
 
-def _regions(config: "Config", out: Path, export: Path | None, *, original: bool, report: bool) -> None:
+def _regions(
+    config: "Config",
+    out: Path,
+    export: Path | None,
+    *,
+    original: bool,
+    report: bool,
+    minutes: float | None,
+) -> None:
     from windvane.annotate import Group, original_sizes, write_coco
     from windvane.annotate.regions_storage import BESIDE
+    from windvane.cli.annotate_pacing import paced
     from windvane.cli.annotating import REPORT
     from windvane.cli.config import write_yaml
     from windvane.cli.errors import say
@@ -242,6 +259,7 @@ def _regions(config: "Config", out: Path, export: Path | None, *, original: bool
     with stages("images"):
         parts = open_parts(config.data, quiet=not group.first)
     _tell_held_out(config, parts, stages)
+    config = paced(config, parts.train, minutes, device=str(group.device))
     flip, device = config.train.flip, group.device
     made = make_regions(
         config.annotate,
