@@ -42,6 +42,26 @@ def test_pca_of_many_pixels_takes_the_iterative_path_to_the_same_subspace():
     assert (ours.gather(0, ours.abs().argmax(dim=0, keepdim=True)) > 0).all()
 
 
+@pytest.mark.parametrize(("n", "shape"), [(700, (3, 20, 20)), (900, (1, 24, 24)), (20, (3, 16, 16))])
+@pytest.mark.parametrize("centre", ["data", "none"])
+def test_pca_of_rows_in_memory_is_that_of_summed_products(monkeypatch, n, shape, centre):
+    """Flat spectra too, where a randomised method stops short of the leading components."""
+    data = noise_images(n, shape)
+    data.images += 3
+    held = PCA(12, centre=centre, whiten=True).fit(data, progress=False).state()
+    again = PCA(12, centre=centre, whiten=True).fit(data, progress=False).state()
+    monkeypatch.setattr("windvane.annotate.features.pixels._HELD", 0)
+    summed = PCA(12, centre=centre, whiten=True).fit(data, progress=False).state()
+    for key in held:
+        assert torch.equal(held[key], again[key])
+        torch.testing.assert_close(held[key], summed[key], atol=2e-4, rtol=2e-5)
+
+
+def test_pca_of_equal_images_is_a_constant():
+    data = TensorImages(torch.full((600, 3, 16, 16), 0.25))
+    assert PCA(4).fit(data, progress=False)(data.images[:9]).abs().max() < 1e-4
+
+
 def test_the_largest_entry_of_every_component_is_positive(digits):
     components = PCA(20).fit(digits, progress=False).state()["components"]
     assert (components.gather(0, components.abs().argmax(dim=0, keepdim=True)) > 0).all()

@@ -1,6 +1,6 @@
 """Features without learning a network: the pixels themselves, and their principal components."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
 import torch
@@ -8,9 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from windvane.annotate.features.base import Images, version
+from windvane.annotate.features.components import leading, leading_of_rows
 from windvane.progress import track
 
 Centre = Literal["data", "image", "none"]
+
+_HELD = 1 << 26  # numbers of all images that are kept at once: 256 MB
+_FEW = 512  # up to so many pixels their covariance is cheap in float64, for any number of images
 
 
 def flatten(images: Tensor, *, size: int | None, centre: bool, normalise: bool) -> Tensor:
@@ -95,8 +99,10 @@ class Pixels:
 class PCA:
     """Principal components of the pixels: y = V^T (x - m), divided by the standard deviations if whitened.
 
-    V holds the leading eigenvectors of the covariance, computed in float64 from all images in one pass
-    (divisor n - 1). The sign of each is chosen so that its entry of largest magnitude is positive.
+    V holds the leading eigenvectors of the covariance (divisor n - 1) of all images, which are read once:
+    summed up in float64, or, while they fit into 256 MB, found from the smaller of the products of the images
+    and of the pixels, without random numbers. The sign of each is chosen so that its entry of largest
+    magnitude is positive.
 
     Args:
         components: how many.
@@ -155,19 +161,18 @@ class PCA:
         Raises:
             ValueError: more components than images or pixels.
         """
-        n, total, products = len(data), None, None
-        for rows in track(_batches(data, 1024), "principal components", enabled=progress):
-            x = self._rows(data.batch(rows).to(device)).double()
-            total = x.sum(0) if total is None else total + x.sum(0)
-            products = x.T @ x if products is None else products + x.T @ x
-        if total is None or products is None or self.components > min(n, len(total)):
+        n, pixels = len(data), self._rows(data.batch(slice(0, 1))).shape[1] if len(data) else 0
+        if self.components > min(n, pixels):
             raise ValueError(
                 f"{self.components} components need at least that many images and pixels; got {n} images "
-                f"of {0 if total is None else len(total)} pixels"
+                f"of {pixels} pixels"
             )
-        mean = torch.zeros_like(total) if self.centre == "none" else total / n
-        covariance = (products - n * torch.outer(mean, mean)) / max(n - 1, 1)
-        values, vectors = _leading(covariance.cpu(), self.components)
+        batches = (
+            self._rows(data.batch(rows).to(device))
+            for rows in track(_batches(data, 1024), "principal components", enabled=progress)
+        )
+        held = pixels > _FEW and n * pixels <= _HELD
+        mean, values, vectors = (self._held if held else self._summed)(batches, n)
         largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
         vectors = vectors * largest.sign()
         # A constant direction has no deviation to divide by; it stays at zero.
@@ -178,6 +183,32 @@ class PCA:
             "scale": scale.float(),
         }
         return self
+
+    def _held(self, batches: Iterator[Tensor], n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, variances and components of rows that are all in memory."""
+        rows = torch.cat([rows.float() for rows in batches])  # a copy, which is centred in place
+        mean = rows.new_zeros(rows.shape[1])
+        if self.centre != "none":
+            # The mean of what a float32 mean leaves has the digits that it lacks.
+            rough = rows.mean(0)
+            rows -= rough
+            left = rows.mean(0)
+            rows -= left
+            mean = rough.double() + left
+        values, vectors = leading_of_rows(rows, self.components)
+        return mean, values / max(n - 1, 1), vectors
+
+    def _summed(self, batches: Iterator[Tensor], n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, variances and components from sums over the batches, which need not be kept."""
+        totals: Tensor | float = 0.0
+        products: Tensor | float = 0.0
+        for rows in batches:
+            x = rows.double()
+            totals, products = totals + x.sum(0), products + x.T @ x
+        assert isinstance(totals, Tensor)
+        mean = torch.zeros_like(totals) if self.centre == "none" else totals / n
+        covariance = (products - n * torch.outer(mean, mean)) / max(n - 1, 1)
+        return mean, *leading(covariance.cpu(), self.components)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features ``(B, components)`` of images ``(B, C, H, W)``; differentiable.
@@ -225,20 +256,3 @@ class PCA:
             )
         made._state = {key: state[key] for key in ("mean", "components", "scale")}
         return made
-
-
-def _leading(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest eigenvalues, descending, and their eigenvectors ``(P, count)``."""
-    if len(matrix) > 512 and count < len(matrix) // 4:
-        import numpy as np
-        from scipy.sparse.linalg import eigsh
-
-        # A fixed starting vector makes the iteration repeatable; a full decomposition is cubic in the pixels.
-        start = np.random.default_rng(0).standard_normal(len(matrix))
-        found = eigsh(matrix.numpy(), k=count, which="LA", v0=start)
-        values, vectors = torch.from_numpy(found[0].copy()), torch.from_numpy(found[1].copy())
-        order = values.argsort(descending=True)
-    else:
-        values, vectors = torch.linalg.eigh(matrix)
-        order = values.argsort(descending=True)[:count]
-    return values[order], vectors[:, order]
