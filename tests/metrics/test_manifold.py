@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.metrics.draws import normal, rotation
 from windvane.metrics import manifold
+from windvane.metrics.distances import nearest
 
 
 def values(samples, reference, **options):
@@ -125,3 +126,26 @@ def test_too_few_rows_are_refused():
         manifold(normal(5, 2, 0), normal(9, 2, 1))
     with pytest.raises(ValueError, match="samples have 2 features"):
         manifold(normal(9, 2, 0), normal(9, 3, 1))
+
+
+@pytest.mark.parametrize(("dtype", "itself"), [(torch.float32, True), (torch.float64, False)])
+@pytest.mark.parametrize("spread", [1.0, 1e-4, 1e-6])
+def test_nearest_rows_are_exact_where_a_float32_product_is_not(dtype, itself, spread):
+    """Tight groups far from one another: their inner distances drown in the rounding of float32."""
+    reference = 10 * normal(4, 6, 0).repeat(150, 1) + spread * normal(600, 6, 1)
+    reference = reference.to(dtype)
+    rows = reference if itself else reference[:333] + spread * normal(333, 6, 2)
+    direct = (rows.double()[:, None] - reference.double()).square().sum(-1)
+    if itself:
+        direct.fill_diagonal_(torch.inf)
+    distances, indices = nearest(rows, reference, k=5, itself=itself)
+    expected = direct.sort(dim=1).values[:, :5].sqrt()
+    torch.testing.assert_close(distances, expected, atol=0, rtol=1e-12)
+    torch.testing.assert_close(direct.gather(1, indices).sqrt(), distances, atol=0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-5])
+def test_balls_are_exact_where_a_float32_product_is_not(spread):
+    place = 10 * normal(4, 3, 0).repeat(40, 1)
+    fake, real = place + spread * normal(160, 3, 1), place + spread * normal(160, 3, 2, shift=0.5)
+    assert values(fake, real) == pytest.approx(by_definition(fake, real, 5), abs=1e-12)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 _CELLS = 8_000_000  # entries of one block of the distance matrix: 64 MB in float64
+_ROWS = 256  # of one block where several passes go over it: it then stays in the processor's cache
+_GROUP = 16  # columns of which only the smallest is looked at in the search for the nearest rows
 
 
 class Neighbours(NamedTuple):
@@ -29,6 +31,22 @@ def squared_distances(rows: Tensor, others: Tensor) -> Tensor:
     return torch.where(squared <= noise, 0.0, squared)
 
 
+def tolerance(width: int, dtype: torch.dtype) -> float:
+    """Rounding of squared distances from a product of rows (n, width), over the sum of both squared norms."""
+    return (16 + 2 * width**0.5) * torch.finfo(dtype).eps
+
+
+def screened(rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows in float32, or in float64 where their squares do not fit: for a first look at distances."""
+    kind = torch.float32 if max(float(x.abs().max()) for x in (rows, others)) < 1e12 else torch.float64
+    return rows.to(kind), others.to(kind)
+
+
+def middle(rows: Tensor) -> Tensor:
+    """About the median (D,), which a few far rows do not move; a mean of 1e7 costs others their digits."""
+    return rows[:: max(1, len(rows) // 256)].median(0).values
+
+
 def compare(rows: Tensor, others: Tensor, squared: Tensor, bounds: Tensor) -> Tensor:
     """The sign of ``squared - bounds`` (n, m): -1 inside, 0 on, 1 outside of a ball.
 
@@ -37,20 +55,25 @@ def compare(rows: Tensor, others: Tensor, squared: Tensor, bounds: Tensor) -> Te
 
     Args:
         rows, others: (n, D) and (m, D), float64.
-        squared: their squared distances.
+        squared: their squared distances, float64 or float32.
         bounds: squared radii, of each row (n, 1) or of each other row (m,).
     """
-    scale = rows.square().sum(1).unsqueeze(1) + others.square().sum(1)
-    margin = 1e-9 * bounds + 16 * torch.finfo(squared.dtype).eps * scale
-    gap = squared - bounds
-    close = gap.abs() <= margin
-    signs = gap.sign()
-    for part in close.nonzero().split(1 << 16):
+    kind, relative = squared.dtype, tolerance(rows.shape[1], squared.dtype)
+    norms, other_norms = rows.square().sum(1).unsqueeze(1), others.square().sum(1)
+    # What goes with a row and what goes with a column are added up before they meet the whole matrix.
+    sides = [relative * norms, relative * other_norms]
+    sides[0 if bounds.ndim == 2 else 1] += (relative + 1e-9) * bounds
+    gap = squared - bounds.to(kind)
+    close = (gap.abs() <= sides[0].to(kind) + sides[1].to(kind)).nonzero()
+    if kind != torch.float64 and len(close) > squared.numel() // 64:
+        return compare(rows, others, squared_distances(rows, others), bounds)
+    signs = gap.sign_()
+    for part in close.split(max(1, (1 << 22) // rows.shape[1])):
         i, j = part.unbind(1)
         exact = (rows[i] - others[j]).square().sum(1)
         limit = bounds.expand_as(squared)[i, j]
         near = (exact - limit).abs() <= 1e-12 * limit
-        signs[i, j] = torch.where(near, 0.0, (exact - limit).sign())
+        signs[i, j] = torch.where(near, 0.0, (exact - limit).sign()).to(kind)
     return signs
 
 
@@ -59,7 +82,7 @@ def blocks(rows: Tensor, others: Tensor, *, width: int = 1) -> Iterator[tuple[sl
 
     ``width`` is the number of further values per row that the caller will hold at once.
     """
-    step = max(1, _CELLS // max(1, len(others), width))
+    step = max(1, min(_ROWS, _CELLS // max(1, len(others), width)))
     for start in range(0, len(rows), step):
         part = slice(start, min(start + step, len(rows)))
         yield part, squared_distances(rows[part], others)
@@ -68,9 +91,10 @@ def blocks(rows: Tensor, others: Tensor, *, width: int = 1) -> Iterator[tuple[sl
 def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False) -> Neighbours:
     """The ``k`` nearest rows of ``reference`` (m, D) for each row (n, D).
 
-    Candidates come from a matrix product, their distances are then recomputed directly in float64, so that a
-    copy has distance exactly 0. ``itself=True`` says that ``rows`` *is* the reference: row i then ignores
-    reference row i (but not another row equal to it).
+    Candidates come from a matrix product in float32, their distances are then recomputed directly in float64,
+    so that a copy has distance exactly 0. Where the rounding of the product could have left out a nearer row,
+    the product is made again in float64. ``itself=True`` says that ``rows`` *is* the reference: row i then
+    ignores reference row i (but not another row equal to it).
     """
     if rows.ndim != 2 or reference.ndim != 2 or rows.shape[1] != reference.shape[1]:
         raise ValueError(
@@ -81,21 +105,63 @@ def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False
     available = len(reference) - int(itself)
     if not 1 <= k <= available:
         raise ValueError(f"k={k} neighbours asked for, {available} other rows available")
-    # The median, which a few rows far away do not move: a mean of 1e7 would cost the others their digits.
-    centre = reference.median(0).values
-    rows, reference = rows - centre, reference - centre
-    spare = min(available, k + 4)
-    found, where = [], []
-    for part, squared in blocks(rows, reference, width=spare * rows.shape[1]):
-        if itself:
-            own = torch.arange(part.start, part.stop)
-            squared[own - part.start, own] = torch.inf
-        candidates = squared.topk(spare, dim=1, largest=False).indices
+    centre = middle(reference)
+    looked, looked_at = rows.double() - centre, reference.double() - centre
+    own = torch.arange(len(rows), device=rows.device) if itself else None
+    first, first_at = screened(looked, looked_at)
+    distances, indices, sure = _nearest(rows, reference, first, first_at, k, own)
+    if not sure.all():
+        again = (~sure).nonzero().squeeze(1)
+        own = None if own is None else own[again]
+        distances[again], indices[again], _ = _nearest(
+            rows[again], reference, looked[again], looked_at, k, own
+        )
+    return Neighbours(distances, indices)
+
+
+def _nearest(
+    rows: Tensor, reference: Tensor, looked: Tensor, looked_at: Tensor, k: int, own: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances and indices (n, k), and whether no row that was left out can be nearer (n,).
+
+    Args:
+        looked, looked_at: the rows and the reference as they are multiplied, the middle taken off.
+        own: the row of the reference that each row ignores.
+    """
+    available = len(reference) - int(own is not None)
+    spare = min(available, k + (2 if looked.dtype == torch.float32 else 4))
+    # Bounds from below: with the norms lessened by all that rounding can add.
+    less = 1 - tolerance(rows.shape[1], looked.dtype)
+    norms, other_norms = (less * x.square().sum(1) for x in (looked, looked_at))
+    grouped = len(reference) > 4 * _GROUP * spare
+    if grouped and len(reference) % _GROUP:
+        extra = _GROUP - len(reference) % _GROUP
+        looked_at = torch.nn.functional.pad(looked_at, (0, 0, 0, extra))
+        other_norms = torch.nn.functional.pad(other_norms, (0, extra), value=torch.inf)
+    step = max(1, min(_ROWS, _CELLS // max(len(looked_at), spare * rows.shape[1])))
+    found = []
+    for start in range(0, len(rows), step):
+        part = slice(start, min(start + step, len(rows)))
+        bounds = torch.addmm(other_norms, looked[part], looked_at.T, alpha=-2)
+        if own is not None:
+            bounds.scatter_(1, own[part].unsqueeze(1), torch.inf)
+        floor, candidates = _smallest(bounds, spare) if grouped else bounds.topk(spare, largest=False)
+        candidates = candidates.sort(1).values  # of equal distances the earlier row comes first
         gaps = reference[candidates].double() - rows[part].double().unsqueeze(1)
         exact, order = gaps.square().sum(-1).sort(dim=1, stable=True)
-        found.append(exact[:, :k].sqrt())
-        where.append(candidates.gather(1, order)[:, :k])
-    return Neighbours(torch.cat(found), torch.cat(where))
+        sure = exact[:, k - 1] <= floor[:, -1].double() + norms[part]
+        found.append((exact[:, :k].sqrt(), candidates.gather(1, order)[:, :k], sure | (spare == available)))
+    distances, indices, sure = (torch.cat(parts) for parts in zip(*found))
+    return distances, indices, sure
+
+
+def _smallest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` smallest of each row, ascending, and their columns: they lie in the smallest groups."""
+    groups = values.shape[1] // _GROUP
+    first = values.view(len(values), _GROUP, groups).amin(1).topk(count, largest=False).indices
+    columns = (first.unsqueeze(2) + groups * torch.arange(_GROUP, device=values.device)).flatten(1)
+    smallest, order = values.gather(1, columns).topk(count, largest=False)
+    return smallest, columns.gather(1, order)
 
 
 def nearest_of_parts(rows: Tensor, parts: Iterable[Tensor], *, k: int = 1) -> Neighbours:

@@ -196,6 +196,14 @@ def extractor_resize(extractor: Extractor, shape: tuple[int, ...]) -> str:
     return f"as in the extractor's name (from {size})"
 
 
+def double_features(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Checked rows of samples and reference in float64, on the samples' CUDA device or else the processor."""
+    device = features.device if features.device.type == "cuda" else torch.device("cpu")
+    rows = checked_features(features, name="sample features").detach().to(device, torch.float64)
+    others = checked_features(reference, name="reference features").detach().to(device, torch.float64)
+    return rows, others
+
+
 def checked_features(features: Tensor, rows: int | None = None, name: str = "features") -> Tensor:
     """``features`` unchanged if they are finite and two-dimensional with the number of rows expected."""
     if features.ndim != 2 or (rows is not None and len(features) != rows):

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from windvane.metrics.bootstrap import linear_bootstrap
-from windvane.metrics.features import checked_features
+from windvane.metrics.features import double_features
 from windvane.metrics.result import Metric
 from windvane.randomness import generator
 
-_CELLS = 8_000_000
+_CELLS = 1_000_000  # of one block of the kernel matrix: what passes over it finds it in the cache
 
 
 class _Parts(NamedTuple):
@@ -56,8 +56,7 @@ def kernel_distance(
     Raises:
         ValueError: wrong shapes, non-finite rows, fewer than two rows, or a subset larger than a set.
     """
-    rows = checked_features(features, name="sample features").detach().to("cpu", torch.float64)
-    others = checked_features(reference, name="reference features").detach().to("cpu", torch.float64)
+    rows, others = double_features(features, reference)
     if rows.shape[1] != others.shape[1]:
         raise ValueError(f"samples have {rows.shape[1]} features, the reference has {others.shape[1]}")
     if min(len(rows), len(others)) < 2:
@@ -105,22 +104,32 @@ def kernel_distance(
 def _distance(rows: Tensor, others: Tensor, *, degree: int, gamma: float | None, offset: float) -> _Parts:
     n, m = len(rows), len(others)
 
+    scale = 1 / rows.shape[1] if gamma is None else gamma
+
+    def kernel(left: Tensor, right: Tensor) -> Tensor:
+        return torch.mm(left * scale, right.T).add_(offset).pow_(degree)
+
     def sums(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         # Row and column sums of the kernel matrix, never holding more than a block of it.
-        by_row, by_column = [], torch.zeros(len(right), dtype=torch.float64)
+        by_row, by_column = left.new_zeros(len(left)), right.new_zeros(len(right))
         step = max(1, _CELLS // len(right))
         for start in range(0, len(left), step):
-            block = polynomial_kernel(
-                left[start : start + step], right, degree=degree, gamma=gamma, offset=offset
-            )
-            by_row.append(block.sum(1))
+            block = kernel(left[start : start + step], right)
+            by_row[start : start + step] = block.sum(1)
             by_column += block.sum(0)
-        return torch.cat(by_row), by_column
+        return by_row, by_column
 
     def own(points: Tensor) -> tuple[Tensor, float]:
-        scale = 1 / points.shape[1] if gamma is None else gamma
+        # The matrix is symmetric: what lies right of a block's square counts for its columns as well.
+        total = points.new_zeros(len(points))
+        step = max(1, _CELLS // len(points))
+        for start in range(0, len(points), step):
+            stop = min(start + step, len(points))
+            block = kernel(points[start:stop], points[start:])
+            total[start:stop] += block.sum(1)
+            total[stop:] += block[:, stop - start :].sum(0)
         diagonal = (points.square().sum(1) * scale + offset) ** degree
-        without = (sums(points, points)[0] - diagonal) / (len(points) - 1)
+        without = (total - diagonal) / (len(points) - 1)
         # What the diagonal would add: with it the estimator is a squared norm (and biased).
         return without, ((diagonal - without).mean() / len(points)).item()
 

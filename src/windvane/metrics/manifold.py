@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from windvane.metrics.bootstrap import Interval, mean_interval, proportion_interval
-from windvane.metrics.distances import blocks, compare, nearest
-from windvane.metrics.features import checked_features
+from windvane.metrics.distances import blocks, compare, middle, nearest, screened
+from windvane.metrics.features import double_features
 from windvane.metrics.result import Metric
 
 #: The four metrics in the order in which `manifold` returns them.
@@ -42,8 +42,7 @@ def manifold(
     Raises:
         ValueError: wrong shapes, non-finite rows, or a set of no more than k rows.
     """
-    rows = checked_features(features, name="sample features").detach().to("cpu", torch.float64)
-    others = checked_features(reference, name="reference features").detach().to("cpu", torch.float64)
+    rows, others = double_features(features, reference)
     if rows.shape[1] != others.shape[1]:
         raise ValueError(f"samples have {rows.shape[1]} features, the reference has {others.shape[1]}")
     if k < 1 or min(len(rows), len(others)) <= k:
@@ -51,15 +50,14 @@ def manifold(
             f"k={k} neighbours need more than k rows in each set, got {len(rows)} samples and "
             f"{len(others)} references"
         )
-    centre = others.median(0).values  # which one row far away does not move
+    centre = middle(others)
     rows, others = rows - centre, others - centre
     reach = nearest(rows, rows, k=k, itself=True).distances[:, -1].square()
     other_reach = nearest(others, others, k=k, itself=True).distances[:, -1].square()
-    balls = torch.zeros(len(rows), dtype=torch.float64)
-    precise = torch.zeros(len(rows), dtype=torch.bool)
-    reached = torch.zeros(len(others), dtype=torch.bool)
-    covered = torch.zeros(len(others), dtype=torch.bool)
-    for part, squared in blocks(rows, others):
+    balls = rows.new_zeros(len(rows))
+    precise = torch.zeros_like(balls, dtype=torch.bool)
+    reached, covered = (torch.zeros_like(other_reach, dtype=torch.bool) for _ in range(2))
+    for part, squared in blocks(*screened(rows, others)):
         place = compare(rows[part], others, squared, other_reach)
         inside = place <= 0
         precise[part] = inside.any(1)
