@@ -248,7 +248,7 @@ def test_clear_temporary_removes_what_dead_writers_left_and_nothing_else(tmp_pat
     (tmp_path / "model").mkdir()
     (tmp_path / ".lost.windvane-old").mkdir()
     for path in (tmp_path / "a.json", tmp_path / "b"):
-        mine = files._temporary_name(path)
+        mine = files.temporary_name(path)
         leftover = mine.with_name(mine.name.replace(str(os.getpid()), dead))
         leftover.mkdir() if path.suffix == "" else leftover.write_text("half")
     mine.mkdir()

@@ -95,6 +95,11 @@ def escaped(text: str) -> str:
     return "".join(c.encode("unicode_escape").decode() if category(c) in obeyed else c for c in text)
 
 
+def is_litter(name: str) -> bool:
+    """Whether a file is what systems and killed writers leave behind, by its name."""
+    return _matches(name, _LITTER)
+
+
 def _at_work_in(folder: Path) -> bool:
     try:
         return Path.cwd().is_relative_to(folder)
@@ -126,12 +131,14 @@ def _says(path: Path, keys: tuple[str, ...]) -> bool:
     return isinstance(told, dict) and set(keys) <= set(told)
 
 
-def _temporary_name(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside `path` that nobody else has, and that says who writes there."""
     # The suffix stays last because savers (NumPy, Pillow) choose or append the format by it.
     return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR
     try:
         handle = os.open(path, flags)
@@ -144,7 +151,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _usual_mode(temporary: Path) -> int:
+def usual_mode(temporary: Path) -> int:
     """The permissions that a new file gets beside `temporary`, by the user's umask and the folder.
 
     Some writers (safetensors) make files that nobody else may read, whatever the umask says.
@@ -155,20 +162,20 @@ def _usual_mode(temporary: Path) -> int:
     return mode
 
 
-def _settle(path: Path, mode: int) -> None:
+def settle(path: Path, mode: int) -> None:
     """Give a new file the permissions `mode`, and flush it to the disk."""
     if stat.S_IMODE(path.stat().st_mode) != mode:
         path.chmod(mode)
-    _sync(path)
+    sync(path)
 
 
 def _settle_tree(folder: Path) -> None:
     """The same for every file under a new folder; the folders are flushed, too."""
-    mode = _usual_mode(_temporary_name(folder / "mode"))
+    mode = usual_mode(temporary_name(folder / "mode"))
     for root, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _settle(Path(root) / name, mode)
-        _sync(Path(root))
+            settle(Path(root) / name, mode)
+        sync(Path(root))
 
 
 @contextmanager
@@ -180,17 +187,17 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     try:
         with writing(path, temporary):
-            mode = _usual_mode(temporary)
+            mode = usual_mode(temporary)
             yield temporary
-            _settle(temporary, mode)
+            settle(temporary, mode)
             os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -246,7 +253,7 @@ def replace_folder(temporary: str | Path, final: str | Path, kind: FolderKind) -
         # A reader that found `final` missing has recovered it already.
         if not final.is_dir():
             raise
-    _sync(final.parent)
+    sync(final.parent)
     _remove(old)
 
 
@@ -270,7 +277,7 @@ def atomic_folder(path: str | Path, kind: FolderKind) -> Iterator[Path]:
     """
     path = kind.check(recover_folder(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     with writing(path):
         temporary.mkdir()
     try:

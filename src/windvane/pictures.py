@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windvane.damage import Damaged, reading
+from windvane.file_batches import atomic_files
 from windvane.files import atomic_file
 
 if TYPE_CHECKING:
@@ -83,6 +84,15 @@ def save_png(picture: "Image", path: str | Path, settings: Mapping[str, Any] | N
     with atomic_file(path) as temporary:
         temporary.write_bytes(png_bytes(picture, settings))
     return path
+
+
+def save_pngs(
+    pictures: "Sequence[tuple[Image, str | Path, Mapping[str, Any] | None]]",
+) -> None:
+    """Write pictures of one folder as `save_png` does each, waiting for the disk once for all of them."""
+    with atomic_files([path for _, path, _ in pictures]) as places:
+        for (picture, _, settings), place in zip(pictures, places, strict=True):
+            place.write_bytes(png_bytes(picture, settings))
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -12,12 +12,10 @@ report.html        the report
 =================  ===================================================================================
 """
 
-import os
-import platform
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,15 +26,30 @@ from windvane.files import (
     atomic_folder,
     atomic_write_json,
     atomic_write_text,
-    clear_temporary,
     recover_folder,
 )
+from windvane.folders import OutputKind, claimed, note_files
 from windvane.hashes import EDITED, is_edited, read_sealed, sealed, sealed_text
+from windvane.locks import make_folder
 from windvane.metrics_log import MetricsLog
 
 _KEPT_STATES = 2
 #: What a training leaves in a folder of ``state/``; others are neither replaced nor cleared away.
 STATE = FolderKind("a training state", {"state.json": ("format", "step", "settings")}, ("state.pt",))
+
+#: What a run holds beside its folders ``model/``, ``annotations/`` and ``state/step-XXXXXXXX/``.
+RUN = OutputKind(
+    "run",
+    "a run",
+    ("config.yaml", "scan.json", "status.json", "metrics.jsonl", "metrics.csv", "state/LATEST")
+    + ("samples/step-*.png",),
+    {
+        "status.json": ("state", "step", "steps"),
+        "model/windvane.json": ("format", "process", "network", "weights"),
+        "annotations/annotation.json": ("format", "n", "data"),
+        "annotations/regions.json": ("format", "n", "data"),
+    },
+)
 
 
 class Run:
@@ -51,10 +64,12 @@ class Run:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"a run needs a folder, but {str(self.path)!r} is a file")
-        if create:
-            self.path.mkdir(parents=True, exist_ok=True)
-        elif not self.path.is_dir():
+        self._made = make_folder(self.path) if create else []
+        if not self.path.is_dir():
             raise ValueError(f"there is no run folder at {str(self.path)!r}")
+        self._held = False
+        #: Called once when a training has taken the run's lock and its newest state fits: writes the config.
+        self.when_opened: Callable[[], None] | None = None
         self.model = self.path / "model"
         self.annotations = self.path / "annotations"
         self.state = self.path / "state"
@@ -148,26 +163,15 @@ class Run:
     def lock(self) -> Iterator[None]:
         """Hold the run for writing; a second writer gets a ValueError that names the first.
 
-        The operating system frees the lock when its holder dies, however that happens, so a lock file that a
-        dead process left behind stops nobody.
+        Whoever holds this object's lock may take it again: a command holds it from before its first byte.
         """
-        from filelock import FileLock, Timeout
-
-        owner = self.path / ".owner"
-        lock = FileLock(self.path / ".lock", timeout=0, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            holder = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
-            raise ValueError(
-                f"the run {str(self.path)!r} is being written by {holder}; wait for it, stop it, "
-                "or choose another folder"
-            ) from None
-        try:
-            atomic_write_text(owner, f"process {os.getpid()} on {platform.node()}\n")
-            for folder in (self.path, self.state, self.samples):
-                clear_temporary(folder)
+        if self._held:
             yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+            return
+        with claimed(self.path, RUN, what="the run", made=self._made):
+            note_files(self.path, RUN, RUN.files)
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False

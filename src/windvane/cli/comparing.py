@@ -105,9 +105,11 @@ def _row(point: "SolverPoint") -> dict[str, Any]:
 
 def write(found: "Comparison", out: Path, settings: dict[str, Any]) -> None:
     """The table as CSV, everything as JSON, and the curves as a picture."""
+    from windvane.cli.outputs import SOLVERS
     from windvane.files import atomic_file, atomic_write_json
+    from windvane.folders import note_files
 
-    out.mkdir(parents=True, exist_ok=True)
+    note_files(out, SOLVERS, SOLVERS.files)
     with atomic_file(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, _COLUMNS)
         table.writeheader()

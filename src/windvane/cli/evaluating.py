@@ -15,6 +15,7 @@ from windvane.cli.processes import processes
 from windvane.cli.sampling import INDEX, read_index, sample_run
 from windvane.cli.sections import EvaluateSection
 from windvane.files import atomic_write_json
+from windvane.folders import check_file
 from windvane.hashes import sealed
 
 if TYPE_CHECKING:
@@ -285,9 +286,14 @@ def measure(setting: Setting, section: EvaluateSection) -> "list[Metric]":
         raise ValueError(str(error).replace("allow_few=True", "--set evaluate.allow_few=true")) from None
 
 
+def check_metrics_file(path: Path) -> Path:
+    """Refuse a file in the place of the numbers that are none of ours."""
+    return check_file(path, mark=b'"metrics":', what="the numbers of an evaluation")
+
+
 def write_metrics(setting: Setting, metrics: "Sequence[Metric]", out: Path | None) -> Path:
     """Write the numbers, with what they are about."""
-    path = out or setting.folder / METRICS
+    path = check_metrics_file(out or setting.folder / METRICS)
     about = {
         "title": setting.title,
         "settings": setting.settings,

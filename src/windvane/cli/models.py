@@ -129,13 +129,23 @@ def _pipeline_hash(folder: Path) -> str:
 def run_config(path: Path) -> dict[str, Any]:
     """The settings that `windvane train` left in a run, for the run or the model folder inside it; else {}.
 
-    A run that a program of the user's own made may keep anything in config.yaml; that is left alone.
+    A run that a program of the user's own made may keep anything in config.yaml; it is left alone
+    unless it has all of our sections.
+
+    Raises:
+        ValueError: sections of ours beside unknown ones, which are named.
     """
     settings, file = _settings(path)
-    if not set(settings) <= set(Config.model_fields):
+    if not _ours(settings):
         return {}
     check(settings, where=str(file))
     return settings
+
+
+def _ours(settings: dict[str, Any]) -> bool:
+    """Whether `windvane train` wrote settings: nothing but its sections, or all of these and more."""
+    sections = set(Config.model_fields)
+    return set(settings) <= sections or sections - {"preset", "annotate", "evaluate"} <= set(settings)
 
 
 def run_data(path: Path) -> dict[str, Any]:

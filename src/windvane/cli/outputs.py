@@ -1,8 +1,50 @@
-"""May a folder be replaced by an annotation? Asked before any work is done."""
+"""What the commands leave in their folders, and may one be written to? Asked before any work is done."""
 
 from pathlib import Path
 
 from windvane.cli.config import EMBEDDED
+from windvane.folders import OutputKind
+
+_SEEDS = "[0-9]" * 8 + "*.png"
+SAMPLES = OutputKind(
+    "folder of samples",
+    "a folder of samples",
+    (_SEEDS, "grid.png", "samples.json", "samples.npz"),
+    {"samples.json": ("settings", "made", "pictures")},
+)
+STEERED = OutputKind(
+    "folder of steered samples",
+    "a folder of steered samples",
+    (*SAMPLES.files, "before_after.png", "sweep.png", "report.json", "report.html", "evaluation.json"),
+    {"report.json": ("settings", "strengths"), "evaluation.json": ("strengths",)},
+)
+SEARCH = OutputKind(
+    "search",
+    "a search",
+    ("best.png", "search.json", "state.safetensors", "samples.png", "samples/[0-9][0-9][0-9][0-9]*.png")
+    + ("tree/*",),
+    {"search.json": ("settings", "scores")},
+)
+SOLVERS = OutputKind(
+    "comparison of solvers",
+    "a comparison of solvers",
+    ("solvers.csv", "solvers.json", "solvers.png"),
+    {"solvers.json": ("settings", "reference", "points")},
+    ("solvers.png",),
+)
+STITCHED = OutputKind(
+    "comparison of stitched models",
+    "a comparison of stitched models",
+    ("stitch.csv", "stitch.json", "stitch.png"),
+    {"stitch.json": ("settings", "points", "alone")},
+    ("stitch.png",),
+)
+DEMO = OutputKind(
+    "demo",
+    "a demo",
+    ("demo.png", "results.json", "table.txt", "report.html"),
+    {"results.json": ("seed", "budget", "rows"), "annotation/annotation.json": ("format", "n")},
+)
 
 _NAMED = ("hub:", "natural:")
 _GLOB = "*?["

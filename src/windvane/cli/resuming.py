@@ -5,6 +5,7 @@ from typing import Any
 
 from windvane.cli.config import Config, check, checked_yaml, read_yaml
 from windvane.cli.suggest import listed
+from windvane.runs import RUN
 
 #: Settings that may change when a run continues: they do not shape what was done so far.
 _FREE = {"steps", "compile", "log_every", "sample_every", "checkpoint_every", "trackers", "annotation"}
@@ -16,8 +17,7 @@ def check_run_folder(out: Path, *, resume: bool) -> dict[str, Any]:
     Raises:
         ValueError: a file in the place of the folder, a run that would be overwritten, nothing to resume.
     """
-    if out.is_file():
-        raise ValueError(f"--out is a folder, {out} is a file")
+    RUN.check(out)
     started = (out / "state" / "LATEST").exists()
     config = out / "config.yaml"
     if started and not resume:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,24 @@ from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
 from windvane.cli.errors import Interrupted
 from windvane.cli.models import clip_of, open_model, pictures_of
+from windvane.cli.outputs import SAMPLES
 from windvane.cli.processes import Processes
 from windvane.cli.recipe import CIRCUMSTANCES, Recipe, differences
 from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import Wanted, wanted
 from windvane.damage import reading
 from windvane.files import atomic_write_json
+from windvane.folders import claimed, note_files
 from windvane.hashes import read_sealed, sealed
-from windvane.pictures import image_grid, read_pixels, read_settings, save_png, to_picture, to_uint8
+from windvane.pictures import (
+    image_grid,
+    read_pixels,
+    read_settings,
+    save_png,
+    save_pngs,
+    to_picture,
+    to_uint8,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,23 +60,28 @@ def sample_run(
     Args:
         weight_given: the weight was asked for by the user, so it is refused where it has no effect.
     """
-    model = open_model(run, weights=section.weights, device=group.device)
-    section = settled(section, model.asked, weight_given=weight_given)
-    recipe = Recipe(model.folder, model.sha256, model.step, section)
-    seeds = list(range(section.seed, section.seed + section.n))
-    asked = wanted(section, model.asked, seeds, model=model.folder)
-    if out is None:
-        out = run / "samples" / _name(recipe)
-    write_samples(
-        model.denoiser,
-        recipe,
-        out=out,
-        seeds=seeds,
-        asked=asked,
-        group=group,
-        array=array,
-        progress=group.first,
-    )
+    with ExitStack() as stack:
+        if out is not None and group.first:
+            stack.enter_context(claimed(out, SAMPLES))
+        model = open_model(run, weights=section.weights, device=group.device)
+        section = settled(section, model.asked, weight_given=weight_given)
+        recipe = Recipe(model.folder, model.sha256, model.step, section)
+        seeds = list(range(section.seed, section.seed + section.n))
+        asked = wanted(section, model.asked, seeds, model=model.folder)
+        if out is None:
+            out = run / "samples" / _name(recipe)
+            if group.first:
+                stack.enter_context(claimed(out, SAMPLES))
+        write_samples(
+            model.denoiser,
+            recipe,
+            out=out,
+            seeds=seeds,
+            asked=asked,
+            group=group,
+            array=array,
+            progress=group.first,
+        )
     return out
 
 
@@ -121,6 +137,9 @@ def write_samples(
     group.wait()  # nobody writes before everybody has looked
     mine = todo[group.rank :: group.count]
     out.mkdir(parents=True, exist_ok=True)
+    if group.first:
+        beside = [GRID, INDEX, *([ARRAY] if array else [])]
+        note_files(out, SAMPLES, [*(file_of(seed) for seed in seeds), *beside])
     try:
         if mine:
             _write(
@@ -163,6 +182,7 @@ def _write(
     done = 0
     for batch in batches:
         levels = to_uint8(pictures_of(denoiser, batch.x))
+        made = []
         for row, seed in enumerate(batch.seeds.tolist()):
             condition = None if asked is None else asked.value(done + row)
             settings = {
@@ -171,7 +191,8 @@ def _write(
                 "evaluations": batch.rows_per_sample,
                 "machine": machine(batch.x.device.type),
             }
-            save_png(to_picture(levels[row]), out / file_of(seed), settings)
+            made.append((to_picture(levels[row]), out / file_of(seed), settings))
+        save_pngs(made)
         done += len(levels)
 
 

@@ -10,6 +10,7 @@ from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
 from windvane.cli.errors import Interrupted, say
 from windvane.cli.models import clip_of, open_model, pictures_of
+from windvane.cli.outputs import SEARCH
 from windvane.cli.recipe import sampler_settings
 from windvane.cli.searching_methods import STOCHASTIC, TREES, Settings, build_method, build_tree
 from windvane.cli.searching_rewards import open_rewards, reward_files
@@ -17,8 +18,9 @@ from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import wanted
 from windvane.damage import reading
 from windvane.files import atomic_write_json
+from windvane.folders import note_files, read_list
 from windvane.hashes import read_sealed, sealed
-from windvane.pictures import image_grid, save_png, to_picture, to_uint8
+from windvane.pictures import image_grid, save_png, save_pngs, to_picture, to_uint8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,8 +96,7 @@ class Folder:
 
 def check_out(out: Path, *, resume: bool) -> None:
     """Refuse to mix searches."""
-    if out.is_file():
-        raise ValueError(f"--out is a folder, {out} is a file")
+    SEARCH.check(out)
     if (out / INDEX).exists() and not resume:
         raise ValueError(f"{out} holds a search already; add --resume to go on, or choose another --out")
     if resume and not (out / INDEX).exists():
@@ -117,6 +118,7 @@ def search_model(
     chain = _chain(model, section, rows=1 if one else section.n)
     verifier = open_rewards(order.rewards, model=order.model, denoiser=model.denoiser)
     folder = Folder(out, about, model.denoiser)
+    note_files(out, SEARCH, [BEST, INDEX, STATE, f"{TREE}/*"])
     with warnings_said():
         if order.method in TREES:
             return _grow(order, chain, verifier, folder, budget, resume=resume)
@@ -241,12 +243,16 @@ def _grow(
 def _draws(folder: Folder, x: "Tensor") -> None:
     """Samples of a tilted law, or the best few, as one picture and one by one."""
     levels = folder.levels(x)
-    for more in (folder.out / SAMPLES).glob("*.png"):  # of an earlier call with a larger --n
-        if more.stem.isdecimal() and int(more.stem) >= len(levels):
-            more.unlink()
+    noted = read_list(folder.out)
+    for name in () if noted is None else noted[1]:  # of an earlier call with a larger --n
+        place, stem = Path(name).parent.name, Path(name).stem
+        if place == SAMPLES and stem.isdecimal() and int(stem) >= len(levels):
+            (folder.out / name).unlink(missing_ok=True)
+    names = [f"{SAMPLES}/{number:04d}.png" for number in range(len(levels))]
+    note_files(folder.out, SEARCH, ["samples.png", *names])
     save_png(image_grid(levels), folder.out / "samples.png", folder.about)
-    for number, image in enumerate(levels):
-        save_png(to_picture(image), folder.out / SAMPLES / f"{number:04d}.png", folder.about)
+    places = zip(levels, names, strict=True)
+    save_pngs([(to_picture(image), folder.out / name, folder.about) for image, name in places])
 
 
 def _stopped(folder: Folder, rows: int) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from windvane.cli.console import print_table, tell
+from windvane.cli.outputs import STEERED
 from windvane.cli.steering import Asked, Manner, open_target
 from windvane.cli.steering_checks import check_manner
 from windvane.files import atomic_write_json
+from windvane.folders import note_files
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -100,6 +102,7 @@ def _write(
         **manner.to_dict(),
         "candidates": next(iter(names.values())) if len(names) == 1 else names,
     }
+    note_files(out, STEERED, [EVALUATION])
     atomic_write_json(out / EVALUATION, {**about, **told, "strengths": [f.to_dict() for f in found]})
     rows = [
         [

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane._version import __version__
+from windvane.cli.outputs import STEERED
 from windvane.cli.sampling import ARRAY, GRID, INDEX, file_of, machine
 from windvane.cli.steering import Manner
 from windvane.files import atomic_file, atomic_write_json
-from windvane.pictures import image_grid, save_png, to_picture, to_uint8
+from windvane.folders import note_files
+from windvane.pictures import image_grid, save_png, save_pngs, to_picture, to_uint8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +59,8 @@ def write_outputs(
     chosen = next((arm for arm in arms if arm.factor == 1), arms[-1])
     images = pictures[chosen.factor].clamp(-1, 1)
     strength = {**settings, "strength": chosen.factor}
+    pages = [GRID, BEFORE_AFTER, SWEEP, INDEX, ARRAY, NUMBERS, PAGE]
+    note_files(out, STEERED, [*pages, *(file_of(seed) for seed in chosen.seeds.tolist())])
     _pictures(out, images, chosen, strength)
     save_png(image_grid(images[:_MOST_IN_GRID]), out / GRID, strength)
     save_png(before_and_after(pictures[arms[0].factor], images), out / BEFORE_AFTER, strength)
@@ -89,13 +93,15 @@ def write_outputs(
 def _pictures(out: Path, images: "Tensor", arm: "Arm", settings: Mapping[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     levels = to_uint8(images)
-    about = []
+    about: list[dict[str, Any]] = []
+    made_now: list[tuple[Any, Path, dict[str, Any]]] = []
     for row, seed in enumerate(arm.seeds.tolist()):
         made = {"seed": seed, "condition": settings["cluster"], "evaluations": arm.evaluations}
         told = {**settings, **made}
         told["machine"] = machine(images.device.type)
-        save_png(to_picture(levels[row]), out / file_of(seed), told)
+        made_now.append((to_picture(levels[row]), out / file_of(seed), told))
         about.append({"file": file_of(seed), **made})
+    save_pngs(made_now)
     atomic_write_json(out / INDEX, {"settings": dict(settings), "made": len(about), "pictures": about})
 
 

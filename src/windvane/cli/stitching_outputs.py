@@ -38,9 +38,11 @@ def write(
     best: Row | None,
 ) -> None:
     """The table as CSV, everything as JSON, and the curve as a picture."""
+    from windvane.cli.outputs import STITCHED
     from windvane.files import atomic_file, atomic_write_json
+    from windvane.folders import note_files
 
-    out.mkdir(parents=True, exist_ok=True)
+    note_files(out, STITCHED, STITCHED.files)
     with atomic_file(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["fractions", "steps", "calls", "flops", "share", "distance"])

@@ -156,9 +156,7 @@ def train_run(
         if minutes is not None:
             config = config.model_copy(update={"train": fitted(config.train, pace, minutes)})
     if group.first:
-        if parts.train.scan is not None:
-            atomic_write_json(run.path / "scan.json", sealed(parts.train.scan.to_dict()))
-        run.write_config(config.model_dump(mode="json"))
+        run.when_opened = lambda: _keep(config, parts, run)
         say(
             f"{len(parts.train)} images of {'x'.join(map(str, parts.train.shape))}, "
             f"{parameter_count(denoiser.network) / 1e6:.2f} M parameters, on {group.device}: "
@@ -206,6 +204,19 @@ def train_run(
         (row["loss"] for row in reversed(result.history) if row.get("loss") is not None), float("nan")
     )
     return {"steps": result.step, "loss": loss}
+
+
+def _keep(config: Config, parts: Parts, run: "Run") -> None:
+    """Write what was asked for; a run that goes on to fewer steps than before keeps the greater number."""
+    if parts.train.scan is not None:
+        atomic_write_json(run.path / "scan.json", sealed(parts.train.scan.to_dict()))
+    told = config.model_dump(mode="json")
+    if run.latest_state() is not None:
+        before = run.read_config().get("train")
+        steps = before.get("steps") if isinstance(before, dict) else None
+        if isinstance(steps, int):
+            told["train"]["steps"] = max(steps, config.train.steps)
+    run.write_config(told)
 
 
 def _rows(annotation: "Given | None") -> "Conditions | None":

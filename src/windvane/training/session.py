@@ -85,6 +85,8 @@ class Session:
             # Killed between the last state and the model folder.
             self.save_model()
         if self.main:
+            if self.run.when_opened is not None:
+                self.run.when_opened()
             self.run.metrics.truncate(self.step)
             self.status("running")
         self.accelerator.wait_for_everyone()

@@ -19,6 +19,8 @@ from windvane.training.batches import Batches, Conditions, TensorData
 from windvane.training.step import Stepper
 
 _FORMAT = 1
+#: Settings that states have not always named; of an older state they are not compared.
+_LATER = ("accumulate", "network_predicts")
 _HEADER, _STATE = "state.json", "state.pt"
 
 
@@ -64,6 +66,7 @@ def training_settings(stepper: Stepper, batches: Batches, *, hashed: bool) -> di
     process = stepper.denoiser.process
     described = json.dumps(process.to_config(), sort_keys=True)
     return {
+        "accumulate": stepper.accumulate,
         "batch_size": batches.batch_size,
         "betas": list(stepper.optimizer.defaults["betas"]),
         "bf16": stepper.bf16,
@@ -74,6 +77,7 @@ def training_settings(stepper: Stepper, batches: Batches, *, hashed: bool) -> di
         "ema_decay": stepper.ema.decay,
         "flip": batches.flip,
         "lr": stepper.lr,
+        "network_predicts": describe(getattr(stepper.denoiser, "parametrisation", None)),
         "objective": describe(stepper.objective),
         "process": f"{type(process).__name__} {hashlib.sha256(described.encode()).hexdigest()[:8]}",
         "samples": len(batches.data),
@@ -114,7 +118,7 @@ def load_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     differing = [
         f"{name} (saved {saved.get(name)!r}, now {asked.get(name)!r})"
         for name in sorted({*saved, *asked})
-        if saved.get(name) != asked.get(name)
+        if saved.get(name) != asked.get(name) and not (name in _LATER and name not in saved)
     ]
     if differing:
         raise ValueError(

@@ -96,7 +96,9 @@ def write_coco(
     fit: str = "crop",
 ) -> None:
     """Write :func:`to_coco` to a file, at once; run lengths are many, so nothing is indented."""
-    value = to_coco(annotation, names=names, sizes=sizes, fit=fit)
+    # The name says whose file it is, so that a later export may replace it and no other.
+    info = {"info": {"description": "regions written by windvane"}}
+    value = info | to_coco(annotation, names=names, sizes=sizes, fit=fit)
     atomic_write_text(path, json.dumps(value, allow_nan=False) + "\n")
 
 

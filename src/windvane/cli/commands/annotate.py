@@ -91,6 +91,7 @@ def annotate(
     from windvane.cli.finders import REGION_CONTROLS
     from windvane.cli.opening import check_source
     from windvane.cli.outputs import check_annotation_folder
+    from windvane.folders import check_file
 
     if out is None:
         raise ValueError("where to? windvane annotate DATA --out DIR")
@@ -117,6 +118,8 @@ def annotate(
         made = make_config(file=config, preset=preset, flags=flags, settings=given)
     if export is not None and export.is_dir():
         raise ValueError(f"--export is a file such as boxes.json, {export} is a folder")
+    if export is not None:
+        check_file(export, mark=b"windvane", what="the exported regions")
     if export_pixels not in ("original", "data"):
         raise ValueError(f"--export-pixels is original or data, got {export_pixels!r}")
     check_source(made.data)

@@ -55,6 +55,8 @@ def compare_solvers(
     from windvane.cli.comparing import compare, names_of, numbers_of
     from windvane.cli.config import make_config
     from windvane.cli.models import check_model_path, run_config
+    from windvane.cli.outputs import SOLVERS
+    from windvane.folders import claimed
 
     flags = {
         "n": n,
@@ -70,8 +72,7 @@ def compare_solvers(
         "weights": weights,
     }
     chosen, budgets = names_of(solvers), numbers_of(calls)
-    if out.is_file():
-        raise ValueError(f"--out is a folder, {out} is a file")
+    SOLVERS.check(out)
     check_model_path(run)
     made = make_config(
         base=run_config(run),
@@ -80,12 +81,13 @@ def compare_solvers(
         settings=settings or (),
     )
     weight_given = weight is not None or any(text.startswith("sample.weight=") for text in settings or ())
-    compare(
-        run,
-        made.sample,
-        solvers=chosen,
-        calls=budgets,
-        reference_steps=reference_steps,
-        out=out,
-        weight_given=weight_given,
-    )
+    with claimed(out, SOLVERS):
+        compare(
+            run,
+            made.sample,
+            solvers=chosen,
+            calls=budgets,
+            reference_steps=reference_steps,
+            out=out,
+            weight_given=weight_given,
+        )

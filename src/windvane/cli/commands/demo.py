@@ -14,9 +14,12 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Less training; the numbers mean less.")] = False,
 ) -> None:
     """Label digits by themselves, train, guide, measure against controls, and write a report."""
-    if out.is_file():
-        raise ValueError(f"--out is a folder, {out} is a file")
+    from windvane.cli.outputs import DEMO
+    from windvane.folders import claimed, note_files
     from windvane.progress import progress_enabled
     from windvane.tasks.self_guided import demo as run_demo
 
-    run_demo(out, seed=seed, quick=quick, progress=progress_enabled())
+    DEMO.check(out)
+    with claimed(out, DEMO):
+        note_files(out, DEMO, DEMO.files)
+        run_demo(out, seed=seed, quick=quick, progress=progress_enabled())

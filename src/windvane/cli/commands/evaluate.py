@@ -33,12 +33,14 @@ def evaluate(
     from, unless --reference names others. The numbers go to metrics.json beside the samples.
     """
     from windvane.cli.config import make_config
-    from windvane.cli.evaluating import check_target
+    from windvane.cli.evaluating import METRICS, check_metrics_file, check_target
     from windvane.cli.opening import check_source
 
     if target is None:
         raise ValueError("what? windvane evaluate RUN, or windvane evaluate SAMPLES")
     base = check_target(target)
+    if out is not None or target.is_dir():
+        check_metrics_file(out or target / METRICS)
     made = make_config(
         base=base,
         file=config,

@@ -67,7 +67,9 @@ def report(
         raise ValueError(f"--weights needs numbers such as 1,2,4, got {weights!r}") from None
     from windvane.cli.config import make_config
     from windvane.cli.models import run_config
+    from windvane.folders import check_file
 
+    check_file(out or run / "report.html", mark=b"Made by windvane", what="the page")
     settings = run_config(run)
     config = make_config(base=settings)
 

@@ -124,9 +124,11 @@ def _search(
     resume: bool,
     weight_given: bool,
 ) -> None:
+    from windvane.cli.outputs import SEARCH
     from windvane.cli.processes import processes
     from windvane.cli.searching import BEST, Order, check_out, search_model
     from windvane.cli.sections import SampleSection
+    from windvane.folders import claimed
     from windvane.search import Budget
 
     assert isinstance(section, SampleSection)
@@ -138,14 +140,16 @@ def _search(
     check_out(out, resume=resume)
     limits = Budget(network=budget, verifier=verifier_budget)
     order = Order(model, rewards, method, own, section)
-    found = search_model(
-        order,
-        out=out,
-        budget=limits,
-        resume=resume,
-        weight_given=weight_given,
-        device=group.device,
-    )
+    with claimed(out, SEARCH):
+        check_out(out, resume=resume)  # once more, now that nobody else writes there
+        found = search_model(
+            order,
+            out=out,
+            budget=limits,
+            resume=resume,
+            weight_given=weight_given,
+            device=group.device,
+        )
     scores = ", ".join(f"{score:.4g}" for score in found["scores"][:8])
     tell(
         f"best reward {scores} after {found['network_rows']} network evaluations in "

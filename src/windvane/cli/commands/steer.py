@@ -112,6 +112,7 @@ def steer(
     """
     from windvane.cli.config import make_config
     from windvane.cli.models import check_model_path, run_config, run_data
+    from windvane.cli.outputs import STEERED
     from windvane.cli.steering import Asked, Manner
     from windvane.cli.steering_checks import check_wishes, parse_evaluate, parse_sweep, parse_weights
 
@@ -125,8 +126,7 @@ def steer(
     for flag, number, least in (("--backward", backward, 0), ("--repeat", repeat, 1)):
         if number is not None and number < least:
             raise ValueError(f"{flag} is at least {least}, got {number}")
-    if out.is_file():
-        raise ValueError(f"--out is a folder, {out} is a file")
+    STEERED.check(out)
     check_model_path(run)
     told = config is not None or any(text.startswith("sample.n=") for text in settings or ())
     flags = {
@@ -142,11 +142,13 @@ def steer(
     made = make_config(base=base, file=config, flags=flags, settings=settings or ())
     from windvane.cli.steering_evaluate import evaluate_steering
     from windvane.cli.steering_run import steer_run
+    from windvane.folders import claimed
     from windvane.tasks.steering import DEFAULT, method
 
     manner = Manner(preset or DEFAULT, paper_scale, strengths, backward or 0, repeat or 1)
     method(manner.preset)
-    if evaluated:
-        evaluate_steering(run, out, made, asked, evaluated, manner, n=n)
-    else:
-        steer_run(run, out, made, asked, manner)
+    with claimed(out, STEERED):
+        if evaluated:
+            evaluate_steering(run, out, made, asked, evaluated, manner, n=n)
+        else:
+            steer_run(run, out, made, asked, manner)

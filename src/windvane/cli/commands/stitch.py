@@ -53,14 +53,15 @@ def stitch(
     from windvane.cli.config import make_config
     from windvane.cli.models import check_model_path, run_config
     from windvane.cli.opening import check_source
+    from windvane.cli.outputs import STITCHED
     from windvane.cli.stitching import stitch_models
+    from windvane.folders import claimed
 
     if len(models) < 2:
         raise ValueError("which models? windvane stitch SMALL LARGE --out DIR, the cheapest first")
     if budget is not None and not 0 < budget <= 1:
         raise ValueError(f"--budget is a share of the cost of LARGE, above 0 and at most 1, got {budget:g}")
-    if out.is_file():
-        raise ValueError(f"--out is a folder, {out} is a file")
+    STITCHED.check(out)
     for path in models:
         check_model_path(path)
     base = run_config(models[-1])
@@ -82,14 +83,15 @@ def stitch(
     elif not known:
         raise ValueError(f"{models[-1]} does not tell what it was trained on; name images: --reference DATA")
     weight_given = weight is not None or any(text.startswith("sample.weight=") for text in settings or ())
-    stitch_models(
-        models,
-        made,
-        out=out,
-        budget=budget,
-        parts=parts,
-        by=by,
-        reference=reference,
-        known=known,
-        weight_given=weight_given,
-    )
+    with claimed(out, STITCHED):
+        stitch_models(
+            models,
+            made,
+            out=out,
+            budget=budget,
+            parts=parts,
+            by=by,
+            reference=reference,
+            known=known,
+            weight_given=weight_given,
+        )

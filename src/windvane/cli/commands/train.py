@@ -1,6 +1,7 @@
 """`windvane train`: a diffusion model on a user's own images, with self-labels, labels or no condition."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +97,7 @@ def train(
     if resume:
         check_same_run(out, made)
     check_run_parts(out)
-    _train(made, out, minutes)
+    _train(made, out, minutes, resume=resume)
 
 
 def _check_minutes(minutes: float | None, *, steps: int | None, resume: bool) -> None:
@@ -121,29 +122,35 @@ def annotated_with(annotation: Path) -> dict[str, Any]:
     return found
 
 
-def _train(config: "Config", out: Path, minutes: float | None = None) -> None:
+def _train(config: "Config", out: Path, minutes: float | None = None, *, resume: bool) -> None:
     from windvane.cli.errors import say
     from windvane.cli.footprint import check_memory
     from windvane.cli.opening import open_parts
     from windvane.cli.processes import processes
+    from windvane.cli.resuming import check_run_folder, check_same_run
     from windvane.cli.training import condition_of, train_run
     from windvane.runs import Run
 
     group = processes()
     if group.first and group.count > 1:
         say(f"{group.count} processes train together")
-    given = config.train.annotation
-    # A resumed run goes on with the channels of its model, a new one with those of its annotation.
-    beside = Path(given) if given and not (out / "model").is_dir() else out
-    parts = open_parts(config.data, beside=beside, quiet=not group.first)
-    if group.count == 1 and not str(group.device).startswith("cuda"):
-        # Without a condition, which is not known yet and adds little.
-        check_memory(config, shape=parts.train.shape, vector=None, layout=None)
     run = Run(out)
-    condition = condition_of(config, parts.train, run, group)
-    if group.first and condition is None:
-        say("no condition: this trains an unconditional model; --annotate 30 would give it self-labels")
-    summary = train_run(config, parts, run, condition, group, minutes=minutes)
+    with run.lock() if group.first else nullcontext():
+        if resume:
+            check_same_run(out, config)
+        else:
+            check_run_folder(out, resume=False)  # once more, now that nobody else writes there
+        given = config.train.annotation
+        # A resumed run goes on with the channels of its model, a new one with those of its annotation.
+        beside = Path(given) if given and not (out / "model").is_dir() else out
+        parts = open_parts(config.data, beside=beside, quiet=not group.first)
+        if group.count == 1 and not str(group.device).startswith("cuda"):
+            # Without a condition, which is not known yet and adds little.
+            check_memory(config, shape=parts.train.shape, vector=None, layout=None)
+        condition = condition_of(config, parts.train, run, group)
+        if group.first and condition is None:
+            say("no condition: this trains an unconditional model; --annotate 30 would give it self-labels")
+        summary = train_run(config, parts, run, condition, group, minutes=minutes)
     if group.first:
         if minutes is not None:
             tell(f"--minutes {minutes:g} made {summary['steps']} steps of it")
