@@ -174,8 +174,10 @@ def test_other_settings_are_refused_by_name(tmp_path):
         short(mlp("eps"), run=Run(tmp_path), steps=9)
     with pytest.raises(ValueError, match="does not fit this network"):
         short(mlp(width=24), run=Run(tmp_path), steps=9)
+    with pytest.raises(ValueError, match=r"accumulate \(saved 1, now 2\)"):  # other sums, other last bits
+        short(mlp(), run=Run(tmp_path), steps=9, accumulate=2)
     # Settings that do not shape the result may change.
-    assert short(mlp(), run=Run(tmp_path), steps=9, log_every=1, checkpoint_every=2, accumulate=2).step == 9
+    assert short(mlp(), run=Run(tmp_path), steps=9, log_every=1, checkpoint_every=2).step == 9
 
 
 def test_a_finished_run_does_nothing_but_mend_its_model(tmp_path):
