@@ -22,7 +22,7 @@ from windvane.scarcity import writing
 
 _MARK = ".windvane-tmp"
 #: What systems leave in any folder they show, and what killed writers left; it may go with the rest.
-_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", ".*.windvane-*")
+LITTER = (".DS_Store", "Thumbs.db", "desktop.ini", ".*.windvane-*")
 _MOST_NAMED = 3
 
 
@@ -76,7 +76,7 @@ class FolderKind:
 
     def _contents(self, folder: Path) -> tuple[list[str], list[str]]:
         """All that is in a folder, but for litter; and what of it is no part of this kind."""
-        found = [entry for entry in _entries(folder) if not _matches(entry, _LITTER)]
+        found = [entry for entry in _entries(folder) if not _matches(entry, LITTER)]
         return found, [entry for entry in found if not _matches(entry, (*self.marks, *self.files))]
 
     def _marked(self, folder: Path) -> bool:
@@ -93,11 +93,6 @@ def escaped(text: str) -> str:
         return text
     obeyed = ("Cc", "Cf", "Cs", "Zl", "Zp")
     return "".join(c.encode("unicode_escape").decode() if category(c) in obeyed else c for c in text)
-
-
-def is_litter(name: str) -> bool:
-    """Whether a file is what systems and killed writers leave behind, by its name."""
-    return _matches(name, _LITTER)
 
 
 def _at_work_in(folder: Path) -> bool:

@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from windvane.damage import reading
-from windvane.files import atomic_write_json, is_litter
+from windvane.files import LITTER, atomic_write_json
 from windvane.locks import LOCK, OWNER, folder_lock
 from windvane.pictures import read_settings
 
-LIST = ".windvane-files.json"
+LIST = ".windvane_files.json"
 _OWN = (LIST, LOCK, OWNER)
 _MOST_NAMED = 3
 _HELP = "nothing was changed; name a missing or empty folder, or clear this one yourself"
@@ -51,7 +51,9 @@ class OutputKind:
         if folder.is_file():
             raise ValueError(f"--out is a folder, {folder} is a file")
         found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-        found = [name for name in found if name not in _OWN and not is_litter(name)]
+        found = [
+            name for name in found if name not in _OWN and not any(fnmatchcase(name, one) for one in LITTER)
+        ]
         noted = read_list(folder)
         if noted is not None:
             kind, names = noted

@@ -82,10 +82,15 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def write_config(self, settings: Mapping[str, Any]) -> None:
-        """Write ``config.yaml`` at once, keys in the order given."""
+        """Write ``config.yaml`` at once, keys in the order given.
+
+        Raises:
+            ValueError: somebody else's file is there, or a folder with what no training put there.
+        """
         import yaml
 
         text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+        note_files(self.path, RUN, [self.config.name])
         atomic_write_text(self.config, sealed_text(text))
 
     def read_config(self) -> dict[str, Any]:
@@ -123,6 +128,7 @@ class Run:
     def write_status(self, state: str, *, step: int, steps: int, message: str = "") -> None:
         """Say where the run stands: state "running", "interrupted", "failed" or "finished"."""
         told = {"state": state, "step": step, "steps": steps, "message": message}
+        note_files(self.path, RUN, ["status.json"])
         atomic_write_json(self.path / "status.json", sealed(told))
 
     def read_status(self) -> dict[str, Any] | None:

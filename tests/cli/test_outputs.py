@@ -154,8 +154,10 @@ def test_the_library_trains_over_nothing_of_the_users_either(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["sample", "compare-solvers", "search", "stitch", "steer"])
-def test_commands_that_add_files_leave_the_others_alone(windvane, unconditional, photos, command):
-    """These folders are not replaced: a second call and foreign files are no matter."""
+def test_commands_that_add_files_take_no_folder_of_the_users(
+    windvane, refused, unconditional, photos, command
+):
+    """Among photographs nothing is written; in a folder of its own a second call and a note are no matter."""
     options = {
         "sample": {"n": 2, "steps": 2},
         "compare-solvers": {"n": 2, "calls": "4", "reference_steps": 20, "solvers": "ddim"},
@@ -165,11 +167,14 @@ def test_commands_that_add_files_leave_the_others_alone(windvane, unconditional,
     }[command]
     models = [unconditional] * (2 if command == "stitch" else 1)
     before = contents(photos)
-    for _ in range(2):
-        made = windvane(command, *models, out=photos, **options)
-        if command == "search" and made.exit_code == 2:
-            assert "holds a search already" in made.stderr
+    assert "and 4 more: no part of a" in refused(command, *models, out=photos, **options)
+    assert contents(photos) == before
+    out = photos.parent / "out"
+    for call in range(2):
+        made = windvane(command, *models, out=out, **options)
+        if command == "search" and call:
+            assert made.exit_code == 2 and "holds a search already" in made.stderr
             continue
         assert made.exit_code == 0, made.output
-    after = contents(photos)
-    assert len(after) > len(before) and {name: after[name] for name in before} == before
+        (out / "notes.txt").write_text("mine")
+    assert (out / "notes.txt").read_text() == "mine"

@@ -109,15 +109,15 @@ def test_an_interrupted_sampling_keeps_its_pictures(windvane, model, tmp_path, m
     from windvane.cli import sampling
 
     wrote = []
-    save = sampling.save_png
+    save = sampling.save_pngs
 
-    def save_two(picture, path, settings):
-        if len(wrote) == 2:
+    def save_two(pictures):
+        if wrote:
             raise KeyboardInterrupt
-        wrote.append(save(picture, path, settings))
+        wrote.append(save(pictures))
 
-    monkeypatch.setattr(sampling, "save_png", save_two)
-    result = windvane("sample", model, out=tmp_path / "s", n=5, steps=STEPS)
+    monkeypatch.setattr(sampling, "save_pngs", save_two)
+    result = windvane("sample", model, out=tmp_path / "s", n=5, steps=STEPS, batch_size=2)
     assert result.exit_code == 130
     assert "2 of 5 pictures" in result.stderr and result.stderr.count("\n") == 1
     monkeypatch.undo()

@@ -76,8 +76,9 @@ def test_a_budget_picks_the_best_point_that_it_pays_for(windvane, large, tmp_pat
     worse = large_denoiser(width=16)
     worse.network.last.weight.data *= 100
     small = saved(tmp_path / "small", worse)
-    found = windvane("stitch", small, large, budget=0.3, out=tmp_path, **QUICK)
-    numbers = json.loads((tmp_path / "stitch.json").read_text())
+    out = tmp_path / "stitched"
+    found = windvane("stitch", small, large, budget=0.3, out=out, **QUICK)
+    numbers = json.loads((out / "stitch.json").read_text())
     paid = [p for p in numbers["points"] if p["share"] <= 0.3]
     best = min(paid, key=lambda p: p["distance"])
     assert min(p["distance"] for p in numbers["points"]) < best["distance"] and len(paid) > 1
@@ -92,7 +93,7 @@ def test_a_budget_picks_the_best_point_that_it_pays_for(windvane, large, tmp_pat
         max(1, round(5 * p["share"])) for p in numbers["points"][:-1]
     } - {5}
     assert all(row["calls"] == [0, row["steps"]] for row in numbers["alone"])
-    with (tmp_path / "stitch.csv").open() as file:
+    with (out / "stitch.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["distance"]) for row in rows] == [
         p["distance"] for p in (*numbers["points"], *numbers["alone"])

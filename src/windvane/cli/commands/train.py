@@ -67,6 +67,7 @@ def train(
     if annotation is not None and not regions and not (annotation / "annotation.json").is_file():
         raise ValueError(f"{annotation} is no annotation; make one with windvane annotate DATA --out DIR")
     _check_minutes(minutes, steps=steps, resume=resume)
+    check_run_parts(out)
     base = check_run_folder(out, resume=resume)
     if not base and annotation is not None:
         base = annotated_with(annotation)
@@ -96,7 +97,6 @@ def train(
     check_features(made.annotate.features)
     if resume:
         check_same_run(out, made)
-    check_run_parts(out)
     _train(made, out, minutes, resume=resume)
 
 
