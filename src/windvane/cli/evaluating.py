@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.config import Config
 from windvane.cli.errors import say
-from windvane.cli.judging import features_for, judge_for
+from windvane.cli.judging import eyes
 from windvane.cli.models import run_config
 from windvane.cli.opening import Parts, open_images, open_parts
 from windvane.cli.processes import processes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from windvane.annotate import Annotation
     from windvane.data import ImageData
-    from windvane.metrics import Judge, Metric
+    from windvane.metrics import Metric
 
 METRICS = "metrics.json"
 
@@ -238,20 +238,6 @@ class _Rule:
 
     def __call__(self, images: "Tensor") -> "Tensor":
         return self.annotation(images)
-
-
-def eyes(parts: Parts | None, reference: "ImageData", section: EvaluateSection) -> "tuple[Judge | None, Any]":
-    """A judge where labels make one, and the feature space that pictures are measured in."""
-    from windvane.metrics.texture import WithTexture
-
-    train = parts.train if parts else None
-    labelled = train if train is not None and train.labels is not None else reference
-    judge = judge_for(labelled, parts.held_out if parts else None, section)
-    extractor = judge or features_for(train or reference, section)
-    if section.features == "auto":
-        # Learnt features may take noise for real pictures; how rough these are tells the two apart.
-        extractor = WithTexture(extractor, train or reference)
-    return judge, extractor
 
 
 def measure(setting: Setting, section: EvaluateSection) -> "list[Metric]":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.errors import say
-from windvane.cli.opening import usable_cache
+from windvane.cli.opening import Parts, usable_cache
 from windvane.cli.sections import EvaluateSection
 from windvane.files import discard
 
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 _STEPS, _DIM = 200, 64
 # Far from any seed that an annotation is likely to have: a guide must not measure itself.
 _OTHER_SEED = 7_001_001
+
+
+def eyes(parts: Parts | None, reference: "ImageData", section: EvaluateSection) -> "tuple[Judge | None, Any]":
+    """A judge where labels make one, and the feature space that pictures are measured in."""
+    from windvane.metrics.texture import WithTexture
+
+    train = parts.train if parts else None
+    labelled = train if train is not None and train.labels is not None else reference
+    judge = judge_for(labelled, parts.held_out if parts else None, section)
+    extractor = judge or features_for(train or reference, section)
+    if section.features == "auto":
+        # Learnt features may take noise for real pictures; how rough these are tells the two apart.
+        extractor = WithTexture(extractor, train or reference)
+    return judge, extractor
 
 
 def judge_for(data: "ImageData", held_out: "ImageData | None", section: EvaluateSection) -> "Judge | None":

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
 from windvane.cli.config import Config
-from windvane.cli.evaluating import eyes, reference_images
+from windvane.cli.evaluating import reference_images
+from windvane.cli.judging import eyes
 from windvane.cli.models import Model, clip_of, open_model
 from windvane.cli.opening import open_parts
 from windvane.cli.sections import SampleSection
