@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, BinaryIO
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 #: What readers of Python, NumPy, Pillow and torch raise for content that is not what it should be.
 _CONTENT = (
@@ -97,6 +97,31 @@ def read_json(path: str | Path, *, remedy: str = "") -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError(f"it holds no JSON object, but {type(found).__name__}")
     return found
+
+
+def inflated_size(file: str | Path | BinaryIO) -> int:
+    """Bytes of all that an archive says it holds."""
+    with ZipFile(file) as archive:
+        return sum(member.file_size for member in archive.infolist())
+
+
+def check_inflation(path: str | Path, *, ratio: int, free: int) -> None:
+    """Refuse an archive that would grow far beyond its size when it is read, which a few kilobytes can do.
+
+    Args:
+        path: the file; one that is no zip archive passes.
+        ratio: how many times its own size the content may have.
+        free: bytes that any archive may have.
+
+    Raises:
+        Damaged: more than that, by what the archive itself says: readers stop there.
+    """
+    with reading(path):
+        if not is_zipfile(path):
+            return
+        content, size = inflated_size(path), Path(path).stat().st_size
+        if content > max(free, ratio * size):
+            raise ValueError(f"its {size:,} bytes would become {content:,} when it is opened")
 
 
 def _reason(error: BaseException) -> str:

@@ -32,6 +32,7 @@ from windvane.folders import OutputKind, claimed, note_files
 from windvane.hashes import EDITED, is_edited, read_sealed, sealed, sealed_text
 from windvane.locks import make_folder
 from windvane.metrics_log import MetricsLog
+from windvane.yaml_text import read_tree
 
 _KEPT_STATES = 2
 #: What a training leaves in a folder of ``state/``; others are neither replaced nor cleared away.
@@ -108,8 +109,8 @@ class Run:
         with reading(self.config):
             text = self.config.read_text(encoding="utf-8")
         try:
-            settings = yaml.safe_load(text) or {}
-        except (yaml.YAMLError, RecursionError) as error:
+            settings = read_tree(text) or {}
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise ValueError(f"{self.config} is not valid YAML: {error}") from error
         if is_edited(text):
             warnings.warn(f"{self.config} {EDITED}", stacklevel=2)

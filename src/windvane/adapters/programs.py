@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZipFile, is_zipfile
 
 import torch
 
-from windvane.damage import Damaged, reading
+from windvane.damage import Damaged, check_inflation, inflated_size, reading
 
 #: The members of an archive that hold numbers or plain settings.
 _PLAIN = (
@@ -37,6 +37,8 @@ _OPERATION = re.compile(
 )
 _OF_FILES = re.compile(r"\b(from_file|torch\.save|torch\.load|aten\.save)\b")
 _LONGEST = 10_000
+#: torch stores without compression: what inflates more than this is not its work.
+_RATIO, _FREE = 8, 2**26
 _WAY = (
     "; export it anew with torch.export.save, or, if you made it, let it run code with trust=True (--trust)"
 )
@@ -48,6 +50,7 @@ def check_program(path: Path) -> None:
     Raises:
         ValueError: pickles, compiled libraries or expressions that are none, which are named; or damage.
     """
+    check_inflation(path, ratio=_RATIO, free=_FREE)
     with reading(path), ZipFile(path) as archive:
         names = archive.namelist()
         if len({name.lower() for name in names}) != len(names):
@@ -73,6 +76,7 @@ def check_script(path: Path) -> None:
     Raises:
         ValueError: such a program, or damage.
     """
+    check_inflation(path, ratio=_RATIO, free=_FREE)
     with reading(path), ZipFile(path) as archive:
         for name in archive.namelist():
             if not ("/code/" in name and name.endswith(".py")):
@@ -128,6 +132,9 @@ def _check_expression(name: str, text: Any) -> None:
 
 
 def _check_tensors(name: str, content: bytes) -> None:
+    inner = io.BytesIO(content)
+    if is_zipfile(inner) and inflated_size(inner) > max(_FREE, _RATIO * len(content)):
+        raise ValueError(f"{name} in it would become {inflated_size(inner):,} bytes when it is opened")
     try:
         torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:

@@ -28,6 +28,7 @@ from windvane.cli.sections.base import Section
 from windvane.cli.suggest import suggestion
 from windvane.damage import Damaged
 from windvane.hashes import EDITED, is_edited
+from windvane.yaml_text import read_tree
 
 #: Data that come with the library; a folder of such a name is given as ./digits.
 EMBEDDED = ("digits", "natural")
@@ -118,7 +119,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ValueError(f"configuration file not found: {file}")
     try:
         text = file.read_text(encoding="utf-8")
-        tree = yaml.safe_load(text)
+        tree = read_tree(text)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not a text file in UTF-8") from None
     except RecursionError:
@@ -162,8 +163,8 @@ def parse_setting(text: str) -> tuple[list[str], Any]:
     if not equals or not all(parts):
         raise ValueError(f"--set needs section.name=value, got {text!r}")
     try:
-        return parts, yaml.safe_load(value)
-    except yaml.YAMLError:
+        return parts, read_tree(value)
+    except (yaml.YAMLError, RecursionError):
         raise ValueError(f"--set {path}: the value is not YAML: {value!r}") from None
 
 

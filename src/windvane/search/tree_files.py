@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from windvane.damage import Damaged, reading
+from windvane.damage import Damaged, check_inflation, reading
 from windvane.files import atomic_file
 from windvane.hashes import check_seal, sealed
 from windvane.samplers import Sampler
@@ -171,6 +171,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     if not path.is_file():
         raise ValueError(f"there is no tree in {folder}: it has no {NAME}")
+    check_inflation(path, ratio=100, free=2**28)
     with reading(path):
         with np.load(path, allow_pickle=False) as saved:
             about = json.loads(saved[_ABOUT].tobytes().decode())

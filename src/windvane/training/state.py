@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
-from windvane.damage import Damaged, reading
+from windvane.damage import Damaged, check_inflation, reading
 from windvane.files import atomic_write_json
 from windvane.hashes import check_hash, file_hash, read_sealed, sealed
 from windvane.runs import Run
@@ -127,6 +127,7 @@ def load_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         )
     try:
         with reading(folder / _STATE):
+            check_inflation(folder / _STATE, ratio=8, free=2**26)
             state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
             if not isinstance(state, dict) or state["step"] != header["step"]:
                 raise ValueError(f"it is not the state after step {header['step']}")
