@@ -86,8 +86,7 @@ class FolderKind:
 def escaped(text: str) -> str:
     """`text` as a terminal shows it: what a terminal would obey is written out, as in ``\\x1b``.
 
-    These are control characters, line ends, and marks that turn the direction of writing; and bytes of a
-    name that are not UTF-8, which cannot be printed at all.
+    Control characters, line ends, marks that turn the writing, and bytes of names that are not UTF-8.
     """
     if text.isascii() and text.isprintable():
         return text
