@@ -8,7 +8,7 @@ from torch import Tensor
 
 _CELLS = 8_000_000  # entries of one block of the distance matrix: 64 MB in float64
 _ROWS = 256  # of one block where several passes go over it: it then stays in the processor's cache
-_GROUP = 16  # columns of which only the smallest is looked at in the search for the nearest rows
+_GROUP = 20  # columns of which only the smallest is looked at in the search for the nearest rows
 
 
 class Neighbours(NamedTuple):
@@ -38,7 +38,8 @@ def tolerance(width: int, dtype: torch.dtype) -> float:
 
 def screened(rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """The rows in float32, or in float64 where their squares do not fit: for a first look at distances."""
-    kind = torch.float32 if max(float(x.abs().max()) for x in (rows, others)) < 1e12 else torch.float64
+    largest = max(float(bound.abs()) for x in (rows, others) for bound in x.aminmax())
+    kind = torch.float32 if largest < 1e12 else torch.float64
     return rows.to(kind), others.to(kind)
 
 
