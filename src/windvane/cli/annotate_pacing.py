@@ -71,10 +71,10 @@ def _learners(section: AnnotateSection, *, flip: bool) -> dict[str, tuple[str, C
     from windvane.annotate.features.selfsup import SelfSup
 
     def selfsup(steps: int | None) -> Any:
-        return SelfSup(seed=section.seed, flip=flip, **({} if steps is None else {"steps": steps}))
+        return SelfSup(seed=section.seed, flip=flip, **_given(steps))
 
     def restoration(steps: int | None) -> Any:
-        return Restoration(seed=section.seed, **({} if steps is None else {"steps": steps}))
+        return Restoration(seed=section.seed, **_given(steps))
 
     found: dict[str, tuple[str, Callable[[int | None], Any]]] = {}
     of_labels = section.control is not None and section.control.startswith("labels")
@@ -85,6 +85,10 @@ def _learners(section: AnnotateSection, *, flip: bool) -> dict[str, tuple[str, C
         if kind in ("restoration", "encoder"):
             found["dense"] = (kind, restoration if kind == "restoration" else selfsup)
     return found
+
+
+def _given(steps: int | None) -> dict[str, Any]:
+    return {} if steps is None else {"steps": steps}
 
 
 def _pace(make: Callable[[int | None], Any], data: "ImageData", device: str) -> tuple[float, float]:
