@@ -4,10 +4,20 @@ import os
 import subprocess
 
 import pytest
+from PIL import Image
 
 resource = pytest.importorskip("resource")
 
 SMALL = ("--set", "model.type=mlp", "--set", "model.width=16", "--set", "train.steps=1", "--batch-size", "4")
+
+
+def picture(model):
+    path = model.parent / "measured.png"
+    if not path.exists():
+        Image.new("L", (8, 8)).save(path)
+    return path
+
+
 COMMANDS = {
     "train": lambda model, out: ("train", "digits", "--out", out, *SMALL),
     "annotate": lambda model, out: ("annotate", "digits", "--features", "pixels", "--k", "3", "--out", out),
@@ -17,6 +27,21 @@ COMMANDS = {
         *("--steps", "2", "--out", out),
     ),
     "compare-solvers": lambda model, out: ("compare-solvers", model, "--out", out),
+    "steer": lambda model, out: (
+        *("steer", model, "--measure", f"superres=2:{picture(model)}", "--n", "1", "--steps", "2"),
+        *("--out", out),
+    ),
+    "stitch": lambda model, out: (
+        *("stitch", model, model, "--reference", "digits", "--features", "pca:4", "--n", "12"),
+        *("--steps", "2", "--parts", "2", "--out", out),
+    ),
+    "evaluate": lambda model, out: (
+        *("evaluate", model, "--reference", "digits", "--features", "pca:4", "--n", "12", "--metric", "kid"),
+        *("--set", "evaluate.bootstrap=20", "--set", "evaluate.allow_few=true", "--set", "sample.steps=2"),
+        *("--out", f"{out}.json"),
+    ),
+    "report": lambda model, out: ("report", model, "--no-samples", "--out", f"{out}.html"),
+    "demo": lambda model, out: ("demo", "--quick", "--out", out),
 }
 
 
@@ -31,10 +56,11 @@ def one_line(result, place):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_quota_of_file_sizes_is_one_line(windvane, unconditional, tmp_path, command):
     out = tmp_path / "out"
+    words = COMMANDS[command](unconditional, out)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30, before[1]))
     try:
-        result = windvane(*COMMANDS[command](unconditional, out))
+        result = windvane(*words)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     # An annotation writes features into the cache first, which may be told of instead.
