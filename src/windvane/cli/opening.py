@@ -52,6 +52,7 @@ def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool
             channels=section.channels,
             cache=usable_cache("images") if section.cache else None,
             strict=section.strict,
+            labels=section.labels,
             max_pixels=section.max_pixels,
             progress=not quiet,
         )
@@ -85,9 +86,35 @@ def open_parts(
     grey = section.channels is None and parts.train.scan is not None and parts.train.shape[0] == 1
     if beside is not None and grey and made_of_others(beside, parts.train):
         return _parts(section.model_copy(update={"channels": 3}), quiet=True)
+    if not quiet:
+        _report_labels(section, parts.train)
     if grey and not quiet:
         say("all pictures are grey: one channel is kept (--set data.channels=3 makes three equal ones)")
     return parts
+
+
+def _report_labels(section: DataSection, data: "ImageData") -> None:
+    """Say what was taken as labels and from where, or why nothing was; data in arrays say it themselves."""
+    from windvane.data.folder_labels import folder_labels, why_no_classes
+    from windvane.data.scan import printable
+
+    if data.scan is None or section.labels == "none":
+        return
+    if data.labels is not None:
+        named = ", ".join(printable(name) for name in (data.label_names or [])[:5])
+        count = len(data.label_names or data.labels.unique())
+        where = "folders" if Path(data.scan.root).is_dir() and "/" in data.names[0] else "label column"
+        say(
+            f"labels: {count} classes from the {where} of {section.source}{named and f' ({named}, ...)'}, "
+            "for evaluation only; --set data.labels=none takes none"
+        )
+        return
+    why = why_no_classes(data.scan.readable)
+    if why and folder_labels(data.scan.readable)[0] is not None:
+        say(
+            f"no labels: the folders do not look like classes ({printable(why)}); "
+            "--set data.labels=folders takes them"
+        )
 
 
 def _parts(section: DataSection, *, quiet: bool, name_damaged: bool = True) -> Parts:

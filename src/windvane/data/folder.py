@@ -6,6 +6,7 @@ from pathlib import Path
 from windvane.data.cache import Contents, files_digest, open_or_build
 from windvane.data.collect import collect
 from windvane.data.decode import MAX_PIXELS, Decoder
+from windvane.data.folder_labels import folder_labels, why_no_classes
 from windvane.data.images import ImageData
 from windvane.data.listing import list_images, nothing_found
 from windvane.data.pixels import Size
@@ -18,7 +19,7 @@ def from_folder(
     size: Size | None,
     channels: int | None = None,
     *,
-    labels: str | None = "folders",
+    labels: str | None = "auto",
     cache: str | Path | None = None,
     strict: bool = False,
     fit: str = "crop",
@@ -32,14 +33,16 @@ def from_folder(
     """All images below a folder, as one set of one size, sorted by relative name.
 
     Images that cannot be read are left out; the result's ``scan`` names them with reasons, counts what was
-    ignored and flags duplicates. If at least two top-level sub-folders hold readable images, their names
-    become labels for evaluation (-1 for images outside any sub-folder); training does not read them.
+    ignored and flags duplicates. If at least two top-level sub-folders hold readable images and look like
+    classes, their names become labels for evaluation (-1 for images outside any sub-folder); training does
+    not read them.
 
     Args:
         path: the folder.
         size: one number or (height, width); None if all pictures have the same size already.
         channels: 1 or 3; None follows the pictures: 1 where all are stored as grey, else 3.
-        labels: "folders", or None for no labels.
+        labels: "auto" takes the folders where they look like classes, see `why_no_classes`; "folders" takes
+            them whatever they are called; None takes none.
         cache: folder that keeps the decoded pictures (uint8, memory-mapped), so that opening the same files
             with the same settings again decodes nothing; None keeps them in memory.
         strict: raise if an image cannot be read.
@@ -51,8 +54,8 @@ def from_folder(
         ValueError: if there is no folder, no image or no readable image, for an unknown setting, or with
             `strict` naming the first unreadable images.
     """
-    if labels not in ("folders", None):
-        raise ValueError(f'labels must be "folders" or None, got {labels!r}')
+    if labels not in ("auto", "folders", None):
+        raise ValueError(f'labels must be "auto", "folders" or None, got {labels!r}')
     decoder = Decoder(size, channels or 3, fit, alpha, depth, resample, max_pixels)
     listing = list_images(path)
     if not listing.files:
@@ -87,16 +90,6 @@ def from_folder(
         data.scan = replace(data.scan, root=str(path), ignored=listing.ignored)
         if strict:
             data.scan.refuse_unreadable()
-    if labels is None:
+    if labels is None or (labels == "auto" and why_no_classes(data.names)):
         data.labels, data.label_names = None, None
     return data
-
-
-def folder_labels(names: list[str]) -> tuple[list[int] | None, list[str] | None]:
-    """Ids and names of the top-level folders of relative names; (None, None) for fewer than two folders."""
-    tops = [name.split("/")[0] if "/" in name else None for name in names]
-    classes = sorted({top for top in tops if top is not None})
-    if len(classes) < 2:
-        return None, None
-    ids = {name: k for k, name in enumerate(classes)}
-    return [-1 if top is None else ids[top] for top in tops], classes

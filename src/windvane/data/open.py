@@ -25,7 +25,7 @@ def open_data(
     *,
     size: Size | None = None,
     channels: int | None = None,
-    labels: bool = True,
+    labels: bool | str = True,
     cache: str | Path | None = None,
     strict: bool = False,
     fit: str = "crop",
@@ -53,13 +53,16 @@ def open_data(
         size: one number or (height, width); None keeps the size of the source, which all pictures must share.
         channels: 1 or 3; None follows the data: the channels of arrays and digits, 1 for image files all
             of which are stored as grey (or with a palette of greys), 3 for others.
-        labels: False drops the labels; they are for evaluation only.
+        labels: "none" or False drops the labels; "folders" takes sub-folders as classes whatever they are
+            called; "auto" or True only where they look like classes. They are for evaluation only.
         cache, strict, fit, alpha, depth, max_pixels, workers: as in `from_folder`; they concern image files.
         progress: show a bar.
 
     Raises:
         ValueError: for anything else, with the list of what works; and as the functions above.
     """
+    if labels not in (True, False, "auto", "folders", "none"):
+        raise ValueError(f'labels must be "auto", "folders" or "none", got {labels!r}')
     text = str(spec)
     kind, _, rest = text.partition(":")
     path = Path(text)
@@ -103,6 +106,7 @@ def open_data(
             path,
             size,
             channels,
+            labels="folders" if labels == "folders" else "auto",
             cache=cache,
             strict=strict,
             fit=fit,
@@ -115,7 +119,7 @@ def open_data(
     else:
         why = "of a kind that is not known" if path.exists() else "not there"
         raise ValueError(f"{text!r} is {why}; {WHAT_WORKS}")
-    if not labels:
+    if labels in (False, "none"):
         data.labels, data.label_names = None, None
     return data
 

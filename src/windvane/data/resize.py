@@ -39,4 +39,6 @@ def resized(data: ImageData, size: Size | None = None, channels: int | None = No
         x = x.clamp(-1, 1)
         part = ((x + 1) * 127.5).round().numpy().astype(np.uint8) if rows.dtype == np.uint8 else x.numpy()
         rows[begin : begin + len(part)] = part
-    return ImageData(rows, labels=data.labels, label_names=data.label_names, names=data.names, scan=data.scan)
+    made = ImageData(rows, labels=data.labels, label_names=data.label_names, names=data.names, scan=data.scan)
+    made.origin = data.origin
+    return made

@@ -147,9 +147,9 @@ def thirds(values: Tensor, groups: Tensor) -> Tensor:
 def describe(data: ImageData) -> Described:
     """What the labels and the pixels of ``data`` say of its images.
 
-    Digits are told by number words and numerals, as thin or bold and as upright or slanted; other images by
-    the names of their labels and as dark or bright. Traits are relative to the images of the same label: the
-    lowest third has one, the highest third the other.
+    The embedded digits are told by number words and numerals, as thin or bold and as upright or slanted;
+    other images by the names of their labels and as dark or bright. Traits are relative to the images of the
+    same label: the lowest third has one, the highest third the other.
 
     Raises:
         ValueError: images without labels; use :func:`from_captions`.
@@ -160,7 +160,7 @@ def describe(data: ImageData) -> Described:
     labels = data.labels.long()
     images = data.batch(slice(None))
     ink, slant = ink_and_slant(images)
-    if all(name in {str(k) for k in range(10)} for name in names):
+    if data.origin == "digits":
         nouns = tuple((NUMBERS[int(name)], name) for name in names)
         facts = torch.stack([labels, thirds(ink, labels), thirds(slant, labels)], 1)
         return Described(facts, (nouns, STROKES, SLANTS), _DIGIT_FRAMES, ("digit", "number", "figure"))

@@ -83,6 +83,7 @@ def train_text_encoder(
         "format": FORMAT, "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate,
         "dim": dim, "width": width, "seed": seed, "data": data.fingerprint, "shape": list(data.shape),
         "labels": None if data.labels is None else data.labels.tolist(), "names": data.label_names,
+        "origin": data.origin,
         "captions": None if captions is None else list(captions),
     }  # fmt: skip
     reads = load_sentence_encoder(sentences) if isinstance(sentences, (str, Path)) else sentences

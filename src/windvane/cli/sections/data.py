@@ -26,6 +26,9 @@ class DataSection(Section):
     )
     seed: int = Field(default=0, ge=0, description="seed of the choice of held-out images")
     strict: bool = Field(default=False, description="refuse data with an image that cannot be read")
+    labels: Literal["auto", "folders", "none"] = Field(
+        default="auto", description="none, folders as classes, or auto: folders that look like classes"
+    )
     max_pixels: int = Field(
         default=89_478_485,
         ge=1,
