@@ -113,7 +113,7 @@ def write_report(
         true_boxes=true_boxes,
         true_masks=true_masks,
         held_out=parts.held_out,
-        samples=None if made is None else made[0],
+        samples=None if made is None else _in_channels(made[0], parts.train.shape[0]),
         sample_ids=None if made is None else made[1],
         choice=known.get("choice"),
         known=known,
@@ -168,6 +168,12 @@ def _truth(
             f"{file} has no {kind} in the images of this annotation, so there is nothing to compare"
         )
     return true_boxes, true_masks
+
+
+def _in_channels(pictures: "Tensor", channels: int) -> "Tensor":
+    """One channel of three equal ones where the images have one; else the pictures as they are."""
+    equal = channels == 1 and pictures.shape[1] == 3 and bool((pictures[:, 1:] == pictures[:, :1]).all())
+    return pictures[:, :1] if equal else pictures
 
 
 def read_samples(folder: Path, *, ids: bool = True) -> "tuple[Tensor, Tensor | None]":
