@@ -94,9 +94,6 @@ def evaluate(
     results: list[Metric] = []
     if set(wanted) & {"frechet", "kid", *MANIFOLD, "diversity"}:
         space = extractor_resize(extractor, image_shape(samples))
-        checks = {}
-        if set(wanted) & set(MANIFOLD):
-            checks = sanity(reference, extractor, k=k, batch_size=batch_size, device=device, seed=seed)
         found = _in_feature_space(
             samples,
             reference,
@@ -113,6 +110,9 @@ def evaluate(
             seed=seed,
             progress=progress,
         )
+        checks = {}
+        if set(wanted) & set(MANIFOLD):
+            checks = sanity(reference, extractor, k=k, batch_size=batch_size, device=device, seed=seed)
         named = [metric.annotated(extractor=extractor_name(extractor), resize=space) for metric in found]
         results += with_sanity(named, checks)
     if requested is not None:

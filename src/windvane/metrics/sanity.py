@@ -44,7 +44,7 @@ def sanity(
     real, held = order[0::2], order[1::2]
     if min(len(real), len(held)) <= k:
         return {}
-    images = _taken(reference, real)
+    images = _taken(reference, real, batch_size)
     if images.ndim != 4:
         return {}
     random = generator(seed, 92)
@@ -58,7 +58,7 @@ def sanity(
     def features(pictures: Tensor) -> Tensor:
         return extract_features(pictures, extractor, batch_size=batch_size, device=device)
 
-    others = features(_taken(reference, held))
+    others = features(_taken(reference, held, batch_size))
     found = {}
     for name, pictures in zip(ROWS, (noise, shuffled, images)):
         four = manifold(features(pictures), others, k=k, resamples=0)
@@ -93,9 +93,10 @@ def _told(metric: Metric, rows: dict[str, dict[str, float]]) -> Metric:
                 f"says nothing in these features, which do not tell {name} from real images: {name} scores "
                 f"{values[name]:.3g}, real images {real:.3g}"
             )
+            break
     return replace(metric, details=details)
 
 
-def _taken(images: Images, rows: Tensor) -> Tensor:
-    taken = images[rows] if isinstance(images, Tensor) else images.batch(rows)
-    return taken.detach().to("cpu", torch.float32)
+def _taken(images: Images, rows: Tensor, batch_size: int) -> Tensor:
+    parts = (images[r] if isinstance(images, Tensor) else images.batch(r) for r in rows.split(batch_size))
+    return torch.cat([part.detach().to("cpu", torch.float32) for part in parts])

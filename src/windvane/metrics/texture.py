@@ -16,7 +16,7 @@ def texture(images: Tensor) -> Tensor:
     Gradients are differences of neighbouring pixels, horizontal and vertical, of the pictures (B, C, H, W)
     and of their means over blocks of 2 x 2 and 4 x 4; c = 1e-4.
     """
-    found = [images.flatten(2).std(-1)]
+    found = [images.flatten(2).std(-1, unbiased=False)]
     part = images
     for _ in range(_SCALES):
         if min(part.shape[-2:]) < 2:
