@@ -7,7 +7,7 @@ from typing import Any
 from windvane.cli.errors import say
 from windvane.cli.models import check_model_path, open_model
 from windvane.cli.processes import processes
-from windvane.cli.recipe import Recipe, batch_of, section_of
+from windvane.cli.recipe import Recipe, batch_of, other_numbers, section_of
 from windvane.cli.sampling import machine, sample_rows
 from windvane.cli.wanted import wanted_again
 from windvane.damage import reading
@@ -36,9 +36,15 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
 
     Args:
         model: where the model is now; default the place recorded in the picture.
-        force: go on although the model's weights are no longer those that made the picture.
+        force: go on although the model's weights, or the numbers that a seed gives, are no longer those that
+            made the picture.
+
+    Raises:
+        ValueError: settings of no single picture, a model that is gone or has changed, numbers of another
+            version of the seeds.
     """
     settings = read_settings(image)
+    _check_numbers(image, settings, force=force)
     section = section_of(settings)
     place = model or Path(settings["model"])
     if model is None and not place.exists():
@@ -77,3 +83,12 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
         return Comparison(target, made[0].size, 255)
     gap = abs(made.astype(int) - first.astype(int))
     return Comparison(target, int((gap.max(axis=0) > 0).sum()), int(gap.max()))
+
+
+def _check_numbers(image: Path, settings: dict[str, Any], *, force: bool) -> None:
+    changed = other_numbers(settings)
+    if changed is None:
+        return
+    if not force:
+        raise ValueError(f"{image}: {changed}; --force makes the picture that its seed gives now")
+    say(f"{image}: {changed}")

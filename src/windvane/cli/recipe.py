@@ -48,7 +48,10 @@ class Recipe:
 
 def sampler_settings(section: SampleSection) -> dict[str, Any]:
     """What of a section shapes a picture, as JSON values; an interval without end has None there."""
+    from windvane.randomness import VERSION
+
     found = section.model_dump(mode="json", include=set(SAMPLER_SETTINGS))
+    found["randomness"] = VERSION
     if section.interval is not None:
         found["interval"] = [level if math.isfinite(level) else None for level in section.interval]
     return found
@@ -76,6 +79,20 @@ def section_of(settings: Mapping[str, Any]) -> SampleSection:
     if isinstance(values["interval"], list):  # anything else is refused with its name below
         values["interval"] = [math.inf if level is None else level for level in values["interval"]]
     return check({"sample": values}, where="the picture's settings").sample
+
+
+def other_numbers(settings: Mapping[str, Any]) -> str | None:
+    """Why the seed of a picture no longer gives the numbers that made it, or None where it does."""
+    from windvane.randomness import VERSION
+
+    told = settings.get("randomness")
+    if type(told) is int and told == VERSION:
+        return None
+    then = "before windvane noted which" if told is None else f"when they had version {_short(told)}"
+    return (
+        f"it was made {then}: its seed gave other random numbers than today's (version {VERSION}), "
+        "so it cannot come out the same"
+    )
 
 
 def batch_of(settings: Mapping[str, Any]) -> dict[str, int]:

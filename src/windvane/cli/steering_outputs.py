@@ -26,9 +26,12 @@ def settings_of(
     about: Mapping[str, Any], wishes: "Sequence[Wish]", section: "SampleSection", manner: Manner
 ) -> dict[str, Any]:
     """Everything that makes the pictures, as JSON values."""
+    from windvane.randomness import VERSION
+
     return {
         "format": 1,
         "windvane": __version__,
+        "randomness": VERSION,
         **about,
         "sampler": section.sampler,
         "eta": section.eta,

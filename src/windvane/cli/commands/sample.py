@@ -72,7 +72,7 @@ def sample(
         Path | None, typer.Option("--again", metavar="IMAGE", help="Make this picture once more.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="With --again: although the model has changed.")
+        bool, typer.Option("--force", help="With --again: although the model or the seeds' numbers changed.")
     ] = False,
     config: ConfigFile = None,
     settings: Settings = None,

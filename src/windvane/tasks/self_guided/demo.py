@@ -19,6 +19,7 @@ from windvane.denoiser import Denoiser
 from windvane.files import atomic_write_text
 from windvane.metrics import train_judge
 from windvane.pictures import save_png
+from windvane.randomness import VERSION
 from windvane.runs import Run
 from windvane.tasks.self_guided.experiment import Budget, Variant, fit, generate
 from windvane.tasks.self_guided.measure import Row, Yardstick, format_rows
@@ -150,7 +151,8 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = True
     guided = denoisers["self-labels"]
     largest = annotation.sizes.argsort(descending=True, stable=True)[:8].tolist()
     picture = cluster_picture(guided, train, annotation.ids, clusters=largest)
-    save_png(picture, out / "demo.png", {"task": "self-guided demo", "seed": seed})
+    about = {"task": "self-guided demo", "seed": seed, "randomness": VERSION}
+    save_png(picture, out / "demo.png", about)
     results = {"seed": seed, "quick": quick, "budget": asdict(budget), "samples": samples, "real": real}
     results |= {"rows": [row.to_dict() for row in rows], "seconds": time.monotonic() - begin}
     atomic_write_text(out / "results.json", json.dumps(results, indent=2))

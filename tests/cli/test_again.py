@@ -1,0 +1,46 @@
+"""Every picture that a command wrote, once more from the settings inside it."""
+
+import numpy as np
+import pytest
+
+from windvane.pictures import read_pixels, read_settings, save_png, to_picture
+from windvane.randomness import VERSION
+
+STEPS = 3
+
+
+@pytest.fixture
+def sampled(windvane, model, tmp_path):
+    assert windvane("sample", model, out=tmp_path / "s", n=2, steps=STEPS).exit_code == 0
+    return tmp_path / "s" / "00000001.png"
+
+
+@pytest.mark.parametrize(
+    "words", [("sample",), ("steer", "--measure", "superres=2:{}"), ("search", "--reward", "brightness")]
+)
+def test_every_picture_says_which_numbers_its_seed_gave(windvane, unconditional, sampled, tmp_path, words):
+    command, *rest = (word.format(sampled) for word in words)
+    out, most = tmp_path / "out", ("--budget", 12) if command == "search" else ()
+    result = windvane(command, unconditional, *rest, *most, out=out, n=1, steps=STEPS)
+    assert result.exit_code == 0, result.output
+    found = list(out.rglob("*.png"))
+    assert found and all(read_settings(path)["randomness"] == VERSION for path in found)
+
+
+@pytest.mark.parametrize("version", [None, 1, 3, "2", True])
+def test_a_picture_of_other_numbers_is_not_taken_for_one_of_todays(windvane, refused, sampled, version):
+    settings = {**read_settings(sampled), "randomness": version}
+    if version is None:
+        del settings["randomness"]
+    save_png(to_picture(read_pixels(sampled)), sampled, settings)
+    assert "gave other random numbers" in refused("sample", again=sampled)
+    result = windvane("sample", "--force", again=sampled)
+    assert result.exit_code == 0 and "cannot come out the same" in result.stderr
+    assert np.array_equal(read_pixels(sampled.parent / "again" / sampled.name), read_pixels(sampled))
+
+
+def test_samples_are_not_put_beside_those_of_other_numbers(refused, model, sampled):
+    settings = {name: value for name, value in read_settings(sampled).items() if name != "randomness"}
+    save_png(to_picture(read_pixels(sampled)), sampled, settings)
+    line = refused("sample", model, out=sampled.parent, n=2, steps=STEPS)
+    assert "randomness null there" in line
