@@ -44,3 +44,37 @@ def test_samples_are_not_put_beside_those_of_other_numbers(refused, model, sampl
     save_png(to_picture(read_pixels(sampled)), sampled, settings)
     line = refused("sample", model, out=sampled.parent, n=2, steps=STEPS)
     assert "randomness null there" in line
+
+
+@pytest.mark.parametrize("more", [(), ("--preset", "dps", "--sweep", "0.5"), ("--sampler", "ddpm")])
+def test_a_steered_picture_is_made_again(windvane, unconditional, sampled, tmp_path, monkeypatch, more):
+    monkeypatch.chdir(sampled.parent)
+    words = ("steer", unconditional, "--measure", f"superres=2:{sampled.name}", *more)
+    assert windvane(*words, out=tmp_path / "out", n=5, batch_size=2, steps=STEPS).exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "out" / "00000003.png"
+    result = windvane("sample", again=image)
+    assert result.exit_code == 0 and "equal to" in result.stdout, result.output
+    assert windvane("sample", again=tmp_path / "out" / "again" / image.name).exit_code == 0
+
+
+def test_a_steered_picture_needs_the_file_that_steered_it(
+    windvane, refused, unconditional, sampled, tmp_path
+):
+    words = ("steer", unconditional, "--measure", f"superres=2:{sampled}")
+    assert windvane(*words, out=tmp_path / "out", n=1, steps=STEPS).exit_code == 0
+    image = tmp_path / "out" / "00000000.png"
+    save_png(to_picture(255 - read_pixels(sampled)), sampled)
+    assert "is not the file that steered" in refused("sample", again=image)
+    result = windvane("sample", "--force", again=image)
+    assert result.exit_code == 0 and "pixels differ" in result.stdout, result.output
+
+
+def test_a_picture_never_opens_what_could_run_code(refused, windvane, unconditional, sampled, tmp_path):
+    words = ("steer", unconditional, "--measure", f"superres=2:{sampled}")
+    assert windvane(*words, out=tmp_path / "out", n=1, steps=STEPS).exit_code == 0
+    image = tmp_path / "out" / "00000000.png"
+    settings = read_settings(image)
+    settings["order"] |= {"trust": True, "classifier": "evil.pt"}
+    save_png(to_picture(read_pixels(image)), image, settings)
+    assert "could run code" in refused("sample", again=image)

@@ -45,14 +45,28 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
     """
     settings = read_settings(image)
     _check_numbers(image, settings, force=force)
-    section = section_of(settings)
-    place = model or Path(settings["model"])
-    if model is None and not place.exists():
-        raise ValueError(f"the model of {image} was at {place}, where nothing is now; give its folder as RUN")
-    check_model_path(place)
+    if "steered_by" in settings and "seed" in settings:
+        make = _steered
+    else:
+        make = _sampled
     target = out / image.name
     if target.exists() and target.samefile(image):
         raise ValueError(f"--out {out} would overwrite {image} itself; choose another folder")
+    first = read_pixels(image)
+    made, told = make(image, settings, first, model, force)
+    save_png(to_picture(made), target, told)
+    if made.shape != first.shape:
+        return Comparison(target, made[0].size, 255)
+    gap = abs(made.astype(int) - first.astype(int))
+    return Comparison(target, int((gap.max(axis=0) > 0).sum()), int(gap.max()))
+
+
+def _sampled(
+    image: Path, settings: dict[str, Any], first: Any, model: Path | None, force: bool
+) -> tuple[Any, dict[str, Any]]:
+    """A sample's levels (C, H, W) and settings."""
+    section = section_of(settings)
+    place = _place(image, settings, model)
     opened = open_model(place, weights=section.weights, device=processes().device)
     if opened.sha256 != settings["weights_sha256"]:
         changed = (
@@ -64,7 +78,6 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
         say(changed)
     recipe = Recipe(opened.folder, opened.sha256, opened.step, section)
     seed, condition = int(settings["seed"]), settings.get("condition")
-    first = read_pixels(image)
 
     def levels(rows: int, row: int) -> Any:
         with reading(image):
@@ -73,16 +86,50 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
 
     made, shape = levels(1, 0), {"rows": 1, "row": 0}
     then = batch_of(settings)
-    if (made != first).any() and then != shape and not force:
+    if _differ(made, first) and then != shape and not force:
         made, shape = levels(then["rows"], then["row"]), then
     device = next(opened.denoiser.parameters()).device.type
-    save_png(
-        to_picture(made), target, {**recipe.of(seed, condition), "batch": shape, "machine": machine(device)}
-    )
-    if made.shape != first.shape:
-        return Comparison(target, made[0].size, 255)
-    gap = abs(made.astype(int) - first.astype(int))
-    return Comparison(target, int((gap.max(axis=0) > 0).sum()), int(gap.max()))
+    return made, {**recipe.of(seed, condition), "batch": shape, "machine": machine(device)}
+
+
+def _steered(
+    image: Path, settings: dict[str, Any], first: Any, model: Path | None, force: bool
+) -> tuple[Any, dict[str, Any]]:
+    """A steered picture's levels (C, H, W) and settings."""
+    from windvane.cli.steering_again import steered_again
+
+    if "order" not in settings:
+        raise ValueError(
+            f"{image} does not say what steered it; windvane steer with the same flags makes it again"
+        )
+
+    def differ(what: str) -> None:
+        if not force:
+            raise ValueError(f"{what}; --force makes the picture of what is there now")
+        say(what)
+
+    place = _place(image, settings, model)
+    levels, device = steered_again(image, settings, place, device=processes().device, differ=differ)
+    made = levels(False)
+    if _differ(made, first) and not force:
+        made = levels(True)
+    return made, {**settings, "model": str(place.resolve()), "machine": machine(device)}
+
+
+def _place(image: Path, settings: dict[str, Any], model: Path | None) -> Path:
+    """Where the model is: where the user says, or else where the picture says."""
+    told = settings.get("model")
+    if model is None and not isinstance(told, str):
+        raise ValueError(f"{image} does not say which model made it; give its folder as RUN")
+    place = model or Path(str(told))
+    if model is None and not place.exists():
+        raise ValueError(f"the model of {image} was at {place}, where nothing is now; give its folder as RUN")
+    check_model_path(place)
+    return place
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return one.shape != other.shape or bool((one != other).any())
 
 
 def _check_numbers(image: Path, settings: dict[str, Any], *, force: bool) -> None:

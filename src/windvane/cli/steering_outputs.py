@@ -23,7 +23,11 @@ _MOST_IN_GRID = 100
 
 
 def settings_of(
-    about: Mapping[str, Any], wishes: "Sequence[Wish]", section: "SampleSection", manner: Manner
+    about: Mapping[str, Any],
+    wishes: "Sequence[Wish]",
+    section: "SampleSection",
+    manner: Manner,
+    order: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that makes the pictures, as JSON values."""
     from windvane.randomness import VERSION
@@ -43,6 +47,7 @@ def settings_of(
         "weight": None if section.cluster is None else section.weight,
         **manner.to_dict(),
         "steered_by": [{"kind": w.kind, "what": w.what, "weight": w.weight} for w in wishes],
+        "order": dict(order),
     }
 
 

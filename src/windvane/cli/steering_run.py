@@ -33,6 +33,7 @@ def one_process() -> str:
 
 def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Manner) -> None:
     """Open the model, make guides and judges, sample every arm, measure, and write the folder."""
+    from windvane.cli.again_orders import steering_order
     from windvane.cli.build import build_sampler
     from windvane.cli.steering_networks import NO_JUDGES, known_images, make_eyes, make_judges
     from windvane.cli.steering_outputs import BEFORE_AFTER, PAGE, settings_of, write_outputs
@@ -61,7 +62,7 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
     notes += [NO_JUDGES] if known is None else unjudged(wishes, scores[0.0])
     for text in notes:
         say(text)
-    told = settings_of(target.about, wishes, section, manner)
+    told = settings_of(target.about, wishes, section, manner, steering_order(asked, config))
     write_outputs(out, wishes=wishes, arms=arms, pictures=pictures, scores=scores, settings=told, notes=notes)
     heads, rows = score_rows(arms, scores)
     print_table(heads, rows, right=range(1, len(heads)))
