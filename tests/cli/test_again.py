@@ -78,3 +78,32 @@ def test_a_picture_never_opens_what_could_run_code(refused, windvane, unconditio
     settings["order"] |= {"trust": True, "classifier": "evil.pt"}
     save_png(to_picture(read_pixels(image)), image, settings)
     assert "could run code" in refused("sample", again=image)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "more"),
+    [
+        ("best-of", "best.png", {"n": 1}),
+        ("zero-order", "best.png", {"n": 2}),
+        ("random", "best.png", {"n": 1}),
+        ("paths", "best.png", {"n": 1, "sampler": "ddpm"}),
+        ("fk", "samples/0001.png", {"n": 3}),
+        ("dts", "samples/0001.png", {"n": 3}),
+        ("dts-star", "best.png", {"n": 2}),
+    ],
+)
+def test_a_picture_of_a_search_is_made_again(windvane, unconditional, tmp_path, method, name, more):
+    asked = {"reward": "brightness", "method": method, "budget": 200, "steps": STEPS, "batch_size": 4}
+    result = windvane("search", unconditional, out=tmp_path / "out", **(asked | more))
+    assert result.exit_code == 0, result.output
+    result = windvane("sample", again=tmp_path / "out" / name)
+    assert result.exit_code == 0 and "equal to" in result.stdout, result.output
+
+
+def test_a_search_by_a_file_of_code_is_not_run_by_a_picture(windvane, refused, unconditional, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def bright(x):\n    return x.mean((1, 2, 3))\n")
+    asked = {"reward": f"{file}:bright", "budget": 12, "steps": STEPS}
+    assert windvane("search", unconditional, out=tmp_path / "out", **asked).exit_code == 0
+    file.write_text("raise SystemExit('ran')\n")
+    assert "no picture may run" in refused("sample", again=tmp_path / "out" / "best.png")

@@ -1,5 +1,6 @@
 """Making one picture again from the settings inside it, and comparing the two pixel by pixel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
     _check_numbers(image, settings, force=force)
     if "steered_by" in settings and "seed" in settings:
         make = _steered
+    elif "reward" in settings:
+        make = _searched
     else:
         make = _sampled
     target = out / image.name
@@ -103,17 +106,39 @@ def _steered(
             f"{image} does not say what steered it; windvane steer with the same flags makes it again"
         )
 
-    def differ(what: str) -> None:
-        if not force:
-            raise ValueError(f"{what}; --force makes the picture of what is there now")
-        say(what)
-
     place = _place(image, settings, model)
+    differ = _differing(force)
     levels, device = steered_again(image, settings, place, device=processes().device, differ=differ)
     made = levels(False)
     if _differ(made, first) and not force:
         made = levels(True)
     return made, {**settings, "model": str(place.resolve()), "machine": machine(device)}
+
+
+def _searched(
+    image: Path, settings: dict[str, Any], first: Any, model: Path | None, force: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Levels (C, H, W) and settings of a picture that a search left."""
+    from windvane.cli.searching_again import searched_again
+
+    order = settings.get("order")
+    if not isinstance(order, dict):
+        raise ValueError(
+            f"{image} does not say how it was found; windvane search with the same flags makes it again"
+        )
+    place = _place(image, order, model)
+    return searched_again(image, settings, place, device=processes().device, differ=_differing(force))
+
+
+def _differing(force: bool) -> Callable[[str], None]:
+    """What to do about a difference in what makes a picture: refuse, or only say so."""
+
+    def differ(what: str) -> None:
+        if not force:
+            raise ValueError(f"{what}; --force makes the picture of what is there now")
+        say(what)
+
+    return differ
 
 
 def _place(image: Path, settings: dict[str, Any], model: Path | None) -> Path:

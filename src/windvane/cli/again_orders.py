@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from windvane.cli.config import Config
     from windvane.cli.sections import SampleSection
     from windvane.cli.steering import Asked
+    from windvane.search import Budget
 
 _MOST = 1_000_000
 _PATHS = ("like", "content", "style")
@@ -86,6 +87,18 @@ def asked_of(order: Mapping[str, Any]) -> "Asked":
     lone = [None if order[name] is None else str(order[name]) for name in ("encoder", "classifier")]
     text, classes, measure = (_texts(order[name]) for name in ("text", "class", "measure"))
     return Asked(text, like, content, style, classes, measure, weights, *lone)
+
+
+def search_order(
+    rewards: Sequence[str], section: "SampleSection", budget: "Budget", model: Path
+) -> dict[str, Any]:
+    """What `windvane search` was asked for, beside its method and the settings of that."""
+    return {
+        "model": str(model.resolve()),
+        "reward": [f"like:{_whole(one[5:])}" if one.startswith("like:") else one for one in rewards],
+        "sample": section_values(section),
+        "budget": {"network": budget.network, "verifier": budget.verifier},
+    }
 
 
 def changed_files(files: Mapping[str, str]) -> list[str]:

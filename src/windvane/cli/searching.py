@@ -9,26 +9,25 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
 from windvane.cli.errors import Interrupted, say
-from windvane.cli.models import clip_of, open_model, pictures_of
+from windvane.cli.models import clip_of, open_model
 from windvane.cli.outputs import SEARCH
 from windvane.cli.recipe import sampler_settings
+from windvane.cli.searching_folder import BEST, INDEX, Folder
 from windvane.cli.searching_methods import STOCHASTIC, TREES, Settings, build_method, build_tree
 from windvane.cli.searching_rewards import open_rewards, reward_files
 from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import wanted
 from windvane.damage import reading
-from windvane.files import atomic_write_json
 from windvane.folders import note_files, read_list
-from windvane.hashes import read_sealed, sealed
-from windvane.pictures import image_grid, save_png, save_pngs, to_picture, to_uint8
+from windvane.hashes import read_sealed
+from windvane.pictures import image_grid, save_png, save_pngs, to_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from windvane.denoiser import Denoiser
     from windvane.search import Budget, Chain, Found, Verifier
 
-BEST, INDEX, STATE, TREE = "best.png", "search.json", "state.safetensors", "tree"
+STATE, TREE = "state.safetensors", "tree"
 SAMPLES = "samples"
 FILES = "reward_files"
 
@@ -64,36 +63,6 @@ class Order:
         }
 
 
-class Folder:
-    """The folder of a search: rewrites the picture when it is better, and the numbers."""
-
-    def __init__(self, out: Path, about: dict[str, Any], denoiser: "Denoiser") -> None:
-        self.out, self.about, self.denoiser = out, about, denoiser
-        self.best: list[float] | None = None
-
-    def note(self, x: "Tensor", scores: list[float], spent: Any, *, done: bool = False) -> None:
-        """The best so far ``(n, C, H, W)`` with their scores."""
-        if self.best is None or scores != self.best:
-            self.best = scores
-            levels = self.levels(x)
-            picture = to_picture(levels[0], scale=_scale(levels)) if len(levels) == 1 else image_grid(levels)
-            save_png(picture, self.out / BEST, {**self.about, "scores": scores})
-        told = {
-            "settings": self.about,
-            "scores": scores,
-            "network_calls": spent.calls,
-            "network_rows": spent.rows,
-            "verified": spent.verified,
-            "done": done,
-        }
-        atomic_write_json(self.out / INDEX, sealed(told))
-
-    def levels(self, x: "Tensor") -> Any:
-        """The pictures of samples, uint8."""
-        device = next((p.device for p in self.denoiser.parameters()), x.device)
-        return to_uint8(pictures_of(self.denoiser, x.to(device)))
-
-
 def check_out(out: Path, *, resume: bool) -> None:
     """Refuse to mix searches."""
     SEARCH.check(out)
@@ -104,9 +73,21 @@ def check_out(out: Path, *, resume: bool) -> None:
 
 
 def search_model(
-    order: Order, *, out: Path, budget: "Budget", resume: bool, weight_given: bool, device: str
+    order: Order,
+    *,
+    out: Path,
+    budget: "Budget",
+    resume: bool,
+    weight_given: bool,
+    device: str,
+    until: int | None = None,
 ) -> dict[str, Any]:
-    """Search, leaving everything in ``out``; returns the numbers."""
+    """Search, leaving everything in ``out``; returns the numbers.
+
+    Args:
+        until: keep the best of the first so many network evaluations.
+    """
+    from windvane.cli.again_orders import search_order
     from windvane.cli.steering import warnings_said
 
     model = open_model(order.model, weights=order.section.weights, device=device)
@@ -117,7 +98,8 @@ def search_model(
     one = order.method in (*TREES, "fk")
     chain = _chain(model, section, rows=1 if one else section.n)
     verifier = open_rewards(order.rewards, model=order.model, denoiser=model.denoiser)
-    folder = Folder(out, about, model.denoiser)
+    told = search_order(order.rewards, section, budget, model.folder)
+    folder = Folder(out, about, model.denoiser, told, until)
     note_files(out, SEARCH, [BEST, INDEX, STATE, f"{TREE}/*"])
     with warnings_said():
         if order.method in TREES:
@@ -250,9 +232,9 @@ def _draws(folder: Folder, x: "Tensor") -> None:
             (folder.out / name).unlink(missing_ok=True)
     names = [f"{SAMPLES}/{number:04d}.png" for number in range(len(levels))]
     note_files(folder.out, SEARCH, ["samples.png", *names])
-    save_png(image_grid(levels), folder.out / "samples.png", folder.about)
+    save_png(image_grid(levels), folder.out / "samples.png", folder.told("samples.png"))
     places = zip(levels, names, strict=True)
-    save_pngs([(to_picture(image), folder.out / name, folder.about) for image, name in places])
+    save_pngs([(to_picture(image), folder.out / name, folder.told(name)) for image, name in places])
 
 
 def _stopped(folder: Folder, rows: int) -> None:
@@ -290,7 +272,3 @@ def _read(out: Path) -> dict[str, Any]:
         if not isinstance(found["settings"], dict) or not isinstance(found["scores"], list):
             raise TypeError("its settings or scores are none")
     return found
-
-
-def _scale(levels: Any) -> int:
-    return max(1, math.ceil(64 / min(levels.shape[2:])))
