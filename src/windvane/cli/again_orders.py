@@ -84,9 +84,11 @@ def asked_of(order: Mapping[str, Any]) -> "Asked":
         )
     like, content, style = ([Path(one) for one in _texts(order[name])] for name in _PATHS)
     weights = {str(name): float(value) for name, value in order["wish_weights"].items()}
-    lone = [None if order[name] is None else str(order[name]) for name in ("encoder", "classifier")]
+    encoder, classifier = (
+        None if order[name] is None else str(order[name]) for name in ("encoder", "classifier")
+    )
     text, classes, measure = (_texts(order[name]) for name in ("text", "class", "measure"))
-    return Asked(text, like, content, style, classes, measure, weights, *lone)
+    return Asked(text, like, content, style, classes, measure, weights, encoder, classifier)
 
 
 def search_order(
