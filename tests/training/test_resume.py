@@ -44,7 +44,22 @@ def stop_at(step, number=signal.SIGINT):
     return stop
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+def test_a_second_ctrl_c_leaves_no_run_that_says_it_runs(tmp_path):
+    def twice(snapshot):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    run = Run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        short(mlp(), run=run, steps=9, log_every=1, callbacks=[twice])
+    assert run.read_status()["state"] == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not short(mlp(), run=Run(tmp_path / "run"), steps=9, log_every=1).interrupted
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "terminate", "hang-up"]
+)
 @pytest.mark.parametrize("step", [3, 5])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, step, number):
     settings = dict(steps=9, log_every=2, checkpoint_every=4)

@@ -1,6 +1,7 @@
 """The typer application: global flags, and the commands in the order in which a user needs them."""
 
 import os
+import signal
 import sys
 import warnings
 from typing import Annotated, Any
@@ -91,5 +92,10 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point of the `windvane` script; never returns."""
+    for name in ("SIGTERM", "SIGHUP"):
+        # Asked to end, or left by its terminal, a command ends as at Ctrl-C: with a line, all locks let go.
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     bound_memory()
     app()

@@ -183,6 +183,9 @@ def _run_steps(
         except Exception as error:
             session.status("failed", f"{type(error).__name__}: {error}")
             raise
+        except BaseException:  # a second Ctrl-C, which breaks off even a hanging step
+            session.status("interrupted", "broken off; run it again to go on from the last saved state")
+            raise
         if interrupted:
             message = f"stopped by {signals.received or 'a signal to another process'}; run it again to go on"
             session.status("interrupted", message)

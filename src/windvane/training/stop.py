@@ -5,9 +5,12 @@ import threading
 from types import FrameType
 from typing import Any
 
+#: Ctrl-C, the usual request to end, and the end of the terminal, which Windows does not have.
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 class StopSignals:
-    """Within the block, the first SIGINT (Ctrl-C) or SIGTERM only sets :attr:`received`.
+    """Within the block, the first SIGINT (Ctrl-C), SIGTERM or SIGHUP only sets :attr:`received`.
 
     A second one of the same kind has its usual effect, so that a hanging step can still be broken off. A
     signal the parent process chose to ignore stays ignored. Outside the main thread, where Python allows no
@@ -24,7 +27,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPS:
                 before = signal.getsignal(number)
                 # None stands for a handler that was not set by Python and cannot be restored by it.
                 if before is not None and before != signal.SIG_IGN:
