@@ -20,6 +20,13 @@ from .conftest import colours, save
         (["20190714", "20200101"], False),
         (["100CANON", "101CANON"], False),
         (["Album 1", "Album 2"], False),
+        (["holiday", "birthday", "misc"], False),
+        (["Urlaub", "garden", "rome"], False),
+        (["train", "test"], False),
+        (["images", "masks"], False),
+        (["mask", "no mask"], True),
+        (["misc", "cat", "dog"], True),
+        (["tripod", "partridge"], True),
     ],
 )
 def test_years_and_albums_are_no_classes(tmp_path, folders, classes):
@@ -47,3 +54,33 @@ def test_only_the_embedded_digits_are_told_as_digits():
     for data in (others, named):
         words = str(describe(data).words)
         assert "seven" not in words and "slanted" not in words and "bold" not in words
+
+
+def albums(folders, file):
+    return [f"{folder}/{file(k, n)}" for k, folder in enumerate(folders) for n in range(9)]
+
+
+def test_photographs_under_a_cameras_names_are_in_albums():
+    folders = ["grandma", "garden", "rome"]
+    for file in (
+        lambda k, n: f"IMG_{k}{n:03}.JPG",
+        lambda k, n: f"DSC0{k}{n:03}.jpg",
+        lambda k, n: f"P10{k}0{n:03}.JPG",
+        lambda k, n: f"2019071{k}_1203{n:02}.jpg",
+        lambda k, n: f"PXL_2023061{k}_0801{n:02}.jpg",
+        lambda k, n: f"IMG-2019071{k}-WA00{n:02}.jpg",
+    ):
+        assert "a camera's names" in (why_no_classes(albums(folders, file)) or ""), file(0, 0)
+    # A data set counts anew in each folder, has names of its own, or is mostly of other names.
+    for file in (
+        lambda k, n: f"IMG_{n:04}.JPG",
+        lambda k, n: f"img_{k}{n:03}.jpg",
+        lambda k, n: f"{k}{n:05}.jpg",
+        lambda k, n: f"IMG_{k}{n:03}.JPG" if n < 4 else f"{n}.jpg",
+    ):
+        assert why_no_classes(albums(folders, file)) is None, file(0, 0)
+
+
+def test_folders_of_a_hash_are_no_classes():
+    assert "hexadecimal" in (why_no_classes(albums([f"{k:02x}" for k in range(16)], lambda k, n: n)) or "")
+    assert why_no_classes(albums([f"{k:02x}" for k in range(10)], lambda k, n: n)) is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from windvane.data import ImageData, digits
-from windvane.text import Described, UnknownWords, Vocabulary, describe, from_captions
+from windvane.text import Described, UnknownWords, Vocabulary, describe, from_captions, known_words
 from windvane.text.sentences import ink_and_slant, thirds
 from windvane.text.training import vocabulary_of
 
@@ -87,3 +87,29 @@ def test_described_rows_are_those_asked_for(told):
     part = told.rows(torch.tensor([5, 3]))
     assert isinstance(part, Described)
     assert torch.equal(part.facts, told.facts[[5, 3]])
+
+
+def test_labels_of_equal_words_are_one_noun_and_names_without_letters_say_nothing():
+    images = torch.rand(12, 1, 8, 8).numpy() * 2 - 1
+    names = ["Crane (bird)", "crane: bird", "++", "barn"]
+    told = describe(ImageData(images, labels=[0, 1, 2, 3] * 3, label_names=names))
+    assert told.words[0] == (("crane bird",), ("barn",))
+    assert told.facts[:4, 0].tolist() == [0, 0, -1, 1]
+
+
+def test_it_is_said_which_words_are_known_and_why():
+    images = torch.rand(12, 1, 8, 8).numpy() * 2 - 1
+    bare = ImageData(images, labels=[0, 1, 2] * 4)
+    assert known_words(describe(bare)) == (
+        "0, 1, 2, dark, bright: numbers of 3 classes, and how bright the pixels are"
+    )
+    named = ImageData(images, labels=[0, 1, 2] * 4, label_names=["shirt", "bag", "boot"])
+    named.names_from = "the list garments.txt"
+    assert known_words(describe(named), most=2) == (
+        "shirt, bag and 3 more: names of 3 classes from the list garments.txt, and how bright the pixels are"
+    )
+    assert known_words(describe(digits().subset(torch.arange(40))), most=3) == (
+        "zero, 0, one and 28 more: number words and numerals of the embedded digits, and how their strokes "
+        "measure"
+    )
+    assert known_words(from_captions(["a cat"])) == "a, cat: the captions"

@@ -63,7 +63,9 @@ def steering_order(asked: "Asked", config: "Config") -> dict[str, Any]:
         "encoder": f"{kind}{colon}{_whole(encoder)}" if asked.encoder else None,
         "classifier": classifier,
         "trust": asked.trust,
-        "files": hashes([*(path for found in paths.values() for path in found), *([classifier or ""])]),
+        "files": hashes(
+            [*(path for found in paths.values() for path in found), classifier or "", config.data.names or ""]
+        ),
         "data": config.data.model_dump(mode="json"),
         "sample": section_values(config.sample),
     }

@@ -67,14 +67,20 @@ def make_config(
         ValueError: one line that names the path of the offending setting and what would work.
     """
     tree = copy.deepcopy(dict(base or {}))
+    _anchor(tree)
+    before = copy.deepcopy(tree.get("data"))
     tree = merged(tree, read_yaml(file)) if file is not None else tree
     for dotted, value in (flags or {}).items():
         if value is not None:
             put(tree, dotted.split("."), value)
+    named = (flags or {}).get("data.names") is not None
     for text in settings:
         path, value = parse_setting(text)
         put(tree, path, value)
+        named |= path == ["data", "names"]
     _anchor(tree)
+    if not named:
+        _drop_names(tree.get("data"), before)
     name = preset or tree.get("preset")
     if name is not None:
         if name not in PRESETS:
@@ -93,13 +99,24 @@ def _start(preset: Mapping[str, Any], tree: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _anchor(tree: Mapping[str, Any]) -> None:
-    """Make the path of the data absolute in place, so that a run can be continued from anywhere."""
+    """Make the paths of the data absolute in place, so that a run can be continued from anywhere."""
     data = tree.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("source"), str):
+    if not isinstance(data, dict):
         return
-    source = data["source"]
+    if isinstance(data.get("names"), str) and Path(data["names"]).exists():
+        data["names"] = str(Path(data["names"]).resolve())
+    source = data.get("source")
+    if not isinstance(source, str):
+        return
     if source not in EMBEDDED and ":" not in source and Path(source).exists():
         data["source"] = str(Path(source).resolve())
+
+
+def _drop_names(data: Any, before: Any) -> None:
+    """Forget in place the list of names that an earlier run had for other data."""
+    if isinstance(data, dict) and isinstance(before, dict) and data.get("names") == before.get("names"):
+        if data.get("source") != before.get("source"):
+            data.pop("names", None)
 
 
 def check(tree: Mapping[str, Any], *, where: str | None = None) -> Config:

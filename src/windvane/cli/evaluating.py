@@ -83,7 +83,7 @@ def open_setting(
         folder, title = target, _title(index)
         run = Path(index["settings"].get("model", "")).parent
     else:
-        section = config.data.model_copy(update={"source": str(target), "limit": None})
+        section = config.data.model_copy(update={"source": str(target), "names": None, "limit": None})
         samples = open_images(section)
         if parts is not None and section.channels is None and samples.shape[0] != parts.train.shape[0]:
             # One side is grey, the other is not: both are compared as colours.
@@ -93,7 +93,7 @@ def open_setting(
         elif reference is not None and section.channels is None and samples.shape[0] == 1:
             # Grey pictures are compared with coloured ones as colours, too.
             size = samples.shape[1] if samples.shape[1] == samples.shape[2] else None
-            update = {"source": reference, "size": size, "limit": None}
+            update = {"source": reference, "names": None, "size": size, "limit": None}
             if open_images(config.data.model_copy(update=update), quiet=True).shape[0] == 3:
                 samples = open_images(section.model_copy(update={"channels": 3}), quiet=True)
         return Setting(
@@ -203,8 +203,10 @@ def reference_images(
     if reference is not None:
         size = shape[1] if shape[1] == shape[2] else None
         section = config.data.model_copy(
-            update={"source": reference, "size": size, "channels": shape[0], "limit": None}
-        )
+            update={
+                "source": reference, "names": None, "size": size, "channels": shape[0], "limit": None
+            }
+        )  # fmt: skip
         return open_images(section)
     assert parts is not None
     if parts.held_out is not None:

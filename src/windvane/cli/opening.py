@@ -53,12 +53,16 @@ def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool
             cache=usable_cache("images") if section.cache else None,
             strict=section.strict,
             labels=section.labels,
+            names=section.names,
             max_pixels=section.max_pixels,
             progress=not quiet,
         )
     except ValueError as error:  # the library speaks of arguments, a user of this room of flags
         raise ValueError(
-            str(error).replace("give size=", "give --size N").replace("strict=True", "--strict")
+            str(error)
+            .replace("give size=", "give --size N")
+            .replace("strict=True", "--strict")
+            .replace('labels="folders"', "--set data.labels=folders")
         ) from None
     if not quiet:
         report_scan(data.scan, named=name_damaged)
@@ -94,23 +98,28 @@ def open_parts(
 
 
 def _report_labels(section: DataSection, data: "ImageData") -> None:
-    """Say what was taken as labels and from where, or why nothing was; data in arrays say it themselves."""
+    """Say what was taken as labels and from where, or why nothing was; nothing of what is embedded."""
     from windvane.data.folder_labels import folder_labels, why_no_classes
     from windvane.data.scan import printable
 
-    if data.scan is None or section.labels == "none":
+    source = str(section.source)
+    if section.labels == "none" or source in EMBEDDED or source.startswith("natural:"):
         return
     if data.labels is not None:
-        named = ", ".join(printable(name) for name in (data.label_names or [])[:5])
-        count = len(data.label_names or data.labels.unique())
-        where = "folders" if Path(data.scan.root).is_dir() and "/" in data.names[0] else "label column"
+        names = data.label_names
+        count = len(names if names is not None else data.labels.unique())
+        named = (
+            "numbers without names (--names FILE gives them)"
+            if names is None
+            else f"named by {data.names_from} ({', '.join(printable(name) for name in names[:5])}, ...)"
+        )
         say(
-            f"labels: {count} classes from the {where} of {section.source}{named and f' ({named}, ...)'}, "
-            "for evaluation only; --set data.labels=none takes none"
+            f"labels: {count} classes of {printable(source)}, {named}, for evaluation only; --set "
+            "data.labels=none takes none"
         )
         return
-    why = why_no_classes(data.scan.readable)
-    if why and folder_labels(data.scan.readable)[0] is not None:
+    why = None if data.scan is None else why_no_classes(data.scan.readable)
+    if data.scan is not None and why and folder_labels(data.scan.readable)[0] is not None:
         say(
             f"no labels: the folders do not look like classes ({printable(why)}); "
             "--set data.labels=folders takes them"

@@ -26,6 +26,10 @@ Data = Annotated[
     typer.Argument(metavar="DATA", help="digits, a folder, a .parquet, .npy or .npz file, or hub:NAME."),
 ]
 Size = Annotated[int | None, typer.Option("--size", help="Side of the images in pixels.")]
+Names = Annotated[
+    str | None,
+    typer.Option("--names", metavar="FILE", help="Names of the classes: one a line, or id,name."),
+]
 Strict = Annotated[bool | None, typer.Option("--strict", help="Refuse data with unreadable images.")]
 Cluster = Annotated[int | None, typer.Option("--cluster", help="This cluster (or label) for all.")]
 ConditionName = Annotated[

@@ -13,6 +13,7 @@ from windvane.cli.steering import Asked, Target, class_of, of_pictures
 if TYPE_CHECKING:
     from windvane.data import ImageData
     from windvane.tasks.steering import Eyes, Judges
+    from windvane.text import Vocabulary
 
 #: Far from any seed a user is likely to take: a judge must not be the guide once more.
 _JUDGE_SEED = 9_001_001
@@ -67,7 +68,7 @@ def text_encoder(
     """The offline encoder of texts and images, from the cache where it is known already."""
     from windvane.text import chance, text_retrieval, train_text_encoder
 
-    labelled = data.labels is not None and bool((data.labels >= 0).all())
+    labelled = data.labels is not None and bool((data.labels >= 0).any())
     captions = None if labelled else [f"picture{number}" for number in range(len(data))]
     made = train_text_encoder(data, captions, sentences=sentences, seed=seed, cache=usable_cache("text"))
     if labelled and unseen is not None:
@@ -114,18 +115,23 @@ def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes"
     """The offline encoder, trained on the guides' half of the images; it may read with `sentences:NAME`."""
     from windvane.adapters import load_sentence_encoder
     from windvane.tasks.steering import Eyes, own_eyes
-    from windvane.text import describe, vocabulary_of
+    from windvane.text import describe, known_words, vocabulary_of
 
     sentences = None if asked.sentences is None else load_sentence_encoder(asked.sentences)
-    if asked.text:
-        if known.guide.labels is None:
+    labels = known.guide.labels
+    if labels is None or bool((labels < 0).all()):
+        if asked.text:
             raise ValueError(
                 "--text needs images with labels to learn sentences from, and these have none; "
-                "give --encoder clip:NAME_OR_FOLDER"
+                "--set data.labels=folders takes sub-folders as classes, --encoder clip:NAME_OR_FOLDER "
+                "needs none"
             )
-        if sentences is None:
-            # Before anything is trained.
-            vocabulary_of(describe(known.guide)).bag([text for text in asked.text if text], warn=False)
+        say("text encoder: it knows no words, as the images have no labels")
+    else:
+        told = describe(known.guide)
+        if asked.text and sentences is None:
+            _check_words(asked.text, vocabulary_of(told), named=known.guide.label_names is not None)
+        say(f"text encoder: it learns the words {known_words(told)}")
     encoder = text_encoder(known.guide, seed=seed, unseen=known.judge, sentences=sentences).to(target.device)
     if target.decode is None:
         return own_eyes(encoder, target.denoiser.process)
@@ -135,6 +141,16 @@ def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes"
         text=encoder.text,
         timed=False,
     )
+
+
+def _check_words(texts: Sequence[str], words: "Vocabulary", *, named: bool) -> None:
+    """Refuse a text of unknown words alone, before anything is trained."""
+    try:
+        words.bag([text for text in texts if text], warn=False)
+    except ValueError as error:
+        if named:
+            raise
+        raise ValueError(f"{error}; the classes have no names, --names FILE gives them") from None
 
 
 def own_classifier(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes":

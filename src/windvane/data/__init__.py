@@ -12,6 +12,7 @@ from windvane.data.folder import from_folder
 from windvane.data.hub import from_hub
 from windvane.data.images import ImageData
 from windvane.data.longtail import longtail_counts
+from windvane.data.name_list import with_names
 from windvane.data.natural import natural_patches
 from windvane.data.open import open_data
 from windvane.data.parquet import from_parquet
@@ -37,4 +38,5 @@ __all__ = [
     "to_folder",
     "to_parquet",
     "train_and_held_out",
+    "with_names",
 ]

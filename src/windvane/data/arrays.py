@@ -14,6 +14,7 @@ LAYOUTS = ("NCHW", "NHWC", "NHW", "ND")
 
 _IMAGE_KEYS = ("images", "image", "x", "X", "data", "x_train", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "Y", "target", "targets", "y_train")
+_NAME_KEYS = ("label_names", "class_names")
 
 
 def from_arrays(
@@ -35,7 +36,8 @@ def from_arrays(
 
     Args:
         source: array, tensor or path. In a .npz the images are called "images", "x", "data", … or are the
-            only array, and labels "labels", "y", ….
+            only array, labels "labels", "y", …, and texts that name the classes "label_names" or
+            "class_names".
         labels: (n,) class ids (-1 for none) or texts, for evaluation only.
         label_names: name of class k at position k.
         layout: "NCHW", "NHWC", "NHW" or "ND".
@@ -45,32 +47,38 @@ def from_arrays(
         ValueError: for values that are not finite, outside their range or of another kind (integers need
             `value_range`), for a layout that does not fit or cannot be told, or an unreadable file.
     """
-    values, its_labels = _loaded(source)
+    values, its_labels, its_names = _loaded(source)
     values = _channels_first(values, layout)
     given = labels if labels is not None else its_labels
-    ids, names = None, None
+    ids, names, names_from = None, None, None
     if given is not None:
         if isinstance(given, Tensor):
             given = given.detach().cpu().numpy()
-        ids, names = to_ids(np.asarray(given).tolist(), label_names)
-    return ImageData(_scaled(values, value_range), labels=ids, label_names=names)
+        own = its_names if labels is None and label_names is None else None
+        ids, names = to_ids(np.asarray(given).tolist(), label_names if own is None else own)
+        if names is not None and label_names is None:
+            names_from = f"the {'values of the labels' if own is None else 'names'} in the file"
+    made = ImageData(_scaled(values, value_range), labels=ids, label_names=names)
+    made.names_from = names_from if isinstance(source, str | Path) and labels is None else None
+    return made
 
 
-def _loaded(source: np.ndarray | Tensor | str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _loaded(
+    source: np.ndarray | Tensor | str | Path,
+) -> tuple[np.ndarray, np.ndarray | None, list[str] | None]:
+    """Values, labels and names of classes."""
     if isinstance(source, Tensor):
-        return (
-            source.detach().cpu().float().numpy() if source.is_floating_point() else source.cpu().numpy(),
-            None,
-        )
+        values = source.detach().cpu()
+        return (values.float() if source.is_floating_point() else values).numpy(), None, None
     if isinstance(source, np.ndarray):
-        return source, None
+        return source, None, None
     path = Path(source)
     try:
         # Pictures of one colour shrink a thousandfold: what is small once opened always passes.
         check_inflation(path, ratio=100, free=2**30)
         loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded, None
+            return loaded, None, None
         with loaded as archive:
             arrays = {key: archive[key] for key in archive.files}
     except Damaged:
@@ -83,7 +91,10 @@ def _loaded(source: np.ndarray | Tensor | str | Path) -> tuple[np.ndarray, np.nd
         key = next(iter(arrays))
     if key is None:
         raise ValueError(f"{str(path)!r} holds arrays {sorted(arrays)}; call the images one of {_IMAGE_KEYS}")
-    return arrays[key], next((arrays[k] for k in _LABEL_KEYS if k in arrays and k != key), None)
+    labels = next((arrays[k] for k in _LABEL_KEYS if k in arrays and k != key), None)
+    named = (arrays[k] for k in _NAME_KEYS if k in arrays and arrays[k].ndim == 1)
+    names = next((one.tolist() for one in named if one.dtype.kind == "U"), None)
+    return arrays[key], labels, names
 
 
 def _channels_first(values: np.ndarray, layout: str | None) -> np.ndarray:

@@ -3,6 +3,8 @@
 import json
 from typing import TYPE_CHECKING
 
+from windvane.data.scan import printable
+
 if TYPE_CHECKING:
     from pyarrow import DataType, Schema
 
@@ -55,6 +57,15 @@ def class_names(schema: "Schema", column: str | None) -> list[str] | None:
         return [str(name) for name in features[column]["names"]]
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def names_source(schema: "Schema", column: str | None, names: list[str] | None) -> str | None:
+    """Where the names of the classes of a label column are from, in words; None where there are none."""
+    if names is None:
+        return None
+    if class_names(schema, column) is not None:
+        return f"the metadata of column {printable(str(column))}"
+    return f"the values of column {printable(str(column))}"
 
 
 def _holds_files(kind: "DataType") -> bool:

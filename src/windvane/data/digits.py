@@ -27,7 +27,7 @@ def digits(size: Size | None = None, channels: int = 1) -> ImageData:
         labels=table[:, -1].astype(np.int64),
         label_names=[str(k) for k in range(10)],
     )
-    data.origin = "digits"
+    data.origin, data.names_from = "digits", "the embedded digits"
     return resized(data, size, channels)
 
 

@@ -92,4 +92,5 @@ def from_folder(
             data.scan.refuse_unreadable()
     if labels is None or (labels == "auto" and why_no_classes(data.names)):
         data.labels, data.label_names = None, None
+    data.names_from = None if data.label_names is None else "the folders"
     return data

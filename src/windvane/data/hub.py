@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.data.cache import Contents, open_or_build
 from windvane.data.collect import collect
-from windvane.data.columns import class_names, find_images, find_labels
+from windvane.data.columns import class_names, find_images, find_labels, names_source
 from windvane.data.decode import MAX_PIXELS, Decoder
 from windvane.data.errors import missing_package
 from windvane.data.images import ImageData
@@ -99,6 +99,7 @@ def from_hub(
     data = open_or_build(
         build, capacity=len(dataset), cache=cache, identity=identity, follow=channels is None
     )
+    data.names_from = names_source(schema, columns[1], data.label_names)
     if data.scan is not None:
         data.scan = replace(data.scan, root=name)
         if strict:

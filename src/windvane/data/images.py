@@ -63,6 +63,8 @@ class ImageData:
         self._fingerprint = fingerprint
         #: What the values are known to be: "digits" for the embedded handwritten digits.
         self.origin: str | None = None
+        #: Where `label_names` are from, in words; None for names of the caller.
+        self.names_from: str | None = None
         self.labels = _as_labels(labels, len(store), label_names)
         self.label_names = list(label_names) if label_names is not None else None
         self.names = list(names) if names is not None else [str(i) for i in range(len(store))]
@@ -180,7 +182,7 @@ class ImageData:
         part._store, part._fingerprint, part.scan = self._store, None, self.scan
         part._rows = rows if self._rows is None else self._rows[rows]
         part.labels = None if self.labels is None else self.labels[torch.from_numpy(rows)]
-        part.label_names, part.origin = self.label_names, self.origin
+        part.label_names, part.origin, part.names_from = self.label_names, self.origin, self.names_from
         part.names = [self.names[i] for i in rows]
         return part
 

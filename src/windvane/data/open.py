@@ -8,6 +8,7 @@ from windvane.data.digits import digits
 from windvane.data.folder import from_folder
 from windvane.data.hub import from_hub
 from windvane.data.images import ImageData
+from windvane.data.name_list import with_names
 from windvane.data.natural import natural_patches
 from windvane.data.parquet import from_parquet
 from windvane.data.pixels import Size
@@ -26,6 +27,7 @@ def open_data(
     size: Size | None = None,
     channels: int | None = None,
     labels: bool | str = True,
+    names: str | Path | None = None,
     cache: str | Path | None = None,
     strict: bool = False,
     fit: str = "crop",
@@ -54,7 +56,9 @@ def open_data(
         channels: 1 or 3; None follows the data: the channels of arrays and digits, 1 for image files all
             of which are stored as grey (or with a palette of greys), 3 for others.
         labels: "none" or False drops the labels; "folders" takes sub-folders as classes whatever they are
-            called; "auto" or True only where they look like classes. They are for evaluation only.
+            called; "auto" or True only where they look like classes, or where `names` are given. They are for
+            evaluation only.
+        names: a file with the names of the classes, which go before those of the data; see `with_names`.
         cache, strict, fit, alpha, depth, max_pixels, workers: as in `from_folder`; they concern image files.
         progress: show a bar.
 
@@ -106,7 +110,7 @@ def open_data(
             path,
             size,
             channels,
-            labels="folders" if labels == "folders" else "auto",
+            labels="folders" if labels == "folders" or (names and labels in (True, "auto")) else "auto",
             cache=cache,
             strict=strict,
             fit=fit,
@@ -120,8 +124,8 @@ def open_data(
         why = "of a kind that is not known" if path.exists() else "not there"
         raise ValueError(f"{text!r} is {why}; {WHAT_WORKS}")
     if labels in (False, "none"):
-        data.labels, data.label_names = None, None
-    return data
+        data.labels, data.label_names, data.names_from = None, None, None
+    return data if names is None else with_names(data, names)
 
 
 def _count(spec: str, rest: str) -> int:

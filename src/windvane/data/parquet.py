@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.data.cache import Contents, files_digest, open_or_build
 from windvane.data.collect import collect
-from windvane.data.columns import class_names, find_images, find_labels
+from windvane.data.columns import class_names, find_images, find_labels, names_source
 from windvane.data.decode import MAX_PIXELS, Decoder
 from windvane.data.errors import missing_package
 from windvane.data.images import ImageData
@@ -96,6 +96,7 @@ def from_parquet(
         "decoder": asdict(decoder),
     }
     data = open_or_build(build, capacity=total, cache=cache, identity=identity, follow=channels is None)
+    data.names_from = names_source(schema, columns[1], data.label_names)
     if data.scan is not None:
         data.scan = replace(data.scan, root=str(path))
         if strict:

@@ -40,5 +40,5 @@ def resized(data: ImageData, size: Size | None = None, channels: int | None = No
         part = ((x + 1) * 127.5).round().numpy().astype(np.uint8) if rows.dtype == np.uint8 else x.numpy()
         rows[begin : begin + len(part)] = part
     made = ImageData(rows, labels=data.labels, label_names=data.label_names, names=data.names, scan=data.scan)
-    made.origin = data.origin
+    made.origin, made.names_from = data.origin, data.names_from
     return made

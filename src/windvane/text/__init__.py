@@ -6,6 +6,7 @@ from windvane.text.sentences import Described, describe, from_captions
 from windvane.text.training import (
     NoisyClassifier,
     contrastive_loss,
+    known_words,
     train_noisy_classifier,
     train_text_encoder,
     vocabulary_of,
@@ -24,6 +25,7 @@ __all__ = [
     "contrastive_loss",
     "describe",
     "from_captions",
+    "known_words",
     "noisy_views",
     "posterior_mean",
     "text_retrieval",

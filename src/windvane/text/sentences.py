@@ -49,19 +49,21 @@ class Described:
             adjectives.
         frames: sentences with a place for the adjectives and one for the noun.
         nouns: what stands for the noun where it is not mentioned; none: it always is.
+        why: where the words are from.
     """
 
     facts: Tensor
     words: tuple[tuple[tuple[str, ...], ...], ...]
     frames: tuple[str, ...]
     nouns: tuple[str, ...] = ()
+    why: str = ""
 
     def __len__(self) -> int:
         return len(self.facts)
 
     def rows(self, index: Tensor) -> "Described":
         """The same for some of the images."""
-        return Described(self.facts[index], self.words, self.frames, self.nouns)
+        return Described(self.facts[index], self.words, self.frames, self.nouns, self.why)
 
     def draw(self, index: Tensor, random: torch.Generator) -> tuple[list[str], Tensor]:
         """A sentence for each image of ``index`` ``(B,)``, and what it mentions, ``(B, F)``, -1: not."""
@@ -148,8 +150,9 @@ def describe(data: ImageData) -> Described:
     """What the labels and the pixels of ``data`` say of its images.
 
     The embedded digits are told by number words and numerals, as thin or bold and as upright or slanted;
-    other images by the names of their labels and as dark or bright. Traits are relative to the images of the
-    same label: the lowest third has one, the highest third the other.
+    other images by the names of their labels, or by their numbers where they have no names, and as dark or
+    bright. Traits are relative to the images of the same label: the lowest third has one, the highest third
+    the other. Labels of the same words are one thing to say, and a name without a letter says nothing.
 
     Raises:
         ValueError: images without labels; use :func:`from_captions`.
@@ -163,10 +166,17 @@ def describe(data: ImageData) -> Described:
     if data.origin == "digits":
         nouns = tuple((NUMBERS[int(name)], name) for name in names)
         facts = torch.stack([labels, thirds(ink, labels), thirds(slant, labels)], 1)
-        return Described(facts, (nouns, STROKES, SLANTS), _DIGIT_FRAMES, ("digit", "number", "figure"))
-    named = tuple((" ".join(words_of(name)),) for name in names)
-    facts = torch.stack([labels, thirds(ink, labels)], 1)
-    return Described(facts, (named, TONES), _FRAMES, ("picture", "image"))
+        why = "number words and numerals of the embedded digits, and how their strokes measure"
+        return Described(facts, (nouns, STROKES, SLANTS), _DIGIT_FRAMES, ("digit", "number", "figure"), why)
+    said = [" ".join(words_of(name)) for name in names]
+    different = list(dict.fromkeys(filter(None, said)))
+    place = {name: k for k, name in enumerate(different)}
+    noun = torch.tensor([*(place.get(name, -1) for name in said), -1])[labels]
+    facts = torch.stack([noun, thirds(ink, labels)], 1)
+    kind = "numbers" if data.label_names is None else "names"
+    given = "" if data.names_from is None else f" from {data.names_from}"
+    why = f"{kind} of {len(names)} classes{given}, and how bright the pixels are"
+    return Described(facts, (tuple((name,) for name in different), TONES), _FRAMES, ("picture", "image"), why)
 
 
 def from_captions(captions: Sequence[str]) -> Described:
@@ -174,7 +184,7 @@ def from_captions(captions: Sequence[str]) -> Described:
     known = list(dict.fromkeys(captions))
     place = {caption: k for k, caption in enumerate(known)}
     facts = torch.tensor([place[caption] for caption in captions]).reshape(-1, 1)
-    return Described(facts, (tuple((caption,) for caption in known),), ("{}{}",))
+    return Described(facts, (tuple((caption,) for caption in known),), ("{}{}",), why="the captions")
 
 
 def words_of(text: str) -> list[str]:

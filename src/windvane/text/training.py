@@ -170,6 +170,13 @@ def vocabulary_of(told: Described) -> Vocabulary:
     return Vocabulary(telling, filling)
 
 
+def known_words(told: Described, most: int = 24) -> str:
+    """The words that tell an encoder something of these images, at most so many, and where they are from."""
+    words = vocabulary_of(told).telling
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return f"{', '.join(words[:most])}{more}: {told.why}"
+
+
 class NoisyClassifier(nn.Module):
     """A classifier at any noise level: ``(x, log_snr) -> (B, classes)`` logits; clean by default."""
 

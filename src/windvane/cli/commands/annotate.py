@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from windvane.cli.console import tell
-from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Strict
+from windvane.cli.options import ConfigFile, Data, Names, Preset, Settings, Size, Strict
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -76,6 +76,7 @@ def annotate(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     size: Size = None,
+    names: Names = None,
     strict: Strict = None,
     config: ConfigFile = None,
     preset: Preset = None,
@@ -99,6 +100,7 @@ def annotate(
         "data.source": data,
         "data.size": size,
         "data.strict": strict,
+        "data.names": names,
         "annotate.features": features,
         "annotate.k": k,
         "annotate.control": control,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.options import BatchSize, ConfigFile, Settings, Steps
+from windvane.cli.options import BatchSize, ConfigFile, Names, Settings, Steps
 
 #: The kinds of wishes, in the order of the flags. The library has the same ones, behind an import of torch.
 KINDS = ("text", "like", "content", "style", "class", "measure")
@@ -84,6 +84,7 @@ def steer(
     data: Annotated[
         str | None, typer.Option("--data", help="Images that guides and judges learn from.")
     ] = None,
+    names: Names = None,
     evaluate: Annotated[
         str | None,
         typer.Option(
@@ -137,6 +138,7 @@ def steer(
         "sample.batch_size": batch_size,
         "sample.cluster": cluster,
         "data.source": data,
+        "data.names": names,
     }
     base = run_config(run) or {"data": run_data(run)}
     made = make_config(base=base, file=config, flags=flags, settings=settings or ())

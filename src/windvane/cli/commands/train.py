@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windvane.cli.console import tell
-from windvane.cli.options import ConfigFile, Data, Preset, Settings, Size, Strict
+from windvane.cli.options import ConfigFile, Data, Names, Preset, Settings, Size, Strict
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -39,6 +39,7 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="no or bf16.")] = None,
     size: Size = None,
+    names: Names = None,
     strict: Strict = None,
     config: ConfigFile = None,
     preset: Preset = None,
@@ -81,6 +82,7 @@ def train(
             "data.source": data,
             "data.size": size,
             "data.strict": strict,
+            "data.names": names,
             "annotate.k": annotate,
             "annotate.features": features,
             "train.condition": condition,

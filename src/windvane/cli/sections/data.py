@@ -29,6 +29,9 @@ class DataSection(Section):
     labels: Literal["auto", "folders", "none"] = Field(
         default="auto", description="none, folders as classes, or auto: folders that look like classes"
     )
+    names: str | None = Field(
+        default=None, description="file with the names of the classes: one a line, or id,name"
+    )
     max_pixels: int = Field(
         default=89_478_485,
         ge=1,
