@@ -69,7 +69,9 @@ def test_an_edit_of_a_text_with_its_hash_in_the_first_line_is_noticed():
     text = sealed_text("steps: 8\nname: é\n")
     assert text.startswith("#") and text.endswith("steps: 8\nname: é\n") and not is_edited(text)
     assert is_edited(text.replace("8", "9")) and is_edited(text[:-1])
-    assert not is_edited("steps: 8\n")  # written before, or by a user
+    assert not is_edited("steps: 8\n") and is_edited(
+        "steps: 8\n", left=True
+    )  # a user may write it, no command
 
 
 DAMAGE = {

@@ -103,9 +103,12 @@ def sealed_text(text: str) -> str:
     return f"{_LINE}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
-def is_edited(text: str) -> bool:
-    """Whether a text with such a first line is another one than was written; without one nothing is known."""
+def is_edited(text: str, *, left: bool = False) -> bool:
+    """Whether a text with such a first line is another one than was written.
+
+    Without that line nothing is known, unless the text was ``left`` by a command, which always writes it.
+    """
     first, _, rest = text.partition("\n")
     if not first.startswith(_LINE):
-        return False
+        return left
     return first.removeprefix(_LINE).strip() != hashlib.sha256(rest.encode()).hexdigest()

@@ -24,10 +24,11 @@ PICTURES = [((48, 64), (20, 10, 44, 40)), ((60, 40), (6, 22, 30, 46)), ((50, 50)
 def photos(tmp_path_factory):
     """Twelve pictures of three shapes, and what COCO would say of them: a box and a polygon each."""
     folder = tmp_path_factory.mktemp("photos")
-    images, entries = [], []
+    images, entries, grain = [], [], np.random.default_rng(0)
     for i in range(12):
         (height, width), (left, top, right, bottom) = PICTURES[i % 3]
-        levels = np.full((height, width), 20 + i, dtype=np.uint8)
+        # No two may be near-duplicates, which would lie on one side of the split.
+        levels = np.kron(grain.integers(0, 90, (6, 6)), np.ones((10, 11)))[:height, :width].astype(np.uint8)
         levels[top:bottom, left:right] = 220
         Image.fromarray(levels).save(folder / f"{i:02d}.png")
         images.append({"id": 100 + i, "file_name": f"{i:02d}.png", "width": width, "height": height})

@@ -137,10 +137,10 @@ def test_the_command_gives_the_same_files_on_two_processes(tmp_path):
     words = ["annotate", tmp_path / "images.npy", "--features", "selfsup:3", "--k", "4"]
     words += ["--set", "annotate.stability=2", "--out"]
     cache = {"WINDVANE_CACHE": str(tmp_path / "alone")}
-    finish(start("windvane", *words, tmp_path / "one", **cache))
+    finish(start("windvane", *words, tmp_path / "first" / "out", **cache))
     shared = {"WINDVANE_CACHE": str(tmp_path / "shared")}
-    finish(*(start("windvane", *words, tmp_path / "two", **shared, **place) for place in ranks(2)))
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    finish(*(start("windvane", *words, tmp_path / "second" / "out", **shared, **place) for place in ranks(2)))
+    assert contents(tmp_path / "first" / "out") == contents(tmp_path / "second" / "out")
     kept = [
         {path.name: path.read_bytes() for path in (tmp_path / name).glob("annotate/features-*/shard-*")}
         for name in ("alone", "shared")

@@ -83,9 +83,12 @@ def test_a_picture_of_a_latent_pipeline_is_made_again(windvane, saved, tmp_path)
     assert result.exit_code == 0 and "equal to" in result.stdout, result.output
 
 
-def test_a_pipeline_that_needs_a_choice_says_which(refused, saved, tmp_path):
-    assert "--condition uniform" in refused("sample", saved / "dit", out=tmp_path, n=1, steps=STEPS)
-    assert "no clusters" in refused("sample", saved / "ddim", out=tmp_path, n=1, cluster=0)
+def test_a_pipeline_that_does_not_say_how_often_ids_occur_gives_each_alike(
+    windvane, refused, saved, tmp_path
+):
+    drawn = windvane("sample", saved / "dit", out=tmp_path / "s", n=1, steps=STEPS)
+    assert drawn.exit_code == 0 and "each of its 5 ids occurred" in drawn.stderr, drawn.output
+    assert "no clusters" in refused("sample", saved / "ddim", out=tmp_path / "o", n=1, cluster=0)
 
 
 def test_what_is_no_model_is_refused_in_one_line(refused, tmp_path, monkeypatch):

@@ -16,16 +16,16 @@ from windvane.training.batches import Batches
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
 rank = int(os.environ["RANK"])
-seen, load = [], Batches.load
+seen, timed = [], Batches.timed
 
 
-def remember(self, step, begin=0, end=None):
-    batch = load(self, step, begin, end)
+def remember(self, step, drawn):
+    batch = timed(self, step, drawn)
     seen.append((batch.x0, batch.noise, batch.t, batch.cond.present["vector"]))
     return batch
 
 
-Batches.load = remember
+Batches.timed = remember
 
 
 def interrupt(snapshot):

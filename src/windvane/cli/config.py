@@ -130,8 +130,8 @@ def check(tree: Mapping[str, Any], *, where: str | None = None) -> Config:
         raise ValueError(prefix + explain_validation(error, Config)) from None
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
+def read_yaml(file: Path, *, left: bool = False) -> dict[str, Any]:
+    """The mapping in a YAML file, which a command left there or which a user wrote."""
     if not file.is_file():
         raise ValueError(f"configuration file not found: {file}")
     try:
@@ -143,7 +143,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file} is not YAML that can be read: it is nested too deeply") from None
     except (yaml.YAMLError, ValueError, AttributeError, TypeError) as error:  # PyYAML raises these, too
         raise ValueError(f"{file} is not YAML: {error}") from None
-    if is_edited(text):
+    if is_edited(text, left=left):
         warnings.warn(f"{file} {EDITED}", stacklevel=2)
     if tree is None:
         warnings.warn(f"{file} holds no settings", stacklevel=2)
@@ -162,7 +162,7 @@ def checked_yaml(file: Path) -> dict[str, Any]:
 
 def left_yaml(file: Path) -> dict[str, Any]:
     """The mapping in a YAML file that a command wrote, and so never wrote empty."""
-    settings = read_yaml(file)
+    settings = read_yaml(file, left=True)
     if not settings:
         raise Damaged(file, "it holds no settings", "write it again, or remove it and give the settings anew")
     return settings

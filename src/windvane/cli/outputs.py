@@ -78,6 +78,8 @@ def is_run(folder: Path) -> bool:
 
 def check_run_parts(out: Path) -> None:
     """Refuse a folder for a run in which something else lies where the model or the annotation goes."""
+    if not any((out / name).exists() for name in ("model", "annotations")):
+        return  # the usual case, in which a mistake in the settings is to be found before torch is imported
     from windvane.annotate.owned import ANNOTATION
     from windvane.checkpoint import MODEL
 
