@@ -113,3 +113,11 @@ def test_impossible_requests_are_refused():
         kernel_distance(x[:1], x)
     with pytest.raises(ValueError, match="samples have 2 features, the reference has 1"):
         kernel_distance(x, x[:, :1])
+
+
+def test_a_kernel_beyond_float64_is_refused():
+    rows = 1e40 * normal(20, 3, 0)
+    with pytest.raises(
+        ValueError, match="'degree': 8.* is not finite for features as large as .*lower degree"
+    ):
+        kernel_distance(rows, rows + 1e40, degree=8, resamples=0)

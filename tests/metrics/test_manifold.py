@@ -149,3 +149,30 @@ def test_balls_are_exact_where_a_float32_product_is_not(spread):
     place = 10 * normal(4, 3, 0).repeat(40, 1)
     fake, real = place + spread * normal(160, 3, 1), place + spread * normal(160, 3, 2, shift=0.5)
     assert values(fake, real) == pytest.approx(by_definition(fake, real, 5), abs=1e-12)
+
+
+def test_tight_groups_at_any_distance_keep_their_neighbours():
+    """Two groups so far apart that their inner distances drown in the rounding of float64, too."""
+    near, far = normal(60, 5, 0), 1e-4 * normal(45, 5, 1) + 1e8
+    reference = torch.cat([near, far])
+    direct = (reference[:, None] - reference).square().sum(-1)
+    direct.fill_diagonal_(torch.inf)
+    expected = direct.sort(dim=1, stable=True)
+    distances, indices = nearest(reference, reference, k=3, itself=True)
+    torch.testing.assert_close(distances, expected.values[:, :3].sqrt(), atol=0, rtol=1e-12)
+    assert torch.equal(indices, expected.indices[:, :3])
+    fake = torch.cat([near[:40] + 0.3, far[:30] + 1e-4 * normal(30, 5, 2)])
+    assert values(fake, reference, k=3) == pytest.approx(by_definition(fake, reference, 3), abs=1e-12)
+
+
+def test_a_row_very_far_away_reaches_what_it_reaches_and_no_more():
+    """Distances from it differ in their last digits only, which still tell what its ball holds."""
+    fake, real = normal(40, 5, 0), normal(50, 5, 1, shift=0.2)
+    fake[3] = 1e13
+    assert values(fake, real, k=3) == pytest.approx(by_definition(fake, real, 3), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-200])
+def test_features_whose_squares_leave_float64_are_refused(size):
+    with pytest.raises(ValueError, match="sample features reach .*scale samples and reference alike"):
+        manifold(size * normal(20, 3, 0), size * normal(20, 3, 1))

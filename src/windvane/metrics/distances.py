@@ -60,6 +60,7 @@ def compare(rows: Tensor, others: Tensor, squared: Tensor, bounds: Tensor) -> Te
         bounds: squared radii, of each row (n, 1) or of each other row (m,).
     """
     kind, relative = squared.dtype, tolerance(rows.shape[1], squared.dtype)
+    rounding = tolerance(rows.shape[1], torch.float64)  # of the same sum, taken in another order
     norms, other_norms = rows.square().sum(1).unsqueeze(1), others.square().sum(1)
     # What goes with a row and what goes with a column are added up before they meet the whole matrix.
     sides = [relative * norms, relative * other_norms]
@@ -73,7 +74,7 @@ def compare(rows: Tensor, others: Tensor, squared: Tensor, bounds: Tensor) -> Te
         i, j = part.unbind(1)
         exact = (rows[i] - others[j]).square().sum(1)
         limit = bounds.expand_as(squared)[i, j]
-        near = (exact - limit).abs() <= 1e-12 * limit
+        near = (exact - limit).abs() <= rounding * limit
         signs[i, j] = torch.where(near, 0.0, (exact - limit).sign()).to(kind)
     return signs
 
@@ -94,8 +95,9 @@ def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False
 
     Candidates come from a matrix product in float32, their distances are then recomputed directly in float64,
     so that a copy has distance exactly 0. Where the rounding of the product could have left out a nearer row,
-    the product is made again in float64. ``itself=True`` says that ``rows`` *is* the reference: row i then
-    ignores reference row i (but not another row equal to it).
+    the product is made again in float64, and where that does not decide either (a group of rows far closer to
+    each other than to the others), all distances of the row are computed directly. ``itself=True`` says that
+    ``rows`` *is* the reference: row i then ignores reference row i (but not another row equal to it).
     """
     if rows.ndim != 2 or reference.ndim != 2 or rows.shape[1] != reference.shape[1]:
         raise ValueError(
@@ -113,10 +115,16 @@ def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False
     distances, indices, sure = _nearest(rows, reference, first, first_at, k, own)
     if not sure.all():
         again = (~sure).nonzero().squeeze(1)
-        own = None if own is None else own[again]
-        distances[again], indices[again], _ = _nearest(
-            rows[again], reference, looked[again], looked_at, k, own
+        ours = None if own is None else own[again]
+        distances[again], indices[again], sure = _nearest(
+            rows[again], reference, looked[again], looked_at, k, ours
         )
+        for row in again[~sure].tolist():
+            gaps = (reference.double() - rows[row].double()).square().sum(1)
+            if own is not None:
+                gaps[row] = torch.inf
+            exact, order = gaps.sort(stable=True)
+            distances[row], indices[row] = exact[:k].sqrt(), order[:k]
     return Neighbours(distances, indices)
 
 
@@ -131,6 +139,8 @@ def _nearest(
     """
     available = len(reference) - int(own is not None)
     spare = min(available, k + (2 if looked.dtype == torch.float32 else 4))
+    # In float64 equal distances, as of integers, are left alone: no row that counts is hidden among them.
+    close = 0.0 if looked.dtype == torch.float32 else 1e-9
     # Bounds from below: with the norms lessened by all that rounding can add.
     less = 1 - tolerance(rows.shape[1], looked.dtype)
     norms, other_norms = (less * x.square().sum(1) for x in (looked, looked_at))
@@ -150,7 +160,8 @@ def _nearest(
         candidates = candidates.sort(1).values  # of equal distances the earlier row comes first
         gaps = reference[candidates].double() - rows[part].double().unsqueeze(1)
         exact, order = gaps.square().sum(-1).sort(dim=1, stable=True)
-        sure = exact[:, k - 1] <= floor[:, -1].double() + norms[part]
+        least = floor[:, -1].double() + norms[part]  # of all that was left out
+        sure = exact[:, k - 1] * (1 - close) <= least.clamp_min(0)
         found.append((exact[:, :k].sqrt(), candidates.gather(1, order)[:, :k], sure | (spare == available)))
     distances, indices, sure = (torch.cat(parts) for parts in zip(*found))
     return distances, indices, sure

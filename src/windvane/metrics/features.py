@@ -8,6 +8,9 @@ from torch import Tensor
 
 from windvane.progress import track
 
+#: The largest magnitude of features, and the inverse of the smallest.
+_LARGEST = 1e50
+
 
 @runtime_checkable
 class ImageSource(Protocol):
@@ -205,7 +208,11 @@ def double_features(features: Tensor, reference: Tensor) -> tuple[Tensor, Tensor
 
 
 def checked_features(features: Tensor, rows: int | None = None, name: str = "features") -> Tensor:
-    """``features`` unchanged if they are finite and two-dimensional with the number of rows expected."""
+    """``features`` unchanged if they are finite and two-dimensional with the number of rows expected.
+
+    Their squares, and what metrics multiply these with, must fit into float64: numbers all below 1e-50, or
+    one beyond 1e50, are refused.
+    """
     if features.ndim != 2 or (rows is not None and len(features) != rows):
         expected = "(n, D)" if rows is None else f"({rows}, D)"
         raise ValueError(f"{name} must have the shape {expected}, got {tuple(features.shape)}")
@@ -214,5 +221,11 @@ def checked_features(features: Tensor, rows: int | None = None, name: str = "fea
         first = int(broken.nonzero()[0])
         raise ValueError(
             f"{name}: {int(broken.sum())} of {len(features)} rows are not finite, first is row {first}"
+        )
+    largest = float(features.detach().abs().max()) if features.numel() else 0.0
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        raise ValueError(
+            f"{name} reach {largest:.3g}: distances of numbers beyond {_LARGEST:g}, or all below "
+            f"{1 / _LARGEST:g}, leave float64; scale samples and reference alike"
         )
     return features

@@ -1,5 +1,6 @@
 """Kernel distance (KID): unbiased squared maximum mean discrepancy with a polynomial kernel."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -86,6 +87,11 @@ def kernel_distance(
         spread = torch.tensor(draws, dtype=torch.float64)
         value = spread.mean().item()
         details["std_over_subsets"] = spread.std(unbiased=False).item()
+    if not math.isfinite(value):
+        raise ValueError(
+            f"the kernel (gamma x.y + offset)^degree with {kernel} is not finite for features as large as "
+            f"{max(float(x.abs().max()) for x in (rows, others)):.3g}; scale them, or lower degree or gamma"
+        )
     settings = {**kernel, "subsets": subsets, "subset_size": subset_size if subsets else None}
     return Metric(
         name="kid",
