@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -136,8 +137,7 @@ def sync(path: Path) -> None:
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR
     try:
         handle = os.open(path, flags)
-    except PermissionError:
-        # Windows cannot open folders, and a file without write permission was synced by whoever wrote it.
+    except PermissionError:  # Windows opens no folders, and who writes a file that is read-only syncs it
         return
     try:
         os.fsync(handle)
@@ -243,8 +243,7 @@ def replace_folder(temporary: str | Path, final: str | Path, kind: FolderKind) -
         os.rename(final, old)
     try:
         os.rename(new, final)
-    except FileNotFoundError:
-        # A reader that found `final` missing has recovered it already.
+    except FileNotFoundError:  # a reader that found `final` missing has recovered it already
         if not final.is_dir():
             raise
     sync(final.parent)
@@ -283,18 +282,19 @@ def atomic_folder(path: str | Path, kind: FolderKind) -> Iterator[Path]:
         raise
 
 
-def clear_temporary(folder: str | Path) -> None:
-    """Remove what writers that are no longer alive left directly in `folder`, and recover its folders.
+def clear_temporary(folder: str | Path, name: str | None = None) -> None:
+    """Remove what dead writers left directly in `folder`, of `name` if one is given, and recover its folders.
 
     Call it only while no other machine writes there.
     """
     import psutil
 
-    for path in Path(folder).glob(f".*{_MARK}*"):
+    stem, whole = ("*", "*") if name is None else (escape(Path(name).stem), escape(name))
+    for path in Path(folder).glob(f".{stem}.*{_MARK}*"):
         writer = path.name.partition(_MARK)[0].rpartition(".")[2].partition("-")[0]
         if not (writer.isdigit() and psutil.pid_exists(int(writer))):
             _remove(path)
     for role in ("new", "old"):
-        for path in Path(folder).glob(f".*.windvane-{role}"):
+        for path in Path(folder).glob(f".{whole}.windvane-{role}"):
             recover_folder(path.with_name(path.name[1:].removesuffix(f".windvane-{role}")))
             _remove(path)

@@ -1,12 +1,17 @@
 """The page of an annotation from folders and files: what was found, the truth, samples of a model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.annotating import REPORT
 from windvane.cli.config import checked_yaml, make_config
 from windvane.cli.opening import check_source, open_parts
+from windvane.cli.outputs import PAGE
+from windvane.folders import claimed, note_files
 from windvane.hashes import read_sealed
+from windvane.locks import replacement_lock
 from windvane.pictures import from_uint8, read_pixels, read_settings
 
 if TYPE_CHECKING:
@@ -65,10 +70,30 @@ def report_folder(
         raise ValueError(f"--truth is a file of true boxes or masks, and {folder} has neither, only ids")
     config = config_of(folder, data)
     check_source(config.data)
-    parts = open_parts(config.data, beside=folder, name_damaged=False)
-    return write_report(
-        folder, parts, config=config, out=out, truth=truth, samples=samples, device=device, progress=progress
-    )
+    with _held(folder, out):
+        parts = open_parts(config.data, beside=folder, name_damaged=False)
+        return write_report(
+            folder,
+            parts,
+            config=config,
+            out=out,
+            truth=truth,
+            samples=samples,
+            device=device,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _held(folder: Path, out: Path | None) -> Iterator[None]:
+    """Hold the folder that a page goes to: the annotation's own, or one with nothing but pages."""
+    if out is None or out.resolve() == folder.resolve():
+        with replacement_lock(folder, what="the annotation"):
+            yield
+        return
+    with claimed(out, PAGE):
+        note_files(out, PAGE, PAGE.files)
+        yield
 
 
 def write_report(

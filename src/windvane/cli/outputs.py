@@ -1,9 +1,12 @@
 """What the commands leave in their folders, and may one be written to? Asked before any work is done."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from windvane.cli.config import EMBEDDED
 from windvane.folders import OutputKind
+from windvane.locks import replacement_lock
 
 _SEEDS = "[0-9]" * 8 + "*.png"
 SAMPLES = OutputKind(
@@ -45,9 +48,25 @@ DEMO = OutputKind(
     ("demo.png", "results.json", "table.txt", "report.html"),
     {"results.json": ("seed", "budget", "rows"), "annotation/annotation.json": ("format", "n")},
 )
+PAGE = OutputKind(
+    "page of an annotation", "a page of an annotation", ("report.html", "report.json", "montage.png"), {}
+)
 
 _NAMED = ("hub:", "natural:")
 _GLOB = "*?["
+
+
+@contextmanager
+def claimed_annotation(out: Path, source: str | None) -> Iterator[None]:
+    """Check and hold the folder of an annotation, before its first byte and until the block ends.
+
+    Raises:
+        ValueError: what `check_annotation_folder` refuses; another writer holds it.
+    """
+    check_annotation_folder(out, source)
+    with replacement_lock(out, what="the annotation"):
+        check_annotation_folder(out, source)  # once more: another may have written before it let go
+        yield
 
 
 def check_annotation_folder(out: Path, source: str | None) -> None:

@@ -1,5 +1,6 @@
 """`windvane annotate`: cluster ids for unlabelled images."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from windvane.cli.options import ConfigFile, Data, Names, Preset, Settings, Size
 if TYPE_CHECKING:
     from windvane.cli.config import Config
     from windvane.cli.opening import Parts
+    from windvane.cli.processes import Processes
     from windvane.cli.stages import Stages
 
 
@@ -91,7 +93,8 @@ def annotate(
     from windvane.cli.config import make_config
     from windvane.cli.finders import REGION_CONTROLS
     from windvane.cli.opening import check_source
-    from windvane.cli.outputs import check_annotation_folder
+    from windvane.cli.outputs import check_annotation_folder, claimed_annotation
+    from windvane.cli.processes import processes
     from windvane.folders import check_file
 
     if out is None:
@@ -129,12 +132,16 @@ def annotate(
     check_features(made.annotate.features)
     check_minutes(minutes)
     _tell_idle(made, k)
-    if made.annotate.boxes or made.annotate.masks is not None:
-        _regions(made, out, export, original=export_pixels == "original", report=report, minutes=minutes)
-        return
-    if made.annotate.control in REGION_CONTROLS:
+    regions = made.annotate.boxes or made.annotate.masks is not None
+    if not regions and made.annotate.control in REGION_CONTROLS:
         raise ValueError(f"--control {made.annotate.control} is for --boxes or --masks K")
-    _annotate(made, out, report=report, minutes=minutes)
+    group = processes()
+    with claimed_annotation(out, made.data.source) if group.first else nullcontext():
+        if regions:
+            original = export_pixels == "original"
+            _regions(made, out, export, group, original=original, report=report, minutes=minutes)
+        else:
+            _annotate(made, out, group, report=report, minutes=minutes)
 
 
 def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
@@ -167,26 +174,16 @@ def _tell_idle(config: "Config", k: str | None) -> None:
         say(f"--k {k} has no effect: --control {section.control} looks for no clusters")
 
 
-def _annotate(config: "Config", out: Path, *, report: bool, minutes: float | None) -> None:
+def _annotate(
+    config: "Config", out: Path, group: "Processes", *, report: bool, minutes: float | None
+) -> None:
     from windvane.annotate import Group
-    from windvane.cli.annotate_pacing import paced
     from windvane.cli.annotating import REPORT, lines, make_annotation
     from windvane.cli.config import write_yaml
-    from windvane.cli.errors import say
-    from windvane.cli.opening import open_parts
-    from windvane.cli.processes import processes
-    from windvane.cli.stages import Stages
     from windvane.files import atomic_write_json, atomic_write_text
     from windvane.hashes import sealed, sealed_text
 
-    group = processes()
-    if group.first and group.count > 1:
-        say(f"{group.count} processes annotate together")
-    stages = Stages(group.first)
-    with stages("images"):
-        parts = open_parts(config.data, quiet=not group.first)
-    _tell_held_out(config, parts, stages)
-    config = paced(config, parts.train, minutes, device=str(group.device))
+    config, parts, stages = _opened(config, group, minutes)
     annotation, told = make_annotation(
         config.annotate,
         parts.train,
@@ -209,6 +206,27 @@ def _annotate(config: "Config", out: Path, *, report: bool, minutes: float | Non
     tell(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
 
 
+def _opened(config: "Config", group: "Processes", minutes: float | None) -> "tuple[Config, Parts, Stages]":
+    """The images, and the configuration with as many steps as fit into `minutes`; says what is held out."""
+    from windvane.cli.annotate_pacing import paced
+    from windvane.cli.errors import say
+    from windvane.cli.opening import open_parts
+    from windvane.cli.stages import Stages
+
+    if group.first and group.count > 1:
+        say(f"{group.count} processes annotate together")
+    stages = Stages(group.first)
+    with stages("images"):
+        parts = open_parts(config.data, quiet=not group.first)
+    if parts.held_out is not None:
+        many, total = len(parts.held_out), len(parts.held_out) + len(parts.train)
+        stages.tell(
+            f"{many} of {total} images are held out, for measuring later, and get no annotation "
+            f"(data.holdout={config.data.holdout:g}); --set data.holdout=0 takes all"
+        )
+    return paced(config, parts.train, minutes, device=str(group.device)), parts, stages
+
+
 def _page(
     config: "Config", out: Path, parts: "Parts", device: str, stages: "Stages", *, report: bool
 ) -> None:
@@ -224,19 +242,11 @@ def _page(
     tell(f"to look at: {page} and {page.parent / MONTAGE}")
 
 
-def _tell_held_out(config: "Config", parts: "Parts", stages: "Stages") -> None:
-    if parts.held_out is not None:
-        many, total = len(parts.held_out), len(parts.held_out) + len(parts.train)
-        stages.tell(
-            f"{many} of {total} images are held out, for measuring later, and get no annotation "
-            f"(data.holdout={config.data.holdout:g}); --set data.holdout=0 takes all"
-        )
-
-
 def _regions(
     config: "Config",
     out: Path,
     export: Path | None,
+    group: "Processes",
     *,
     original: bool,
     report: bool,
@@ -244,27 +254,15 @@ def _regions(
 ) -> None:
     from windvane.annotate import Group, original_sizes, write_coco
     from windvane.annotate.regions_storage import BESIDE
-    from windvane.cli.annotate_pacing import paced
     from windvane.cli.annotating import REPORT
     from windvane.cli.config import write_yaml
-    from windvane.cli.errors import say
     from windvane.cli.finders import check_regions
-    from windvane.cli.opening import open_parts
-    from windvane.cli.processes import processes
     from windvane.cli.regions import found_again, make_regions, region_lines
-    from windvane.cli.stages import Stages
     from windvane.files import atomic_write_json, atomic_write_text
     from windvane.hashes import sealed, sealed_text
 
     check_regions(config.annotate)
-    group = processes()
-    if group.first and group.count > 1:
-        say(f"{group.count} processes annotate together")
-    stages = Stages(group.first)
-    with stages("images"):
-        parts = open_parts(config.data, quiet=not group.first)
-    _tell_held_out(config, parts, stages)
-    config = paced(config, parts.train, minutes, device=str(group.device))
+    config, parts, stages = _opened(config, group, minutes)
     flip, device = config.train.flip, group.device
     made = make_regions(
         config.annotate,
