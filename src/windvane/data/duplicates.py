@@ -1,12 +1,13 @@
 """Files that repeat each other: byte for byte, or to the eye."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 _NEAR_LEVELS = 8
+#: Up to so many pictures of one order are compared each with all others.
+_FEW = 256
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
@@ -37,31 +38,41 @@ def near_groups(names: Sequence[str], thumbnails: Sequence[np.ndarray]) -> list[
         by_order[np.packbits(small[:, 1:] > small[:, :-1]).tobytes()].append(i)
     groups: list[list[str]] = []
     for rows in by_order.values():
-        firsts: list[tuple[np.ndarray, list[str]]] = []
-        # Firsts by coarse levels of a few cells: pictures alike differ by one level at most in each, so that
-        # flat pictures, which all share one order, are not compared with all others.
-        near: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i in rows:
-            small = thumbnails[i].astype(np.int16)
-            level = _levels(small)
-            around = product(*((k - 1, k, k + 1) for k in level))
-            found = sorted(number for key in around for number in near.get(key, ()))
-            for number in found:
-                first, members = firsts[number]
-                if np.abs(first - small).max() <= _NEAR_LEVELS:
-                    members.append(names[i])
-                    break
-            else:
-                near[level].append(len(firsts))
-                firsts.append((small, [names[i]]))
-        groups += [members for _, members in firsts if len(members) > 1]
+        if len(rows) > 1:
+            cells = np.stack([thumbnails[i] for i in rows]).reshape(len(rows), -1)
+            groups += [[names[rows[k]] for k in group] for group in _alike(cells)]
     return groups
 
 
-def _levels(small: np.ndarray) -> tuple[int, ...]:
-    """The corner cells and the mean of a miniature, in steps that two pictures alike share but for one."""
-    cells = (small[0, 0], small[0, -1], small[-1, 0], small.mean())
-    return tuple(int(cell // (_NEAR_LEVELS + 1)) for cell in cells)
+def _alike(cells: np.ndarray) -> list[np.ndarray]:
+    """Rows of uint8 ``(n, D)`` within the limit of the first row of their group, which is not in another.
+
+    A tree finds what is near in every cell: pictures that share one order, such as flat ones, are then not
+    compared each with all others.
+    """
+    near = _tree(cells) if len(cells) > _FEW else _scan(cells)
+    free, groups = np.ones(len(cells), dtype=bool), []
+    for first in range(len(cells)):
+        if free[first]:
+            found = near(first)
+            members = found[free[found]]
+            free[members] = False
+            if len(members) > 1:
+                groups.append(np.sort(members))
+    return groups
+
+
+def _scan(cells: np.ndarray) -> Callable[[int], np.ndarray]:
+    wide = cells.astype(np.int16)
+    return lambda row: np.flatnonzero(np.abs(wide - wide[row]).max(axis=1) <= _NEAR_LEVELS)
+
+
+def _tree(cells: np.ndarray) -> Callable[[int], np.ndarray]:
+    from scipy.spatial import KDTree
+
+    tree = KDTree(cells.astype(np.float64))
+    reach = _NEAR_LEVELS + 0.5
+    return lambda row: np.array(tree.query_ball_point(tree.data[row], reach, p=np.inf), dtype=np.int64)
 
 
 def together(names: Sequence[str], groups: Sequence[Sequence[str]]) -> np.ndarray:
