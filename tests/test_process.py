@@ -1,6 +1,7 @@
 """Processes: schedules against their definitions, inverse maps, re-noising."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from windvane.process import (
     EDM,
+    PFGMPP,
     RectifiedFlow,
     VPCosine,
     VPLinear,
@@ -110,6 +112,21 @@ def test_unknown_configuration_names_the_known():
 def test_bad_noise_range():
     with pytest.raises(ValueError, match="sigma_min=3"):
         EDM(sigma_max=2, sigma_min=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: VPCosine(lmbda_min=-1e300), "lmbda_min=-1e"),
+        (lambda: VPCosine(lmbda_min=1.0), "lmbda_min <= 0"),
+        (lambda: EDM(sigma_max=1e300), "1e-9 ... 1e9"),
+        (lambda: EDM(sigma_min=1e-300), "1e-9 ... 1e9"),
+        (lambda: PFGMPP(sigma_max=1e300), "1e-9 ... 1e9"),
+    ],
+)
+def test_levels_that_numbers_cannot_tell_apart_are_refused_before_a_training(make, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        make()
 
 
 def test_perturb_uses_each_rows_time():

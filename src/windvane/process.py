@@ -78,6 +78,11 @@ class VPCosine(Process):
     t_min: ClassVar[float] = 1e-3  # type: ignore[misc]
     t_max: ClassVar[float] = 1.0  # type: ignore[misc]
 
+    def __post_init__(self) -> None:
+        # Below, alpha at t = 1 is nothing but the rounding of pi / 2.
+        if not -70 <= self.lmbda_min <= 0:
+            raise ValueError(f"VPCosine needs -70 <= lmbda_min <= 0, got lmbda_min={self.lmbda_min}")
+
     @property
     def _theta_max(self) -> float:
         return math.atan(math.exp(-self.lmbda_min / 2))
@@ -110,6 +115,11 @@ class EDM(Process):
             raise ValueError(
                 f"EDM needs 0 < sigma_min < sigma_max, got sigma_min={self.sigma_min}, "
                 f"sigma_max={self.sigma_max}"
+            )
+        if self.sigma_min < 1e-9 or self.sigma_max > 1e9:  # beyond, states and times lose their digits
+            raise ValueError(
+                "EDM needs levels in 1e-9 ... 1e9, which single precision can tell apart, got "
+                f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max}"
             )
 
     @property

@@ -10,6 +10,19 @@ from hypothesis import strategies as st
 from windvane.cli.config import Config, check, make_config, merged, parse_setting, put, write_yaml
 from windvane.cli.presets import PRESETS
 
+#: Whole numbers that once had no upper end: a seed lost its high bits, a count its loop, without a word.
+WHOLE = [
+    "train.steps",
+    "train.seed",
+    "data.seed",
+    "annotate.seed",
+    "annotate.stability",
+    "evaluate.seed",
+    "evaluate.bootstrap",
+    "evaluate.n",
+    "sample.n",
+]
+
 
 def test_later_sources_win(tmp_path):
     file = tmp_path / "run.yaml"
@@ -45,6 +58,10 @@ def test_every_preset_is_valid_and_survives_its_own_file(name, tmp_path):
         ("model.type=cnn", ["model.type", "'unet'", "'cnn'"]),
         ("train.learning_rate=.nan", ["train.learning_rate", "finite"]),
         ("sample.interval=[3, 1]", ["sample", "low < high", "[3.0, 1.0]"]),
+        *((f"{name}=1{'0' * 22}", [name, "below 2**63"]) for name in WHOLE),
+        (f"model.channels=[32, 1{'0' * 22}]", ["model.channels", "below 2**63"]),
+        ("model.depth=1001", ["model.depth", "less than or equal to 1000"]),
+        ("model.layers=1001", ["model.layers", "less than or equal to 1000"]),
         ("preset=huge", ["preset", "'huge'", "digits"]),
         ("train.steps", ["--set", "'train.steps'", "section.name=value"]),
         (".steps=3", ["--set", "'.steps=3'"]),

@@ -16,6 +16,8 @@ from windvane.cli.memory import bound_memory
 
 PROGRESS_VARIABLE = "WINDVANE_PROGRESS"
 GLOBAL_FLAGS = ("--debug", "--quiet")
+#: Their commands say what is missing, each in its own words.
+_MAY_BE_EMPTY = ("--text", "--calls", "--solvers", "--weights")
 
 
 class OneLineGroup(TyperGroup):
@@ -33,6 +35,7 @@ class OneLineGroup(TyperGroup):
         words = global_flags_first(sys.argv[1:] if args is None else list(args)) or ["--help"]
 
         def call() -> Any:
+            check_words(words)
             return super(OneLineGroup, self).main(
                 words, prog_name or "windvane", complete_var, False, windows_expand_args, **extra
             )
@@ -55,6 +58,18 @@ def global_flags_first(words: list[str]) -> list[str]:
     end = words.index("--") if "--" in words else len(words)
     front = [word for word in words[:end] if word in GLOBAL_FLAGS]
     return front + [word for word in words[:end] if word not in GLOBAL_FLAGS] + words[end:]
+
+
+def check_words(words: list[str]) -> None:
+    """Refuse an empty argument: as a path it would be the working folder, which nobody has named.
+
+    Raises:
+        ValueError: names the flag it follows, if any.
+    """
+    for before, word in zip(["", *words], words):
+        if word == "" and before not in _MAY_BE_EMPTY:
+            what = f"{before} is empty" if before.startswith("-") else "an argument is empty"
+            raise ValueError(f"{what}; is a variable of the shell not set?")
 
 
 app = typer.Typer(

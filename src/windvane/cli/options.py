@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+#: Of --minutes: two years.
+MOST_MINUTES = 1_000_000.0
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="YAML file with settings (sections as in --set)."),

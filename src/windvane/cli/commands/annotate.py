@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from windvane.cli.console import tell
-from windvane.cli.options import ConfigFile, Data, Names, Preset, Settings, Size, Strict
+from windvane.cli.options import MOST_MINUTES, ConfigFile, Data, Names, Preset, Settings, Size, Strict
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -74,7 +74,12 @@ def annotate(
     ] = False,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0.1, help="As many steps of what is learnt as fit this time here."),
+        typer.Option(
+            "--minutes",
+            min=0.1,
+            max=MOST_MINUTES,
+            help="As many steps of what is learnt as fit this time here.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     size: Size = None,

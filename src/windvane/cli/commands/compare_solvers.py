@@ -22,7 +22,10 @@ def compare_solvers(
         str, typer.Option("--calls", metavar="N,N,...", help="Budgets of network calls.")
     ] = _CALLS,
     reference_steps: Annotated[
-        int, typer.Option("--reference-steps", help="Steps of the fine solution that errors are taken to.")
+        int,
+        typer.Option(
+            "--reference-steps", max=100_000, help="Steps of the fine solution that errors are taken to."
+        ),
     ] = 500,
     n: Annotated[int | None, typer.Option("--n", help="How many samples; default 64.")] = None,
     seed: Annotated[

@@ -23,7 +23,7 @@ def report(
         typer.Option("--clusters", min=1, help="How many clusters, boxes or masks to sample; default 8."),
     ] = None,
     samples: Annotated[bool, typer.Option(help="Make samples for the page.")] = True,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, max=100_000, help="Sampling steps.")] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="The images of an annotation that does not name them.")
     ] = None,

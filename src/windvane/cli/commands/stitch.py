@@ -27,7 +27,9 @@ def stitch(
         float | None,
         typer.Option("--budget", metavar="SHARE", help="Pick the best point of at most this share of LARGE."),
     ] = None,
-    parts: Annotated[int, typer.Option("--parts", help="Shares in multiples of 1 / PARTS.")] = 10,
+    parts: Annotated[
+        int, typer.Option("--parts", min=1, max=1_000, help="Shares in multiples of 1 / PARTS.")
+    ] = 10,
     by: Annotated[str, typer.Option("--by", help="Switch by the share of steps, t or log_snr.")] = "steps",
     reference: Reference = None,
     n: Annotated[int | None, typer.Option("--n", help="Pictures of each point; default 1000.")] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windvane.cli.console import tell
-from windvane.cli.options import ConfigFile, Data, Names, Preset, Settings, Size, Strict
+from windvane.cli.options import MOST_MINUTES, ConfigFile, Data, Names, Preset, Settings, Size, Strict
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -32,7 +32,9 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0.1, help="Instead of --steps: as many as fit this time here."),
+        typer.Option(
+            "--minutes", min=0.1, max=MOST_MINUTES, help="Instead of --steps: as many as fit this time here."
+        ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,

@@ -20,12 +20,12 @@ class ModelSection(Section):
     channels: list[int] | None = Field(
         default=None, description="unet: channels of each level, full size first"
     )
-    layers: int | None = Field(default=None, ge=1, description="unet: residual blocks per level")
+    layers: int | None = Field(default=None, ge=1, le=1_000, description="unet: residual blocks per level")
     attention: list[int] | None = Field(
         default=None, description="unet: levels with attention, -1 the lowest"
     )
     width: int | None = Field(default=None, ge=8, description="dit, mlp: width of a block")
-    depth: int | None = Field(default=None, ge=1, description="dit, mlp: number of blocks")
+    depth: int | None = Field(default=None, ge=1, le=1_000, description="dit, mlp: number of blocks")
     heads: int | None = Field(default=None, ge=1, description="dit: attention heads")
     patch: int | None = Field(default=None, ge=1, description="dit: side of a patch in pixels")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout inside unet and dit")
