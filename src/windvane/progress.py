@@ -7,7 +7,7 @@ standard error and appear only on a terminal, or as a line every ten seconds els
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,28 +40,41 @@ def duration(seconds: float) -> str:
 
 
 def track(
-    iterable: Iterable[T], description: str, *, total: int | None = None, enabled: bool = True
+    iterable: Iterable[T],
+    description: str,
+    *,
+    total: int | Callable[[], int] | None = None,
+    enabled: bool = True,
 ) -> Iterator[T]:
-    """Iterate with a bar that shows the share done and the time left."""
+    """Iterate with a bar that shows the share done and the time left; a ``total`` to call may change."""
     if not (enabled and progress_enabled()):
         yield from iterable
-    elif sys.stderr.isatty():
+        return
+    if total is None and hasattr(iterable, "__len__"):
+        total = len(iterable)  # type: ignore[arg-type]
+    if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(iterable, desc=description, total=total, leave=False, mininterval=0.2)
+        with tqdm(desc=description, total=_number(total), leave=False, mininterval=0.2) as bar:
+            for item in iterable:
+                yield item
+                bar.total = _number(total)
+                bar.update()
     else:
         yield from _lines(iterable, description, total)
 
 
-def _lines(iterable: Iterable[T], description: str, total: int | None) -> Iterator[T]:
-    if total is None and hasattr(iterable, "__len__"):
-        total = len(iterable)  # type: ignore[arg-type]
+def _number(total: int | Callable[[], int] | None) -> int | None:
+    return total() if callable(total) else total
+
+
+def _lines(iterable: Iterable[T], description: str, total: int | Callable[[], int] | None) -> Iterator[T]:
     begin = last = time.monotonic()
-    for done, item in enumerate(iterable):
+    for done, item in enumerate(iterable, start=1):
         yield item
         now = time.monotonic()
         if now - last >= 10:
-            last = now
-            of = f" of {total}" if total else ""
-            left = f", {duration((now - begin) / (done + 1) * (total - done - 1))} left" if total else ""
-            print(f"{description}: {done + 1}{of}{left}", file=sys.stderr, flush=True)
+            last, whole = now, _number(total)
+            of = f" of {whole}" if whole else ""
+            left = f", {duration((now - begin) / done * (whole - done))} left" if whole else ""
+            print(f"{description}: {done}{of}{left}", file=sys.stderr, flush=True)

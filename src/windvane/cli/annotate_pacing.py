@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.deadline import Budget
 from windvane.cli.errors import say
+from windvane.cli.opening import usable_cache
 from windvane.cli.sections import AnnotateSection
 from windvane.progress import duration
 
@@ -15,12 +17,16 @@ if TYPE_CHECKING:
     from windvane.data import ImageData
 
 #: The share of --minutes for what is learnt and for the features; clusters and the page take the rest.
-_SHARE = 0.75
+_SHARE = 0.8
 #: A step sees 128 images twice, forwards and backwards: as much as the features of so many images.
 _IMAGES_A_STEP = 2 * 128 * 3
 #: More steps than ten times the usual ones make an encoder no better.
 _MOST = 10
 _SHORT, _LONG = 1, 4
+#: The share of --minutes that measuring may take, so that it sees more than a moment of a busy machine.
+_MEASURING = 0.05
+#: Fewer steps are not measured; what takes more than a minute is told, and what takes an hour warned of.
+_WORTH_IT, _SAID, _HOURS = 100, 60, 3600
 
 
 def check_minutes(minutes: float | None) -> None:
@@ -29,24 +35,58 @@ def check_minutes(minutes: float | None) -> None:
         raise ValueError("--minutes measures one process; give several of them --features selfsup:STEPS")
 
 
-def paced(config: "Config", data: "ImageData", minutes: float | None, *, device: str) -> "Config":
-    """The configuration fitted to the time, if one is given; it says what it made of it."""
-    if minutes is None:
+def paced(config: "Config", data: "ImageData", budget: Budget | None, *, device: str) -> "Config":
+    """The configuration fitted to the time, if one is given; says what it made of it, or what to expect."""
+    section, flip = config.annotate, config.train.flip
+    if budget is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return config
-    section, lines = fitted_annotation(config.annotate, data, minutes, flip=config.train.flip, device=device)
+    if budget is None:
+        for line in expected(section, data, flip=flip, device=device):
+            say(line)
+        return config
+    section, lines = fitted_annotation(section, data, budget, flip=flip, device=device)
     for line in lines:
         say(line)
     return config.model_copy(update={"annotate": section})
 
 
+def expected(section: AnnotateSection, data: "ImageData", *, flip: bool, device: str) -> list[str]:
+    """How long what is learnt will take, where that is more than a minute, with a warning of hours."""
+    from windvane.annotate.features.learnt import kept_at
+
+    lines, whole, cache = [], 0.0, usable_cache("annotate")
+    for field, (kind, make) in _learners(
+        section, flip=flip if section.flip is None else section.flip
+    ).items():
+        _, _, given = getattr(section, field).partition(":")
+        learner = make(int(given) if given.isdigit() else None)
+        kept = kept_at(learner, data, cache)
+        if learner.steps < _WORTH_IT or (kept is not None and kept.exists()):
+            continue
+        start, step = _pace(make, data, device)
+        taken = start + learner.steps * step
+        whole += taken
+        if taken >= _SAID:
+            lines.append(
+                f"{field} {kind}: about {duration(taken)} on this machine "
+                f"({learner.steps} steps of {step:.2g} s)"
+            )
+    if whole >= _HOURS:
+        lines.append(
+            f"warning: that is {duration(whole)}; --minutes 20 fits it to twenty minutes, and --features pca "
+            "learns nothing in steps"
+        )
+    return lines
+
+
 def fitted_annotation(
-    section: AnnotateSection, data: "ImageData", minutes: float, *, flip: bool, device: str
+    section: AnnotateSection, data: "ImageData", budget: Budget, *, flip: bool, device: str
 ) -> tuple[AnnotateSection, list[str]]:
-    """The section with as many training steps as fit ``minutes``, and what to say about it."""
-    begin = time.monotonic()
+    """The section with as many training steps as fit what is left of the time, and what to say about it."""
     learners = _learners(section, flip=flip if section.flip is None else section.flip)
-    paces = {field: _pace(make, data, device) for field, (_, make) in learners.items()}
-    left = _SHARE * 60 * minutes - (time.monotonic() - begin)
+    worth = _MEASURING * max(0.0, budget.left()) / max(1, len(learners))
+    paces = {field: _pace(make, data, device, worth=worth) for field, (_, make) in learners.items()}
+    left = _SHARE * max(0.0, budget.left())
     lines, changes = [], {}
     for field, (start, step) in paces.items():
         kind, make = learners[field]
@@ -55,13 +95,15 @@ def fitted_annotation(
         steps = min(_MOST * usual, max(1, math.floor(room / step)))
         changes[field] = f"{kind}:{steps}"
         lines.append(
-            f"--minutes {minutes:g} makes {steps} steps of {field} {kind} ({step:.2g} s each here, about "
-            f"{duration(start + steps * step)} in all); usual are {usual}"
+            f"--minutes {budget.minutes:.3g} makes {steps} steps of {field} {kind} ({step:.2g} s each here, "
+            f"about {duration(start + steps * step)} in all); usual are {usual}"
         )
         if room < step:
-            lines.append(f"warning: {minutes:g} minutes are too short for {len(data):,} images; take more")
+            lines.append(
+                f"warning: {budget.minutes:.3g} minutes are too short for {len(data):,} images; take more"
+            )
     if not learners:
-        lines.append(f"--minutes {minutes:g} has no effect: nothing here is learnt in steps")
+        lines.append(f"--minutes {budget.minutes:.3g} has no effect: nothing here is learnt in steps")
     return section.model_copy(update=changes), lines
 
 
@@ -91,13 +133,27 @@ def _given(steps: int | None) -> dict[str, Any]:
     return {} if steps is None else {"steps": steps}
 
 
-def _pace(make: Callable[[int | None], Any], data: "ImageData", device: str) -> tuple[float, float]:
-    """Seconds before the first step, and of each step: from a short and a longer training."""
-    taken = []
-    for steps in (_SHORT, _LONG):
+def _pace(
+    make: Callable[[int | None], Any], data: "ImageData", device: str, *, worth: float = 0.0
+) -> tuple[float, float]:
+    """Seconds before the first step, and of each step: from a short and a longer training.
+
+    The longer one is made longer while less than ``worth`` seconds have been spent: few steps say little on a
+    machine with other things to do.
+    """
+
+    def taken(steps: int) -> float:
         begin = time.perf_counter()
         make(steps).fit(data, progress=False, device=device)
-        taken.append(time.perf_counter() - begin)
+        return time.perf_counter() - begin
+
+    short, steps = taken(_SHORT), _LONG
+    long = taken(steps)
+    spent = short + long
+    while spent + 4 * long < worth:
+        steps *= 4
+        long = taken(steps)
+        spent += long
     # The short one also warms up: on a busy machine the difference alone may be nothing.
-    step = max((taken[1] - taken[0]) / (_LONG - _SHORT), taken[1] / _LONG / 2)
-    return max(0.0, taken[1] - _LONG * step), step
+    step = max((long - short) / (steps - _SHORT), long / steps / 2)
+    return max(0.0, long - steps * step), step

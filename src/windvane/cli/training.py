@@ -1,20 +1,18 @@
 """A training from its configuration: condition, network, loop, sample grids."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.annotating import REPORT, lines, make_annotation
-from windvane.cli.build import build_denoiser, build_guided, build_objective, build_sampler, build_times
+from windvane.cli.build import build_denoiser, build_objective, build_times
 from windvane.cli.conditions import Asked, settled
 from windvane.cli.config import Config
+from windvane.cli.deadline import Budget
 from windvane.cli.errors import Interrupted, say
 from windvane.cli.opening import Parts
-from windvane.cli.pacing import LEAST_STEPS, estimate, first_pictures, fitted, seconds_per_step
 from windvane.cli.processes import Processes
-from windvane.cli.recipe import sampler_settings
-from windvane.cli.wanted import wanted
+from windvane.cli.training_plan import plan_training
 from windvane.files import atomic_folder, atomic_write_json
 from windvane.hashes import sealed
 
@@ -22,24 +20,28 @@ if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
     from windvane.data import ImageData
     from windvane.runs import Run
-    from windvane.training import Snapshot
     from windvane.training.batches import Conditions
 
     Layouts = BoxAnnotation | MaskAnnotation
     Given = Annotation | Layouts
 
-_GRID_PICTURES = 36
-_GRID_STEPS = 40
+#: Of a time that is given, self-labels that are made first take so much at most.
+_LABELS = 1 / 3
 
 
-def condition_of(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Given | None":
-    """What the run is conditioned on, the same in every process and kept with the run."""
+def condition_of(
+    config: Config, data: "ImageData", run: "Run", group: Processes, *, budget: Budget | None = None
+) -> "Given | None":
+    """What the run is conditioned on, the same in every process and kept with the run.
+
+    Self-labels that are made here take at most a third of a `budget`.
+    """
     if config.train.condition == "none":
         return None
     if config.train.condition == "regions":
         return _regions(config, data, run, group)
     if group.first and not (run.annotations / "annotation.json").is_file():
-        _annotate(config, data, run, group)
+        _annotate(config, data, run, group, budget)
     group.wait()
     from windvane.annotate import load_annotation
 
@@ -66,8 +68,9 @@ def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) ->
     return load_regions(run.annotations, data=data)
 
 
-def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes) -> None:
+def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes, budget: Budget | None) -> None:
     from windvane.annotate import Annotation, load_annotation
+    from windvane.cli.annotate_pacing import paced
 
     if config.train.condition == "labels":
         if data.labels is None:
@@ -84,6 +87,8 @@ def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes) -
         made = load_annotation(config.train.annotation, data=data)
         told = made.report(data.labels)
     else:
+        part = None if budget is None else budget.share(_LABELS)
+        config = paced(config, data, part, device=group.device)
         made, told = make_annotation(
             config.annotate, data, flip=config.train.flip, device=group.device, progress=True
         )
@@ -125,11 +130,11 @@ def train_run(
     annotation: "Given | None",
     group: Processes,
     *,
-    minutes: float | None = None,
+    budget: Budget | None = None,
 ) -> dict[str, Any]:
     """Train, and return what to tell; an interrupted training is saved and raises `Interrupted`.
 
-    With `minutes` the training has as many steps as fit, see `pacing.fitted`.
+    With a `budget` the training has as many steps as fit, see `training_plan`.
     """
     import torch
 
@@ -150,22 +155,26 @@ def train_run(
     if str(group.device).startswith("cuda") and config.model.type == "unet":
         # Convolutions in half precision are quicker in this order of memory; nothing else changes.
         denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pace = None
-    if group.count == 1 and (minutes is not None or config.train.steps >= LEAST_STEPS):
-        pace = seconds_per_step(denoiser, parts.train, _rows(annotation), config.train)
-        if minutes is not None:
-            config = config.model_copy(update={"train": fitted(config.train, pace, minutes)})
+    plan = plan_training(
+        config,
+        denoiser,
+        parts.train,
+        _rows(annotation),
+        known=known,
+        run=run,
+        budget=budget,
+        measure=group.count == 1,
+    )
+    config, chosen = plan.config, plan.config.train
     if group.first:
         run.when_opened = lambda: _keep(config, parts, run)
         say(
             f"{len(parts.train)} images of {'x'.join(map(str, parts.train.shape))}, "
             f"{parameter_count(denoiser.network) / 1e6:.2f} M parameters, on {group.device}: "
-            f"{config.train.steps} steps of {config.train.batch_size}"
+            f"{chosen.steps} steps of {chosen.batch_size}"
         )
-        for line in [] if pace is None else estimate(config.train, pace):
+        for line in plan.lines:
             say(line)
-    chosen = config.train
-    grids = _grids(config, known, run) if chosen.sample_every else None
     result = train(
         denoiser,
         parts.train,
@@ -189,8 +198,9 @@ def train_run(
         checkpoint_every=chosen.checkpoint_every,
         log_every=chosen.log_every,
         sample_every=chosen.sample_every,
-        sample=grids,
-        callbacks=[] if grids is None or pace is None else [_early(grids, first_pictures(chosen, pace), run)],
+        sample=plan.grids,
+        callbacks=plan.early,
+        replan=plan.deadline,
         trackers=chosen.trackers,
         progress=group.first,
         extra=known.to_extra() if known else {},
@@ -226,39 +236,3 @@ def _rows(annotation: "Given | None") -> "Conditions | None":
     if annotation is None or isinstance(annotation, Annotation):
         return None if annotation is None else annotation.condition()
     return RegionConditions(annotation)
-
-
-def _early(grids: "Callable[[Snapshot], None]", first: int, run: "Run") -> "Callable[[Snapshot], None]":
-    """A callback that draws one grid long before the others are due."""
-
-    def write(snapshot: "Snapshot") -> None:
-        if snapshot.step >= first and not any(run.samples.glob("step-*.png")):
-            grids(snapshot)
-
-    return write
-
-
-def _grids(config: Config, known: Asked | None, run: "Run") -> "Callable[[Snapshot], None]":
-    """A callback that writes a grid of samples of the averaged weights, always of the same seeds."""
-    from windvane.pictures import image_grid, save_png
-    from windvane.samplers import sample
-
-    section = config.sample.model_copy(update={"steps": min(config.sample.steps, _GRID_STEPS)})
-    seeds = list(range(section.seed, section.seed + min(section.n, _GRID_PICTURES)))
-    asked = wanted(section, known, seeds, model=run.model)
-
-    def write(snapshot: "Snapshot") -> None:
-        made = sample(
-            build_guided(snapshot.ema, section),
-            seeds=seeds,
-            cond=None if asked is None else asked.condition(),
-            sampler=build_sampler(section),
-            steps=section.steps,
-            batch_size=section.batch_size,
-            clip=1.0 if section.clip else None,
-            progress=False,
-        )
-        settings = {"step": snapshot.step, "seeds": seeds, **sampler_settings(section)}
-        save_png(image_grid(made.x), run.samples / f"step-{snapshot.step:08d}.png", settings)
-
-    return write

@@ -1,6 +1,6 @@
 """Training a denoiser, on one process or many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +58,7 @@ def train(
     sample_every: int = 0,
     sample: Callback | None = None,
     callbacks: Sequence[Callback] = (),
+    replan: Callable[[int], int] | None = None,
     trackers: Sequence[Any] = (),
     compile: bool = False,
     progress: bool = True,
@@ -84,6 +85,8 @@ def train(
         run: the folder for state, model and log. If it holds a training state, training continues from it, on
             the CPU bit for bit; every setting that shapes the result must be the same, ``steps`` may grow.
         sample: called every ``sample_every`` steps; callbacks: called after every line of the log.
+        replan: called after every step with the number of steps done; returns how many there are to be in all
+            (no more than are done: the training ends here, as if ``steps`` had been so many). One process.
         trackers: names such as "tensorboard", "wandb", "trackio".
         extra: stored with the model, JSON.
 
@@ -111,6 +114,8 @@ def train(
     names = check_trackers(trackers, has_run=run is not None)
     accelerator = make_accelerator(mixed_precision, names, run)
     check_cut(batch_size, processes=accelerator.num_processes, accumulate=accumulate)
+    if replan is not None and accelerator.num_processes > 1:
+        raise ValueError("replan is for one process; several would have to agree after every step")
     was_training = denoiser.training
     stepper = Stepper(
         denoiser,
@@ -137,6 +142,7 @@ def train(
             sample_every=sample_every,
             sample=sample,
             callbacks=callbacks,
+            replan=replan,
             progress=progress,
         )
     finally:
@@ -154,6 +160,7 @@ def _run_steps(
     sample_every: int,
     sample: Callback | None,
     callbacks: Sequence[Callback],
+    replan: Callable[[int], int] | None,
     progress: bool,
 ) -> bool:
     """Take the steps that are left; whether a signal ended them early."""
@@ -165,9 +172,14 @@ def _run_steps(
             stack.enter_context(signals)
         session.read_ahead(stack)
         try:
-            left = range(session.step, session.steps)
-            for _ in track(left, "training", total=len(left), enabled=progress and session.main):
+            first = session.step
+            aloud = progress and session.main
+            for _ in track(
+                _steps_left(session), "training", total=lambda: session.steps - first, enabled=aloud
+            ):
                 session.one_step()
+                if replan is not None:
+                    session.end_after(replan(session.step))
                 done = session.step == session.steps
                 if session.step % log_every == 0 or done:
                     session.log()
@@ -192,3 +204,9 @@ def _run_steps(
         else:
             session.status("finished")
     return interrupted
+
+
+def _steps_left(session: Session) -> Iterator[int]:
+    """The numbers of the steps to come; where the training ends may change on the way."""
+    while session.step < session.steps:
+        yield session.step

@@ -96,6 +96,12 @@ class Session:
         """Draw the batches ahead of their steps until ``stack`` closes."""
         self._ahead = stack.enter_context(BatchesAhead(self.batches, self.steps))
 
+    def end_after(self, steps: int) -> None:
+        """Let the training have ``steps`` steps, or those that are done, if these are more."""
+        self.steps = max(steps, self.step)
+        if self._ahead is not None:
+            self._ahead.end = self.steps
+
     def one_step(self) -> None:
         """Advance by one step."""
         batch, losses, norm = self.stepper.backward(self.step, self.batches, self._ahead)

@@ -48,6 +48,13 @@ def learnt(
     return type(extractor).restore(*group.first(fitted))
 
 
+def kept_at(extractor: FittedExtractor, data: Images, cache: str | Path | None) -> Path | None:
+    """Where the extractor is kept once it has been fitted on the data, if there is a cache."""
+    return (
+        None if cache is None else Path(cache) / f"extractor-{text_key(extractor.recipe, data.fingerprint)}"
+    )
+
+
 def _alone(
     extractor: E,
     data: Images,
@@ -56,9 +63,7 @@ def _alone(
     kinds: Mapping[str, Restore],
     progress: bool,
 ) -> E:
-    kept = None
-    if cache is not None and extractor.kind in kinds:
-        kept = Path(cache) / f"extractor-{text_key(extractor.recipe, data.fingerprint)}"
+    kept = None if extractor.kind not in kinds else kept_at(extractor, data, cache)
     if kept is not None and kept.exists():
         try:
             return load_extractor(kept, kinds=kinds)

@@ -11,6 +11,7 @@ from windvane.cli.options import MOST_MINUTES, ConfigFile, Data, Names, Preset, 
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
+    from windvane.cli.deadline import Budget
     from windvane.cli.opening import Parts
     from windvane.cli.processes import Processes
     from windvane.cli.stages import Stages
@@ -96,12 +97,14 @@ def annotate(
     from windvane.cli.annotate_pacing import check_minutes
     from windvane.cli.annotating import check_features
     from windvane.cli.config import make_config
+    from windvane.cli.deadline import Budget
     from windvane.cli.finders import REGION_CONTROLS
     from windvane.cli.opening import check_source
     from windvane.cli.outputs import check_annotation_folder, claimed_annotation
     from windvane.cli.processes import processes
     from windvane.folders import check_file
 
+    budget = None if minutes is None else Budget(minutes)
     if out is None:
         raise ValueError("where to? windvane annotate DATA --out DIR")
     flags = {
@@ -144,9 +147,9 @@ def annotate(
     with claimed_annotation(out, made.data.source) if group.first else nullcontext():
         if regions:
             original = export_pixels == "original"
-            _regions(made, out, export, group, original=original, report=report, minutes=minutes)
+            _regions(made, out, export, group, original=original, report=report, budget=budget)
         else:
-            _annotate(made, out, group, report=report, minutes=minutes)
+            _annotate(made, out, group, report=report, budget=budget)
 
 
 def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
@@ -180,7 +183,7 @@ def _tell_idle(config: "Config", k: str | None) -> None:
 
 
 def _annotate(
-    config: "Config", out: Path, group: "Processes", *, report: bool, minutes: float | None
+    config: "Config", out: Path, group: "Processes", *, report: bool, budget: "Budget | None"
 ) -> None:
     from windvane.annotate import Group
     from windvane.cli.annotating import REPORT, lines, make_annotation
@@ -188,7 +191,7 @@ def _annotate(
     from windvane.files import atomic_write_json, atomic_write_text
     from windvane.hashes import sealed, sealed_text
 
-    config, parts, stages = _opened(config, group, minutes)
+    config, parts, stages = _opened(config, group, budget)
     annotation, told = make_annotation(
         config.annotate,
         parts.train,
@@ -211,8 +214,8 @@ def _annotate(
     tell(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
 
 
-def _opened(config: "Config", group: "Processes", minutes: float | None) -> "tuple[Config, Parts, Stages]":
-    """The images, and the configuration with as many steps as fit into `minutes`; says what is held out."""
+def _opened(config: "Config", group: "Processes", budget: "Budget | None") -> "tuple[Config, Parts, Stages]":
+    """The images, and the configuration with as many steps as fit into the budget; says what is held out."""
     from windvane.cli.annotate_pacing import paced
     from windvane.cli.errors import say
     from windvane.cli.opening import open_parts
@@ -229,7 +232,7 @@ def _opened(config: "Config", group: "Processes", minutes: float | None) -> "tup
             f"{many} of {total} images are held out, for measuring later, and get no annotation "
             f"(data.holdout={config.data.holdout:g}); --set data.holdout=0 takes all"
         )
-    return paced(config, parts.train, minutes, device=str(group.device)), parts, stages
+    return paced(config, parts.train, budget, device=str(group.device)), parts, stages
 
 
 def _page(
@@ -255,7 +258,7 @@ def _regions(
     *,
     original: bool,
     report: bool,
-    minutes: float | None,
+    budget: "Budget | None",
 ) -> None:
     from windvane.annotate import Group, original_sizes, write_coco
     from windvane.annotate.regions_storage import BESIDE
@@ -267,7 +270,7 @@ def _regions(
     from windvane.hashes import sealed, sealed_text
 
     check_regions(config.annotate)
-    config, parts, stages = _opened(config, group, minutes)
+    config, parts, stages = _opened(config, group, budget)
     flip, device = config.train.flip, group.device
     made = make_regions(
         config.annotate,

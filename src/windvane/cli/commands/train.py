@@ -12,6 +12,7 @@ from windvane.cli.options import MOST_MINUTES, ConfigFile, Data, Names, Preset, 
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
+    from windvane.cli.deadline import Budget
 
 
 def train(
@@ -53,10 +54,12 @@ def train(
     """
     from windvane.cli.annotating import check_features
     from windvane.cli.config import make_config
+    from windvane.cli.deadline import Budget
     from windvane.cli.opening import check_source
     from windvane.cli.outputs import check_run_parts
     from windvane.cli.resuming import check_run_folder, check_same_run
 
+    budget = None if minutes is None else Budget(minutes)
     if out is None:
         raise ValueError("where to? windvane train DATA --out RUN")
     chosen = [
@@ -101,7 +104,7 @@ def train(
     check_features(made.annotate.features)
     if resume:
         check_same_run(out, made)
-    _train(made, out, minutes, resume=resume)
+    _train(made, out, budget, resume=resume)
 
 
 def _check_minutes(minutes: float | None, *, steps: int | None, resume: bool) -> None:
@@ -126,7 +129,7 @@ def annotated_with(annotation: Path) -> dict[str, Any]:
     return found
 
 
-def _train(config: "Config", out: Path, minutes: float | None = None, *, resume: bool) -> None:
+def _train(config: "Config", out: Path, budget: "Budget | None" = None, *, resume: bool) -> None:
     from windvane.cli.errors import say
     from windvane.cli.footprint import check_memory
     from windvane.cli.opening import open_parts
@@ -151,13 +154,13 @@ def _train(config: "Config", out: Path, minutes: float | None = None, *, resume:
         if group.count == 1 and not str(group.device).startswith("cuda"):
             # Without a condition, which is not known yet and adds little.
             check_memory(config, shape=parts.train.shape, vector=None, layout=None)
-        condition = condition_of(config, parts.train, run, group)
+        condition = condition_of(config, parts.train, run, group, budget=budget)
         if group.first and condition is None:
             say("no condition: this trains an unconditional model; --annotate 30 would give it self-labels")
-        summary = train_run(config, parts, run, condition, group, minutes=minutes)
+        summary = train_run(config, parts, run, condition, group, budget=budget)
     if group.first:
-        if minutes is not None:
-            tell(f"--minutes {minutes:g} made {summary['steps']} steps of it")
+        if budget is not None:
+            tell(f"--minutes {budget.minutes:g} made {summary['steps']} steps of it")
         _tell(summary, out)
 
 
