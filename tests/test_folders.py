@@ -1,19 +1,29 @@
 """Every folder that a command writes follows one rule: only what the list names is replaced."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from windvane.cli.outputs import DEMO, SAMPLES, SEARCH, SOLVERS, STEERED, STITCHED
 from windvane.file_batches import atomic_files
 from windvane.folders import LIST, check_file, claimed, note_files, read_list
+from windvane.metrics_log import MetricsLog
 from windvane.pictures import save_png, save_pngs
+from windvane.report.page import Report
 from windvane.runs import RUN, Run
+from windvane.search.budget import Spent
+from windvane.search.found_files import save_found
+from windvane.search.rounds import Found
 
 KINDS = [SAMPLES, STEERED, SEARCH, SOLVERS, STITCHED, DEMO, RUN]
 PICTURE = Image.new("L", (2, 2))
@@ -64,6 +74,60 @@ def test_folders_from_before_the_list_are_known_by_their_kind(tmp_path):
     PICTURE.save(tmp_path / "grid.png")
     with pytest.raises(ValueError, match=r"grid\.png"), claimed(tmp_path, SAMPLES):
         pass
+
+
+MARKED = {
+    SAMPLES.name: {"samples.json": {"settings": 1, "made": 1, "pictures": 1}},
+    STEERED.name: {"report.json": {"settings": 1, "strengths": 1}},
+    SEARCH.name: {"search.json": {"settings": 1, "scores": 1}},
+    SOLVERS.name: {"solvers.json": {"settings": 1, "reference": 1, "points": 1}},
+    STITCHED.name: {"stitch.json": {"settings": 1, "points": 1, "alone": 1}},
+    DEMO.name: {"results.json": {"seed": 1, "budget": 1, "rows": 1}},
+    RUN.name: {"status.json": {"state": 1, "step": 1, "steps": 1}},
+}
+
+
+def names_of(kind):
+    """A name for every file of a kind but its mark."""
+    names = {name.replace("[0-9]", "0").replace("*", "0") for name in kind.files}
+    return sorted(names - set(MARKED[kind.name]) | ({"tree/tree.npz"} if kind is SEARCH else set()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [pytest.param(kind, name, id=f"{kind.name}-{name}") for kind in KINDS for name in names_of(kind)],
+)
+def test_a_foreign_file_of_a_marked_folder_without_a_list_is_nobodys_to_replace(tmp_path, kind, name):
+    for file, value in MARKED[kind.name].items():
+        (tmp_path / file).write_text(json.dumps(value))
+    kind.check(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    if name.endswith(".png"):
+        PICTURE.save(tmp_path / name)
+    else:
+        (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match=f"holds {re.escape(name)}: no part of"), claimed(tmp_path, kind):
+        pass
+    assert not (tmp_path / LIST).exists()
+
+
+def test_tables_plots_and_states_of_a_folder_without_a_list_are_known_by_what_they_hold(tmp_path):
+    found = Found(torch.zeros(1, 2), torch.zeros(1, 1), Spent(), ())
+    save_found(found, tmp_path / "state.safetensors")
+    np.savez(tmp_path / "samples.npz", images=np.zeros(2), seeds=np.zeros(2))
+    MetricsLog(tmp_path / "metrics.jsonl", tmp_path / "metrics.csv").append({"step": 1, "loss": 2.0})
+    figure = Figure(figsize=(1, 1), dpi=130)
+    figure.savefig(tmp_path / "solvers.png", metadata={"Software": None})
+    Report("Page").write(tmp_path / "report.html")
+    for kind, name in [
+        (SEARCH, "state.safetensors"),
+        (SAMPLES, "samples.npz"),
+        (RUN, "metrics.jsonl"),
+        (RUN, "metrics.csv"),
+        (SOLVERS, "solvers.png"),
+        (STEERED, "report.html"),
+    ]:
+        assert kind._written_here(tmp_path, name), name
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from before there were lists are recognised by the files of their kind.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from windvane.pictures import read_settings
 LIST = ".windvane_files.json"
 _OWN = (LIST, LOCK, OWNER)
 _MOST_NAMED = 3
+_MOST_READ = 2**24
 _HELP = "nothing was changed; name a missing or empty folder, or clear this one yourself"
 
 
@@ -32,13 +33,15 @@ class OutputKind:
         what: in messages, such as "a search".
         files: patterns of the files, by path from the folder.
         marks: JSON files of which a folder without a list has one at least, with keys that it then holds.
+        signs: by pattern, bytes that every file of that name holds which such commands wrote. In a folder
+            without a list a file that has neither marks nor signs nor settings in it is somebody else's.
     """
 
     name: str
     what: str
     files: tuple[str, ...]
     marks: Mapping[str, tuple[str, ...]]
-    plots: tuple[str, ...] = ()
+    signs: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
 
     def check(self, folder: str | Path) -> set[str]:
         """The files in `folder` that commands of this kind put there.
@@ -62,7 +65,7 @@ class OutputKind:
             foreign = [name for name in self._present(folder) if not _covered(name, names)]
         elif self._marked(folder):
             names = set(self._present(folder))
-            foreign = [name for name in sorted(names) if not self._written_here(folder / name)]
+            foreign = [name for name in sorted(names) if not self._written_here(folder, name)]
         else:
             names = {name for name in found if self._matches(name) and name.endswith(".png")}
             foreign = [n for n in found if n not in names or not _carries_settings(folder / n)]
@@ -81,8 +84,12 @@ class OutputKind:
         """What in a folder has a name that a command of this kind writes."""
         return sorted({p.relative_to(folder).as_posix() for name in self.files for p in folder.glob(name)})
 
-    def _written_here(self, path: Path) -> bool:
-        return path.name in self.plots or _carries_settings(path)
+    def _written_here(self, folder: Path, name: str) -> bool:
+        """Whether a file of a folder without a list was written by this library, by what is in it."""
+        if name in self.marks:
+            return _says(folder / name, self.marks[name])
+        signs = next((found for one, found in self.signs.items() if fnmatchcase(name, one)), None)
+        return _carries_settings(folder / name) if signs is None else _holds(folder / name, signs)
 
     def _marked(self, folder: Path) -> bool:
         return any(_says(folder / name, keys) for name, keys in self.marks.items())
@@ -173,14 +180,23 @@ def _inner(kind: OutputKind) -> tuple[str, ...]:
 
 
 def _carries_settings(path: Path) -> bool:
-    """Whether a picture was written by this library; other files are taken for what their names say."""
+    """Whether a file is a picture that this library wrote."""
     if path.suffix.lower() != ".png":
-        return True
+        return False
     try:
         read_settings(path)
     except (ValueError, OSError):
         return False
     return True
+
+
+def _holds(path: Path, signs: tuple[bytes, ...]) -> bool:
+    try:
+        with path.open("rb") as opened:
+            content = opened.read(_MOST_READ)
+    except OSError:
+        return False
+    return all(sign in content for sign in signs)
 
 
 def _says(path: Path, keys: tuple[str, ...]) -> bool:

@@ -50,6 +50,13 @@ RUN = OutputKind(
         "annotations/annotation.json": ("format", "n", "data"),
         "annotations/regions.json": ("format", "n", "data"),
     },
+    {
+        "config.yaml": (b"data:", b"train:"),
+        "scan.json": (b'"readable"', b'"unreadable"'),
+        "metrics.jsonl": (b'{"step": ',),
+        "metrics.csv": (b"step,",),
+        "state/LATEST": (b"step-",),
+    },
 )
 
 

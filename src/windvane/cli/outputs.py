@@ -9,17 +9,23 @@ from windvane.folders import OutputKind
 from windvane.locks import replacement_lock
 
 _SEEDS = "[0-9]" * 8 + "*.png"
+_PAGE = (b"<footer>Made by windvane ",)
+_PLOT = (b"pHYs\x00\x00\x13\xfe\x00\x00\x13\xfe\x01",)  # 130 dots an inch, which photographs do not have
+_ARRAYS = {"samples.npz": (b"images.npy", b"seeds.npy")}
+
 SAMPLES = OutputKind(
     "folder of samples",
     "a folder of samples",
     (_SEEDS, "grid.png", "samples.json", "samples.npz"),
     {"samples.json": ("settings", "made", "pictures")},
+    _ARRAYS,
 )
 STEERED = OutputKind(
     "folder of steered samples",
     "a folder of steered samples",
     (*SAMPLES.files, "before_after.png", "sweep.png", "report.json", "report.html", "evaluation.json"),
     {"report.json": ("settings", "strengths"), "evaluation.json": ("strengths",)},
+    {**_ARRAYS, "report.html": _PAGE},
 )
 SEARCH = OutputKind(
     "search",
@@ -27,26 +33,32 @@ SEARCH = OutputKind(
     ("best.png", "search.json", "state.safetensors", "samples.png", "samples/[0-9][0-9][0-9][0-9]*.png")
     + ("tree/*",),
     {"search.json": ("settings", "scores")},
+    {
+        "state.safetensors": (b'"about"', b"rounds"),
+        "tree/tree.npz": (b"about.npy", b"sums.npy"),
+        "tree/states-" + "[0-9a-f]" * 16 + ".bin": (),  # bare numbers
+    },
 )
 SOLVERS = OutputKind(
     "comparison of solvers",
     "a comparison of solvers",
     ("solvers.csv", "solvers.json", "solvers.png"),
     {"solvers.json": ("settings", "reference", "points")},
-    ("solvers.png",),
+    {"solvers.csv": (b"solver,budget,calls",), "solvers.png": _PLOT},
 )
 STITCHED = OutputKind(
     "comparison of stitched models",
     "a comparison of stitched models",
     ("stitch.csv", "stitch.json", "stitch.png"),
     {"stitch.json": ("settings", "points", "alone")},
-    ("stitch.png",),
+    {"stitch.csv": (b"fractions,steps,calls",), "stitch.png": _PLOT},
 )
 DEMO = OutputKind(
     "demo",
     "a demo",
     ("demo.png", "results.json", "table.txt", "report.html"),
     {"results.json": ("seed", "budget", "rows"), "annotation/annotation.json": ("format", "n")},
+    {"table.txt": (b"condition", b"real training images"), "report.html": _PAGE},
 )
 PAGE = OutputKind(
     "page of an annotation", "a page of an annotation", ("report.html", "report.json", "montage.png"), {}
