@@ -69,7 +69,7 @@ def report_folder(
     if truth is not None and not _region_folders(folder):
         raise ValueError(f"--truth is a file of true boxes or masks, and {folder} has neither, only ids")
     config = config_of(folder, data)
-    check_source(config.data)
+    check_source(config.data, told_by=folder if data is None else None)
     with _held(folder, out):
         parts = open_parts(config.data, beside=folder, name_damaged=False)
         return write_report(

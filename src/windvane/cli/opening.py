@@ -24,8 +24,11 @@ class Parts:
     held_out: "ImageData | None"
 
 
-def check_source(section: DataSection, *, wanted: str = "data") -> str:
-    """The source, if one is given and, where it is a path, exists; costs nothing."""
+def check_source(section: DataSection, *, wanted: str = "data", told_by: Path | None = None) -> str:
+    """The source, if one is given and, where it is a path, exists; costs nothing.
+
+    `told_by` is the file that names it, where the user did not.
+    """
     source = section.source
     if not source:
         raise ValueError(
@@ -33,6 +36,11 @@ def check_source(section: DataSection, *, wanted: str = "data") -> str:
         )
     named = source in EMBEDDED or source.startswith(_PREFIXES)
     if not named and not any(mark in source for mark in "*?[") and not Path(source).exists():
+        if told_by is not None:
+            raise ValueError(
+                f"there is no {source!r}, where {told_by} says that the images are; if they were moved, say "
+                "where to: --set data.source=PLACE"
+            )
         raise ValueError(
             f"there is no {source!r}; give digits, a folder, a .parquet, .npy or .npz file, or hub:NAME"
         )

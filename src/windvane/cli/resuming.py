@@ -5,6 +5,7 @@ from typing import Any
 
 from windvane.cli.config import Config, check, checked_yaml, read_yaml
 from windvane.cli.suggest import listed
+from windvane.damage import read_json
 from windvane.runs import RUN
 
 #: Settings that may change when a run continues: they do not shape what was done so far.
@@ -33,6 +34,9 @@ def check_same_run(out: Path, config: Config) -> None:
     """Refuse settings that would make the rest of the run another one than its beginning."""
     before = _flat(check(read_yaml(out / "config.yaml")).model_dump(mode="json"))
     now = _flat(config.model_dump(mode="json"))
+    given = config.train.annotation
+    if given is not None and before.get("train.annotation") != given:
+        _check_same_annotation(Path(given), out / "annotations")
     changed = [
         f"{name} ({before.get(name)!r} so far, {now[name]!r} now)"
         for name in now
@@ -42,10 +46,21 @@ def check_same_run(out: Path, config: Config) -> None:
         raise ValueError(f"a resumed run keeps its settings; changed: {listed(changed)}; use another --out")
 
 
+def _check_same_annotation(given: Path, kept: Path) -> None:
+    """Refuse another annotation than the one that the run keeps and goes on with; it may have moved."""
+    for name in ("annotation.json", "regions.json"):
+        told = [read_json(folder / name) if (folder / name).is_file() else {} for folder in (kept, given)]
+        if told[0] and told[0].get("tensors") != told[1].get("tensors"):
+            raise ValueError(
+                f"a resumed run keeps its annotation, {kept}, and {given} is another one; use another --out"
+            )
+
+
 def _matters(name: str) -> bool:
     section, _, setting = name.partition(".")
     if section in ("data", "model", "process", "annotate"):
-        return setting not in ("strict", "cache")
+        # Images may move: the training state knows them by their content.
+        return setting not in ("strict", "cache", "source")
     return section == "train" and setting not in _FREE
 
 

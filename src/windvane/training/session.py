@@ -204,4 +204,5 @@ class Session:
     def status(self, state: str, message: str = "") -> None:
         """Leave a note in the run folder."""
         if self.main and self.run is not None:
-            self.run.write_status(state, step=self.step, steps=self.steps, message=message)
+            steps = max(self.step, self.steps)  # a run that goes on to fewer steps has more of them already
+            self.run.write_status(state, step=self.step, steps=steps, message=message)

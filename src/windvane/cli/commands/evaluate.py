@@ -57,7 +57,8 @@ def evaluate(
     elif not base:
         raise ValueError(f"{target} does not tell what it was trained on; name images with --reference DATA")
     else:
-        check_source(made.data, wanted="reference")
+        told = made.data.source == base.get("data", {}).get("source")
+        check_source(made.data, wanted="reference", told_by=target if told else None)
     _evaluate(target, reference, out, made, weight_given=weight is not None, known=bool(base))
 
 

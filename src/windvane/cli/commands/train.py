@@ -100,7 +100,9 @@ def train(
         },
         settings=settings or (),
     )
-    check_source(made.data)
+    told_by = out if resume else annotation
+    told = told_by is not None and made.data.source == base.get("data", {}).get("source")
+    check_source(made.data, told_by=told_by / "config.yaml" if told and told_by else None)
     check_features(made.annotate.features)
     if resume:
         check_same_run(out, made)
