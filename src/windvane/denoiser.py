@@ -137,17 +137,26 @@ class NetworkDenoiser(Denoiser):
         """The network's own output F for the input ``c_in x_t``, in x_t's dtype."""
         record_evaluation(x_t.shape[0])
         time = self._time_rows(t, x_t)
-        scaled = expand(c_in, x_t) * x_t
+        plain = _is_one(c_in) and not (torch.is_grad_enabled() or torch.is_inference_mode_enabled())
+        scaled, version = (x_t, x_t._version) if plain else (expand(c_in, x_t) * x_t, 0)
         if self.autocast is None:
-            return self._called(scaled, time, cond)
-        with torch.autocast(x_t.device.type, dtype=self.autocast):
-            return self._called(scaled, time, cond).to(x_t.dtype)
+            output = self._called(scaled, time, cond)
+        else:
+            with torch.autocast(x_t.device.type, dtype=self.autocast):
+                output = self._called(scaled, time, cond).to(x_t.dtype)
+        if plain and x_t._version != version:
+            raise ValueError(
+                f"{_name(self.network)} changes its input in place, which the sampler still needs; let it "
+                "work on a copy (x = x.clone() at the head of its forward)"
+            )
+        return output
 
     def _called(self, x: Tensor, time: Tensor, cond: Condition | None) -> Tensor:
+        network = self.network
         try:
-            return checked_prediction(self.network(x, time, cond), x, self.network)
+            return checked_prediction(network(x, time, cond), x, network)
         except TypeError:
-            _check_call(self.network)
+            _check_call(network)
             raise
 
     def _time_rows(self, t: Tensor, x_t: Tensor) -> Tensor:
@@ -199,6 +208,11 @@ class FunctionDenoiser(Denoiser):
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         record_evaluation(len(x_t))
         return self.function(x_t, as_times(t, len(x_t)), cond)
+
+
+def _is_one(coefficient: Tensor) -> bool:
+    """Whether a coefficient of all rows is plainly 1; one on a device is not looked at."""
+    return coefficient.ndim == 0 and coefficient.is_cpu and coefficient.item() == 1
 
 
 def _check_network(network: Any) -> None:

@@ -57,9 +57,10 @@ def evaluations_left() -> float:
 
 def record_evaluation(rows: int) -> None:
     """Note one network call over ``rows`` rows, which is about to be made."""
-    left = evaluations_left()
-    if rows > left:
-        raise EvaluationLimit(f"a call needs {rows} network rows, and {left:g} are left")
-    for count in _active.get():
+    active = _active.get()
+    for count in active:
+        if count.limit is not None and count.rows + rows > count.limit:
+            raise EvaluationLimit(f"a call needs {rows} network rows, and {evaluations_left():g} are left")
+    for count in active:
         count.calls += 1
         count.rows += rows

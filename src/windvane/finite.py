@@ -11,7 +11,7 @@ def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Both are finite exactly where every number is, at a tenth of what ``torch.isfinite(x).all()`` costs.
     """
-    seen = x.detach()
+    seen = x.detach() if x.requires_grad else x
     if not seen.numel():
         return seen.new_zeros(()), seen.new_zeros(())
     low, high = torch.aminmax(seen)

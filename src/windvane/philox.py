@@ -46,7 +46,9 @@ def philox(counter: Words, key: Words) -> NDArray[np.uint32]:
         even &= _LOW
         key += _WEYL
         odd, product = product, odd
-    return np.stack([even[0], odd[0], even[1], odd[1]]).astype(np.uint32)
+    words = np.empty(counter.shape, dtype=np.uint32)
+    words[::2], words[1::2] = even, odd
+    return words
 
 
 def standard_normal(keys: Words, streams: Words, n: int) -> Tensor:
@@ -76,19 +78,26 @@ def _fill(out: Tensor, keys: Words, streams: Words, blocks: slice) -> None:
     indices = np.arange(blocks.start, blocks.stop, dtype=np.uint64)
     counter = np.empty((4, len(keys), len(indices)), dtype=np.uint64)
     key = np.empty((2, *counter.shape[1:]), dtype=np.uint64)
-    counter[0], counter[1] = _halves(indices)
-    for place, half in zip((counter[2], counter[3], key[0], key[1]), (*_halves(streams), *_halves(keys))):
-        place[:] = half[:, None]
+    counter[:2] = _halves(indices)[:, None]
+    counter[2:] = _halves(streams)[:, :, None]
+    key[:] = _halves(keys)[:, :, None]
     words = philox(counter.reshape(4, -1), key.reshape(2, -1))
-    radius = torch.from_numpy(words[::2].astype(np.float32))
+    # Sums and products are the same in NumPy, which costs less to call; roots and functions are torch's.
+    shape = (2, *counter.shape[1:])
+    radius = words[::2].astype(np.float32).reshape(shape)
     # Signed, so that the conversion is one instruction: the angle is the same up to a whole turn.
-    angle = torch.from_numpy(words[1::2].view(np.int32).astype(np.float32))
-    radius.add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-    angle.mul_(2 * math.pi / 2**32)
-    numbers, shape = out.movedim(1, 0), (2, *counter.shape[1:])
-    numbers[::2] = (radius * angle.cos()).reshape(shape)
-    numbers[1::2] = radius.mul_(angle.sin_()).reshape(shape)
+    angle = words[1::2].view(np.int32).astype(np.float32).reshape(shape)
+    radius += 0.5
+    radius *= 2.0**-32
+    root = torch.from_numpy(radius).log_()
+    radius *= -2
+    root.sqrt_()
+    angle *= 2 * math.pi / 2**32
+    turn, numbers = torch.from_numpy(angle), out.numpy().swapaxes(0, 1)
+    np.multiply(radius, turn.cos().numpy(), out=numbers[::2])
+    np.multiply(radius, turn.sin_().numpy(), out=numbers[1::2])
 
 
-def _halves(values: Words) -> tuple[Words, Words]:
-    return values & _LOW, values >> _HALF
+def _halves(values: Words) -> NDArray[np.uint32]:
+    """The lower and the upper words of 32 bits, ``(2, N)``."""
+    return values.astype("<u8", copy=False).view("<u4").reshape(-1, 2).T

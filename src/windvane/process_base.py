@@ -106,7 +106,7 @@ class Process(ABC):
         """
         if torch.is_inference_mode_enabled():
             return compute()
-        known = self.__dict__.setdefault("_remembered", {})
+        known = self.__dict__.get("_remembered") or self.__dict__.setdefault("_remembered", {})
         found = known.get(key)
         if found is None:
             if len(known) >= _REMEMBERED:

@@ -94,7 +94,9 @@ def noise_streams(
 ) -> Tensor:
     """:func:`noise_for` several streams at once, ``(S, B, *shape)``: cheaper than one after another."""
     keys, chosen = _words(seeds), _words(streams)
-    numbers = standard_normal(np.tile(keys, len(chosen)), np.repeat(chosen, len(keys)), math.prod(shape))
+    numbers = standard_normal(
+        np.concatenate([keys] * len(chosen)), np.repeat(chosen, len(keys)), math.prod(shape)
+    )
     return numbers.reshape(len(chosen), len(keys), *shape).to(dtype)
 
 

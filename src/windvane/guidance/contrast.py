@@ -72,7 +72,7 @@ class ClassifierFree(Denoiser):
             return self.denoiser(x_t, times, cond)
         if off:
             return self.denoiser(x_t, times, cond.null())
-        twice = times[0].expand(2 * rows) if shared_time(times) else times.repeat(2)
+        twice = times.as_strided((2 * rows,), (0,)) if shared_time(times) else times.repeat(2)
         both = self.denoiser(torch.cat([x_t, x_t]), twice, self._both(cond))
-        reference, main = both.chunk(2)
+        reference, main = both.split_with_sizes((rows, rows))
         return contrast(reference, main, weight)

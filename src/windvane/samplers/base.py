@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
-from windvane.denoiser import checked_prediction
+from windvane.denoiser import Denoiser, checked_prediction
 from windvane.process import Process
 
 State = Any
@@ -67,13 +67,17 @@ class BoundDenoiser:
         self.process: Process = denoiser.process
         self.cond = cond
         self.clip = clip_range(clip)
+        self._checked = isinstance(denoiser, Denoiser)  # which looks at its predictions itself
         self.latest: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         times = t.expand(x.shape[0]) if t.ndim == 0 else t
         # Without a condition the argument is left out: a plain function of (x, t) is a denoiser too.
         x0 = self.denoiser(x, times) if self.cond is None else self.denoiser(x, times, self.cond)
-        x0 = checked_prediction(x0, x, self.denoiser).to(x.dtype)
+        if not self._checked:
+            x0 = checked_prediction(x0, x, self.denoiser)
+        if x0.dtype != x.dtype:
+            x0 = x0.to(x.dtype)
         if self.clip is not None:
             x0 = x0.clamp(*self.clip)
         self.latest = x0

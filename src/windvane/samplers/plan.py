@@ -2,12 +2,14 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
+from windvane.finite import extremes
 from windvane.grids import edm, log_snr, uniform
 from windvane.process import EDM, PFGMPP, Process, RectifiedFlow
 from windvane.randomness import STREAM_PRIOR, seed_range
@@ -106,12 +108,13 @@ def _even_log_snr(process: Process, times: Tensor) -> Tensor:
 def _check_times(process: Process, sampler: Sampler, times: Tensor, *, upwards: bool) -> None:
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"a time grid needs at least two times in one row, got shape {tuple(times.shape)}")
-    if not bool(((times >= 0) & (times <= 1)).all()):
-        raise ValueError(f"times must lie in [0, 1], got {float(times.min())} to {float(times.max())}")
-    gaps = times.diff()
-    if bool((gaps < 0).all()):
+    least, most = (float(end) for end in extremes(times))
+    if not 0 <= least <= most <= 1:  # not so, too, where one is NaN
+        raise ValueError(f"times must lie in [0, 1], got {least} to {most}")
+    steepest, flattest = (float(end) for end in extremes(times.diff()))
+    if flattest < 0:
         return
-    if not bool((gaps > 0).all()):
+    if not steepest > 0:
         raise ValueError("times must fall strictly (noise at 1 to data at 0), or rise strictly to invert")
     if sampler.stochastic:
         raise ValueError(f"rising times invert the flow, which {sampler} cannot do: it is stochastic")
@@ -221,6 +224,6 @@ def resolve_device(denoiser: Any, device: torch.device | str | None) -> torch.de
     if device is not None:
         return torch.device(device)
     if isinstance(denoiser, nn.Module):
-        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
+        for tensor in chain(denoiser.parameters(), denoiser.buffers()):
             return tensor.device
     return torch.device("cpu")

@@ -1,5 +1,6 @@
 """The steps of one micro-batch: callbacks, noise, recording and the check for finite values."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -100,8 +101,8 @@ class Run:
         self, found: list[Tensor], denoise: BoundDenoiser, x: Tensor, seeds: Tensor
     ) -> None:
         """One synchronisation for the whole run: the steps' extreme values are looked at here, at its end."""
-        finite = torch.isfinite(torch.stack(found)).reshape(-1, 2).all(1) if found else torch.ones(0)
-        bad = (finite == 0).nonzero().flatten().tolist()
+        ends = torch.stack(found).tolist() if found else []
+        bad = [number // 2 for number, end in enumerate(ends) if not math.isfinite(end)]
         if not bad:
             return
         t, s = self.times[bad[0]], self.times[bad[0] + 1]
