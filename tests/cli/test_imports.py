@@ -13,15 +13,21 @@ from windvane.process import VPCosine
 
 PROGRAM = """
 import sys
-from windvane.cli import app
-code = app(sys.argv[2:], standalone_mode=False)
-assert code == 0, code
+from windvane.cli import main
 heavy = sys.argv[1].split(",")
-print("heavy:", *(name for name in heavy if name in sys.modules))
+sys.argv = ["windvane", *sys.argv[2:]]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print("heavy:", *(name for name in heavy if getattr(sys.modules.get(name), "__file__", None)))
 """
+#: Each costs a fifth of torch or more. A stand-in has no file.
 LIBRARIES = (
-    "diffusers,transformers,peft,sklearn,scipy,matplotlib,torch._dynamo,torch._inductor,pandas,pyarrow"
+    "diffusers,transformers,peft,sklearn,scipy,matplotlib,torch._dynamo,torch._inductor,sympy,pandas,pyarrow,"
+    "torch.fx.experimental.symbolic_shapes,torch.onnx,torch.distributed.tensor"
 )
+SMALL = ("--set", "model.type=mlp", "--set", "model.width=16", "--batch-size", "4")
 
 
 def imported(watched, *words):
@@ -46,6 +52,49 @@ def test_a_small_network_is_sampled_without_the_large_libraries(tmp_path):
     save_model(tmp_path / "model", denoiser, raw=weights, ema=weights, step=1)
     words = ("sample", tmp_path / "model", "--n", "1", "--steps", "2", "--out", tmp_path / "out")
     assert imported(LIBRARIES, *words) == []
+
+
+def test_a_small_network_is_trained_without_the_large_libraries(tmp_path):
+    words = (
+        "train",
+        "digits",
+        *SMALL,
+        "--steps",
+        "2",
+        "--set",
+        "data.holdout=0.5",
+        "--out",
+        tmp_path / "run",
+    )
+    assert imported(LIBRARIES, *words) == []
+
+
+@pytest.mark.parametrize("words", [("papers",), ("settings",), ("--help",), ("sample", "--help")])
+def test_what_opens_nothing_imports_not_even_torch(words):
+    assert imported("torch,numpy,PIL," + LIBRARIES, *words) == []
+
+
+def test_the_compiler_comes_when_it_is_asked_for():
+    program = """
+import sys
+from windvane.cli.light_torch import spare_the_compiler
+spare_the_compiler()
+import torch
+optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+optimiser.zero_grad()
+optimiser.step()
+assert "torch._inductor" not in sys.modules
+twice = torch.compile(lambda x: 2 * x, backend="eager")
+assert twice(torch.ones(3)).tolist() == [2.0] * 3
+assert torch._dynamo.__file__ and sys.modules["torch._dynamo"] is torch._dynamo
+import torch._dynamo.utils
+optimiser.zero_grad()
+optimiser.step()  # the same functions, which the compiler is now told of
+spare_the_compiler()
+assert sys.modules["torch._dynamo"] is torch._dynamo
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_network_of_diffusers_needs_neither_peft_nor_pipelines(unet, tmp_path):

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from windvane._version import __version__
 from windvane.cli.commands import COMMANDS
 from windvane.cli.errors import guarded, warned
+from windvane.cli.light_torch import spare_the_compiler
 from windvane.cli.memory import bound_memory
 
 PROGRESS_VARIABLE = "WINDVANE_PROGRESS"
@@ -113,4 +114,5 @@ def main() -> None:
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     bound_memory()
+    spare_the_compiler()
     app()

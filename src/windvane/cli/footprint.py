@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 #: Of every weight: itself, its gradient, the two moments of AdamW, and the average.
 _COPIES = 5
+#: Bytes of a network so small that it is made and run for its footprint.
+_SMALL = 2**26
 
 
 def footprint(config: "Config", **built: Any) -> tuple[int, int] | None:
@@ -31,8 +33,13 @@ def footprint(config: "Config", **built: Any) -> tuple[int, int] | None:
     try:
         with torch.device("meta"):
             denoiser = build_denoiser(config.model, config.process, seed=config.train.seed, **built)
-            fixed = _COPIES * 4 * parameter_count(denoiser.network)
-            one, two = (kept_bytes(denoiser.network, rows, built["shape"]) for rows in (1, 2))
+        network = denoiser.network
+        fixed = _COPIES * 4 * parameter_count(network)
+        if fixed <= _SMALL and not any(isinstance(part, torch.nn.Conv2d) for part in network.modules()):
+            # On the device "meta" torch computes by rules whose import takes longer than such a training.
+            network = build_denoiser(config.model, config.process, seed=config.train.seed, **built).network
+        with torch.device(next(network.parameters()).device):
+            one, two = (kept_bytes(network, rows, built["shape"]) for rows in (1, 2))
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError):
         return None
     return fixed, (two - one) // (2 if config.train.precision == "bf16" else 1)
