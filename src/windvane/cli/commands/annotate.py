@@ -75,12 +75,7 @@ def annotate(
     ] = False,
     minutes: Annotated[
         float | None,
-        typer.Option(
-            "--minutes",
-            min=0.1,
-            max=MOST_MINUTES,
-            help="As many steps of what is learnt as fit this time here.",
-        ),
+        typer.Option("--minutes", min=0.1, max=MOST_MINUTES, help="Fit what is learnt to this time."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     size: Size = None,
