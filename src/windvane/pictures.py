@@ -74,7 +74,7 @@ def scale_for(height: int, width: int, *, least: int = 64) -> int:
 def png_bytes(picture: "Image", settings: Mapping[str, Any] | None = None) -> bytes:
     """A picture as PNG, with `settings` in its text chunk."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=_text(settings))
+    picture.save(buffer, format="PNG", pnginfo=text_chunk(settings))
     return buffer.getvalue()
 
 
@@ -213,7 +213,8 @@ def _numpy(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def _text(settings: Mapping[str, Any] | None) -> Any:
+def text_chunk(settings: Mapping[str, Any] | None) -> Any:
+    """What Pillow takes as ``pnginfo``, to put settings into a PNG."""
     if settings is None:
         return None
     from PIL.PngImagePlugin import PngInfo

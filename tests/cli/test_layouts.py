@@ -108,10 +108,21 @@ def test_sampled_boxes_and_pictures_are_kept_and_made_again(windvane, boxed, tmp
     assert result.exit_code == 0, result.output
     settings = read_settings(out / "00000004.png")
     assert set(settings["condition"]) == {"boxes", "id"}
-    again = windvane("sample", again=out / "00000004.png", out=tmp_path / "again")
-    assert again.exit_code == 0, again.output
-    assert "equal" in again.output
+    for name in ("00000004.png", "grid.png"):
+        again = windvane("sample", again=out / name, out=tmp_path / "again")
+        assert again.exit_code == 0, again.output
+        assert "equal" in again.output
     assert "0 of them made now" in windvane("sample", boxed, out=out, n=3, steps=2, seed=4).output
+
+
+def test_a_grid_of_masks_is_made_again(windvane, masked, tmp_path):
+    Image.fromarray(np.repeat(np.arange(2, dtype=np.uint8), 32).reshape(SIZE)).save(tmp_path / "mask.png")
+    out = tmp_path / "out"
+    result = windvane("sample", masked, mask=tmp_path / "mask.png", out=out, n=3, steps=2)
+    assert result.exit_code == 0, result.output
+    (tmp_path / "mask.png").unlink()
+    again = windvane("sample", again=out / "grid.png")
+    assert again.exit_code == 0 and "equal" in again.output, again.output
 
 
 def test_drawn_boxes_reach_the_network(windvane, boxed, tmp_path):

@@ -17,7 +17,7 @@ from windvane.cli.sections import SampleSection
 from windvane.conditions import Condition
 from windvane.grids import quadratic
 from windvane.guidance import ClassifierFree, interval
-from windvane.pictures import read_pixels, read_settings, to_uint8
+from windvane.pictures import read_pixels, read_settings, save_png, to_picture, to_uint8
 from windvane.samplers import DDIM, DPMSolverPP, DPMSolverSinglestep, Heun, UniPC, sample
 
 from .conftest import SIZES, tiny_denoiser
@@ -261,7 +261,10 @@ def test_again_refuses_a_model_that_changed(windvane, refused, tmp_path):
     assert windvane("sample", tmp_path / "moved", again=image).exit_code == 0
 
 
-def test_again_needs_a_single_picture(refused, made):
+def test_a_grid_of_before_grids_noted_their_samples_is_refused(refused, made):
+    kept = ("conditions", "batches", "command")
+    settings = {name: value for name, value in read_settings(made / "grid.png").items() if name not in kept}
+    save_png(to_picture(read_pixels(made / "grid.png")), made / "grid.png", settings)
     assert "not a single sample" in refused("sample", again=made / "grid.png")
 
 

@@ -1,10 +1,12 @@
-"""Making one picture again from the settings inside it, and comparing the two pixel by pixel."""
+"""Making a picture again from the settings inside it, and comparing the two pixel by pixel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from windvane.cli.again_commands import command_again, page_command
+from windvane.cli.again_grids import grid_again, montage_again
 from windvane.cli.errors import say
 from windvane.cli.models import check_model_path, open_model
 from windvane.cli.processes import processes
@@ -13,6 +15,12 @@ from windvane.cli.sampling import machine, sample_rows
 from windvane.cli.wanted import wanted_again
 from windvane.damage import reading
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: The task of the picture of an annotation.
+MONTAGE = "montage"
 
 
 @dataclass(frozen=True)
@@ -29,39 +37,72 @@ class Comparison:
         return self.pixels == 0
 
 
-def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Comparison:
-    """Write the picture `image` anew into the folder `out`.
+def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Comparison | str:
+    """Write the picture `image` anew into the folder `out`, or tell the command that does.
 
     A sample does not depend on its batch, but a last bit of a convolution may. So the picture is made alone
-    first, and where a pixel differs once more in a batch of the first one's size.
+    first, and where a pixel differs once more in a batch of the first one's size. What was composed of many
+    samples is made in the batches of then.
 
     Args:
         model: where the model is now; default the place recorded in the picture.
         force: go on although the model's weights, or the numbers that a seed gives, are no longer those that
             made the picture.
 
+    Returns:
+        The comparison of the two; or a line for a shell, for pages and for what takes a whole command: the
+        grid of a training that has gone on, a plot of a comparison, the picture of a demo.
+
     Raises:
-        ValueError: settings of no single picture, a model that is gone or has changed, numbers of another
-            version of the seeds.
+        ValueError: settings of no picture, a model that is gone or has changed, numbers of another version of
+            the seeds, or a file of somebody else in the way.
     """
+    if image.suffix.lower() in (".html", ".htm"):
+        return command_again(image, page_command(image), out)
     settings = read_settings(image)
-    _check_numbers(image, settings, force=force)
-    if "steered_by" in settings and "seed" in settings:
-        make = _steered
-    elif "reward" in settings:
-        make = _searched
-    else:
-        make = _sampled
     target = out / image.name
     if target.exists() and target.samefile(image):
         raise ValueError(f"--out {out} would overwrite {image} itself; choose another folder")
-    first = read_pixels(image)
-    made, told = make(image, settings, first, model, force)
-    save_png(to_picture(made), target, told)
-    if made.shape != first.shape:
-        return Comparison(target, made[0].size, 255)
-    gap = abs(made.astype(int) - first.astype(int))
+    if target.exists():
+        read_settings(target)  # refuses to replace what no command wrote
+    made = _made(image, settings, model, force)
+    if made is None:
+        return command_again(image, settings, out)
+    picture, told = made
+    save_png(picture, target, told)
+    first, second = read_pixels(image), read_pixels(target)
+    if second.shape != first.shape:
+        return Comparison(target, second[0].size, 255)
+    gap = abs(second.astype(int) - first.astype(int))
     return Comparison(target, int((gap.max(axis=0) > 0).sum()), int(gap.max()))
+
+
+def _made(
+    image: Path, settings: dict[str, Any], model: Path | None, force: bool
+) -> "tuple[Image, dict[str, Any]] | None":
+    """The picture and its settings; None where only its command makes it."""
+    if settings.get("task") == MONTAGE:
+        made = montage_again(image, device=processes().device)
+        return None if made is None else (made, settings)
+    cells = "conditions" in settings
+    if "command" in settings and not cells and "steered_by" not in settings:
+        return None
+    _check_numbers(image, settings, force=force)
+    if not cells and ("reward" in settings or "picture" not in settings):
+        first = read_pixels(image)
+        single = "steered_by" in settings and "seed" in settings
+        make = _steered if single else _searched if "reward" in settings else _sampled
+        levels, told = make(image, settings, first, model, force)
+        return to_picture(levels), told
+    place = _place(image, settings, model)
+    device, differ = processes().device, _differing(force)
+    if cells:
+        grid = grid_again(image, settings, place, device=device, differ=differ)
+    else:
+        from windvane.cli.steering_again import steered_grid_again
+
+        grid = steered_grid_again(image, settings, place, device=device, differ=differ)
+    return None if grid is None else (grid, {**settings, "model": str(place.resolve())})
 
 
 def _sampled(
@@ -85,7 +126,8 @@ def _sampled(
     def levels(rows: int, row: int) -> Any:
         with reading(image):
             asked = wanted_again(condition, opened.asked, rows)
-        return sample_rows(opened.denoiser, recipe, seed=seed, asked=asked, rows=rows)[row]
+        cond = None if asked is None else asked.condition()
+        return sample_rows(opened.denoiser, section, seeds=[seed] * rows, cond=cond)[row]
 
     made, shape = levels(1, 0), {"rows": 1, "row": 0}
     then = batch_of(settings)

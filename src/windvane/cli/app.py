@@ -14,6 +14,7 @@ from windvane.cli.commands import COMMANDS
 from windvane.cli.errors import guarded, warned
 from windvane.cli.light_torch import spare_the_compiler
 from windvane.cli.memory import bound_memory
+from windvane.invocation import carrying_out
 
 PROGRESS_VARIABLE = "WINDVANE_PROGRESS"
 GLOBAL_FLAGS = ("--debug", "--quiet")
@@ -34,6 +35,7 @@ class OneLineGroup(TyperGroup):
         **extra: Any,
     ) -> Any:
         words = global_flags_first(sys.argv[1:] if args is None else list(args)) or ["--help"]
+        own = [word for place, word in enumerate(words) if word not in GLOBAL_FLAGS or "--" in words[:place]]
 
         def call() -> Any:
             check_words(words)
@@ -42,7 +44,7 @@ class OneLineGroup(TyperGroup):
             )
 
         before = os.environ.get(PROGRESS_VARIABLE)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), carrying_out(own):
             warnings.showwarning = warned  # type: ignore[assignment]
             code = guarded(call, debug="--debug" in words)
         if before is not None:  # --quiet lasts as long as its command, also where one process runs several

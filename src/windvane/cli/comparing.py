@@ -108,6 +108,7 @@ def write(found: "Comparison", out: Path, settings: dict[str, Any]) -> None:
     from windvane.cli.outputs import SOLVERS
     from windvane.files import atomic_file, atomic_write_json
     from windvane.folders import note_files
+    from windvane.invocation import made_by
 
     note_files(out, SOLVERS, SOLVERS.files)
     with atomic_file(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -123,13 +124,14 @@ def write(found: "Comparison", out: Path, settings: dict[str, Any]) -> None:
             "skipped": [vars(line) for line in found.skipped],
         },
     )
-    _plot(found, out / PLOT)
+    _plot(found, out / PLOT, {**settings, **made_by()})
 
 
-def _plot(found: "Comparison", path: Path) -> None:
+def _plot(found: "Comparison", path: Path, settings: dict[str, Any]) -> None:
     from matplotlib.figure import Figure
 
     from windvane.files import atomic_file
+    from windvane.pictures import text_chunk
 
     figure = Figure(figsize=(7.0, 4.4), layout="constrained", dpi=130)
     axes = figure.subplots()
@@ -143,7 +145,7 @@ def _plot(found: "Comparison", path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        figure.savefig(temporary, format="png", pil_kwargs={"pnginfo": text_chunk(settings)})
 
 
 def show(found: "Comparison", calls: Sequence[int]) -> None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import Asked
-from windvane.cli.config import Config
+from windvane.cli.config import Config, write_yaml
+from windvane.cli.grid_cells import TRAINING_GRID, Cell, grid_settings
 from windvane.cli.recipe import sampler_settings
 from windvane.cli.wanted import wanted
+from windvane.invocation import made_by
 
 if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
@@ -39,6 +41,17 @@ class SampleGrids:
         self._seeds = list(range(first, first + min(self._section.n, _PICTURES)))
         self._asked = wanted(self._section, known, self._seeds, model=run.model)
         self._run, self.room = run, room
+        #: What the training is in the end, in the form in which the grids hold it.
+        self.config = config
+        many = self._section.batch_size
+        self._cells = [
+            Cell(
+                seed,
+                None if self._asked is None else self._asked.value(place),
+                {"rows": min(many, len(self._seeds) - place + place % many), "row": place % many},
+            )
+            for place, seed in enumerate(self._seeds)
+        ]
         #: Pictures that the network sees for a grid, at least.
         self.rows = len(self._seeds) * self._section.steps
         #: Seconds of a grid, as far as one has been drawn or timed.
@@ -51,7 +64,16 @@ class SampleGrids:
             return
         begin = time.perf_counter()
         made = self._drawn(snapshot.ema, self._section.steps)
-        settings = {"step": snapshot.step, "seeds": self._seeds, **sampler_settings(self._section)}
+        settings = {
+            "task": TRAINING_GRID,
+            "model": str(self._run.model.resolve()),
+            "step": snapshot.step,
+            **sampler_settings(self._section),
+            "weights": "ema",
+            **grid_settings(self._cells),
+            **made_by(),
+            "config": write_yaml(self.config),
+        }
         save_png(image_grid(made.x), self._run.samples / f"step-{snapshot.step:08d}.png", settings)
         self.seconds = time.perf_counter() - begin
 

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
 from windvane.cli.errors import Interrupted
+from windvane.cli.grid_cells import Cell, grid_settings
 from windvane.cli.models import clip_of, open_model, pictures_of
 from windvane.cli.outputs import SAMPLES
 from windvane.cli.processes import Processes
-from windvane.cli.recipe import CIRCUMSTANCES, Recipe, differences
+from windvane.cli.recipe import CIRCUMSTANCES, Recipe, batch_of, differences
 from windvane.cli.sections import SampleSection
 from windvane.cli.wanted import Wanted, wanted
 from windvane.damage import reading
 from windvane.files import atomic_write_json
 from windvane.folders import claimed, note_files
 from windvane.hashes import read_sealed, sealed
+from windvane.invocation import made_by
 from windvane.pictures import (
     image_grid,
     read_pixels,
@@ -33,6 +35,7 @@ from windvane.pictures import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from windvane.conditions import Condition
     from windvane.denoiser import Denoiser
 
 GRID = "grid.png"
@@ -197,16 +200,16 @@ def _write(
 
 
 def sample_rows(
-    denoiser: "Denoiser", recipe: Recipe, *, seed: int, asked: Wanted | None, rows: int
+    denoiser: "Denoiser", section: SampleSection, *, seeds: Sequence[int], cond: "Condition | None"
 ) -> "np.ndarray":
-    """The levels (rows, C, H, W) of one seed `rows` times over in one batch: any row is the picture."""
+    """The levels (rows, C, H, W) of some seeds in one batch; of one seed many times over any row is the
+    picture."""
     from windvane.samplers import sample
 
-    section = recipe.section
     made = sample(
         build_guided(denoiser, section),
-        seeds=[seed] * rows,
-        cond=None if asked is None else asked.condition(),
+        seeds=seeds,
+        cond=cond,
         sampler=build_sampler(section),
         steps=section.steps,
         grid=grid_of(section.grid),
@@ -217,16 +220,18 @@ def sample_rows(
 
 
 def _finish(out: Path, recipe: Recipe, seeds: Sequence[int], *, made: int, array: bool) -> dict[str, Any]:
-    pictures = []
+    pictures: list[dict[str, Any]] = []
+    cells: list[Cell] = []
     for seed in seeds:
         settings = read_settings(out / file_of(seed))
         about = {name: settings.get(name) for name in ("seed", "condition", "evaluations")}
         pictures.append({"file": file_of(seed), **about})
+        if len(cells) < _MOST_IN_GRID:
+            cells.append(Cell(seed, settings.get("condition"), batch_of(settings)))
     index = {"settings": recipe.settings(), "made": made, "pictures": pictures}
     atomic_write_json(out / INDEX, sealed(index))
-    shown = list(seeds)[:_MOST_IN_GRID]
-    levels = _levels(out, shown)
-    save_png(image_grid(levels), out / GRID, {**recipe.settings(), "seeds": shown})
+    levels = _levels(out, [cell.seed for cell in cells])
+    save_png(image_grid(levels), out / GRID, {**recipe.settings(), **grid_settings(cells), **made_by()})
     if array:
         _write_array(out, pictures)
     return index

@@ -10,16 +10,18 @@ from windvane.cli.sampling import ARRAY, GRID, INDEX, file_of, machine
 from windvane.cli.steering import Manner
 from windvane.files import atomic_file, atomic_write_json
 from windvane.folders import note_files
+from windvane.invocation import made_by
 from windvane.pictures import image_grid, save_png, save_pngs, to_picture, to_uint8
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from windvane.cli.sections import SampleSection
     from windvane.tasks.steering import Arm, Score, Wish
 
 BEFORE_AFTER, SWEEP, NUMBERS, PAGE = "before_after.png", "sweep.png", "report.json", "report.html"
-_MOST_IN_GRID = 100
+MOST_IN_GRID = 100
 
 
 def settings_of(
@@ -62,7 +64,7 @@ def write_outputs(
     notes: Sequence[str],
 ) -> None:
     """Write all files; the pictures are those of strength 1, or else of the last one."""
-    from windvane.tasks.steering import before_and_after, sweep_grid, write_page
+    from windvane.tasks.steering import write_page
 
     chosen = next((arm for arm in arms if arm.factor == 1), arms[-1])
     images = pictures[chosen.factor].clamp(-1, 1)
@@ -70,12 +72,12 @@ def write_outputs(
     pages = [GRID, BEFORE_AFTER, SWEEP, INDEX, ARRAY, NUMBERS, PAGE]
     note_files(out, STEERED, [*pages, *(file_of(seed) for seed in chosen.seeds.tolist())])
     _pictures(out, images, chosen, strength)
-    save_png(image_grid(images[:_MOST_IN_GRID]), out / GRID, strength)
-    save_png(before_and_after(pictures[arms[0].factor], images), out / BEFORE_AFTER, strength)
+    grids = {GRID: [chosen.factor], BEFORE_AFTER: [arms[0].factor, chosen.factor]}
     if len(arms) > 2:
-        save_png(
-            sweep_grid([(arm.factor, pictures[arm.factor]) for arm in arms]), out / SWEEP, dict(settings)
-        )
+        grids[SWEEP] = [arm.factor for arm in arms]
+    for name, factors in grids.items():
+        told = {**settings, "picture": name, "strengths": factors, **made_by()}
+        save_png(steered_grid(name, [(factor, pictures[factor]) for factor in factors]), out / name, told)
     _array(out, arms, pictures, chosen)
     numbers = {
         "settings": dict(settings),
@@ -96,6 +98,17 @@ def write_outputs(
     write_page(
         out / PAGE, wishes=wishes, arms=arms, pictures=pictures, scores=scores, settings=settings, notes=notes
     )
+
+
+def steered_grid(name: str, arms: "Sequence[tuple[float, Tensor]]") -> "Image":
+    """The composed picture of a name, of strengths and the pictures (n, C, H, W) at each."""
+    from windvane.tasks.steering import before_and_after, sweep_grid
+
+    if name == GRID:
+        return image_grid(arms[0][1][:MOST_IN_GRID].clamp(-1, 1))
+    if name == BEFORE_AFTER:
+        return before_and_after(arms[0][1], arms[1][1])
+    return sweep_grid(arms)
 
 
 def _pictures(out: Path, images: "Tensor", arm: "Arm", settings: Mapping[str, Any]) -> None:

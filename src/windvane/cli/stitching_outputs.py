@@ -41,6 +41,7 @@ def write(
     from windvane.cli.outputs import STITCHED
     from windvane.files import atomic_file, atomic_write_json
     from windvane.folders import note_files
+    from windvane.invocation import made_by
 
     note_files(out, STITCHED, STITCHED.files)
     with atomic_file(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -59,15 +60,21 @@ def write(
             "chosen": None if best is None else asdict(best),
         },
     )
-    _plot(rows, alone, frontier, best, out / PLOT)
+    _plot(rows, alone, frontier, best, out / PLOT, {**settings, **made_by()})
 
 
 def _plot(
-    rows: Sequence[Row], alone: Sequence[Row], frontier: Sequence[Row], best: Row | None, path: Path
+    rows: Sequence[Row],
+    alone: Sequence[Row],
+    frontier: Sequence[Row],
+    best: Row | None,
+    path: Path,
+    settings: dict[str, Any],
 ) -> None:
     from matplotlib.figure import Figure
 
     from windvane.files import atomic_file
+    from windvane.pictures import text_chunk
 
     figure = Figure(figsize=(7.0, 4.4), layout="constrained", dpi=130)
     axes = figure.subplots()
@@ -88,7 +95,7 @@ def _plot(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+        figure.savefig(temporary, format="png", pil_kwargs={"pnginfo": text_chunk(settings)})
 
 
 def _name(row: Row) -> str:

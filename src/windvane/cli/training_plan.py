@@ -66,6 +66,7 @@ def plan_training(
     if not section.sample_every:
         plan.grids = None
     elif grids is not None:
+        grids.config = config
         grids.room = None if deadline is None else deadline.room
         plan.early = [after(grids, first_pictures(section, costs) * costs.step, run)]
     return plan

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.annotate.control_spec import of_labels
 from windvane.files import atomic_write_json
 from windvane.hashes import sealed
+from windvane.invocation import made_by
 from windvane.pictures import save_png
 from windvane.report.annotation_montage import montage
 from windvane.report.annotation_parts import (
@@ -133,7 +134,8 @@ def annotation_report(
     page.section("Made from", table(["", ""], _origin(told)))
     if not brief:
         atomic_write_json(Path(out) / FACTS, sealed({**known, **told}))
-    save_png(montage(data, ids=ids, boxes=boxes, masks=masks), Path(out) / MONTAGE)
+    about = {"task": "montage", "data": data.fingerprint, **made_by()}
+    save_png(montage(data, ids=ids, boxes=boxes, masks=masks), Path(out) / MONTAGE, about)
     return page.write(Path(out) / PAGE)
 
 

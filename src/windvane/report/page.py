@@ -1,13 +1,18 @@
 """The page: a title, a table of contents, and sections of HTML."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from windvane._version import __version__
 from windvane.files import atomic_write_text
+from windvane.invocation import made_by
 from windvane.report.style import STYLE
 from windvane.report.text import plain
+
+#: The name under which a page holds its command, as JSON.
+COMMAND = "windvane-command"
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Report:
         return (
             "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
             "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-            f"<title>{plain(self.title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
+            f"{_command()}<title>{plain(self.title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
             f"<header><h1>{plain(self.title)}</h1>{subtitle}<nav>{links}</nav></header>\n"
             f"<main>\n{chr(10).join(parts)}\n</main>\n"
             f"<footer>Made by windvane {__version__}. This page is complete: it loads nothing.</footer>\n"
@@ -56,6 +61,13 @@ class Report:
         path = Path(path)
         atomic_write_text(path, self.html())
         return path
+
+
+def _command() -> str:
+    """The command that makes the page, for `windvane sample --again PAGE`."""
+    made = made_by()
+    text = plain(json.dumps(made["command"], ensure_ascii=False)) if made else ""
+    return f"<meta name='{COMMAND}' content='{text}'>\n" if made else ""
 
 
 def _anchor(title: str, number: int) -> str:

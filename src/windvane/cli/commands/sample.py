@@ -69,7 +69,8 @@ def sample(
     ] = None,
     array: Annotated[bool, typer.Option("--npz", help="Also write all pictures as one samples.npz.")] = False,
     again: Annotated[
-        Path | None, typer.Option("--again", metavar="IMAGE", help="Make this picture once more.")
+        Path | None,
+        typer.Option("--again", metavar="IMAGE", help="Make this picture once more, or tell the command."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="With --again: although the model or the seeds' numbers changed.")
@@ -153,6 +154,10 @@ def _again(image: Path, run: Path | None, out: Path | None, force: bool) -> None
     from windvane.cli.again import make_again
 
     found = make_again(image, out=out or image.parent / "again", model=run, force=force)
+    if isinstance(found, str):
+        say(f"{image} is made again by the command that follows")
+        tell(found)
+        return
     if found.equal:
         tell(f"{found.path}: equal to {image}, pixel by pixel")
         return

@@ -17,6 +17,7 @@ from windvane.checkpoint import MODEL
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser
 from windvane.files import atomic_write_text
+from windvane.invocation import made_by
 from windvane.metrics import train_judge
 from windvane.pictures import save_png
 from windvane.randomness import VERSION
@@ -151,7 +152,7 @@ def demo(out: Path, *, seed: int = 0, quick: bool = False, progress: bool = True
     guided = denoisers["self-labels"]
     largest = annotation.sizes.argsort(descending=True, stable=True)[:8].tolist()
     picture = cluster_picture(guided, train, annotation.ids, clusters=largest)
-    about = {"task": "self-guided demo", "seed": seed, "randomness": VERSION}
+    about = {"task": "self-guided demo", "seed": seed, "quick": quick, "randomness": VERSION, **made_by()}
     save_png(picture, out / "demo.png", about)
     results = {"seed": seed, "quick": quick, "budget": asdict(budget), "samples": samples, "real": real}
     results |= {"rows": [row.to_dict() for row in rows], "seconds": time.monotonic() - begin}
