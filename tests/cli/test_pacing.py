@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from tests.training.tiny import assert_same_weights, data, mlp, short, weights
+from windvane.cli import training_plan
 from windvane.cli.config import Config
 from windvane.cli.deadline import Budget, Deadline
 from windvane.cli.pacing import Costs, estimate, first_pictures, fitted, measured
@@ -178,3 +179,12 @@ def test_a_grid_that_would_take_all_the_time_is_not_even_timed(tmp_path):
     assert fitted(section, costs, 10 * costs.step).sample_every == 0
     grids.timed = lambda denoiser: 5.0
     assert measured(slow, TensorData(data()), None, section, grids=grids, run=Run(tmp_path)).grid == 5.0
+
+
+def test_grids_hold_the_training_that_was_fitted(tmp_path, monkeypatch):
+    monkeypatch.setattr(training_plan, "measured", lambda *given, **named: Costs(step=0.01))
+    config = Config.model_validate({"train": {"steps": 100_000}})
+    plan = training_plan.plan_training(
+        config, mlp(), None, None, known=None, run=Run(tmp_path / "run"), budget=Budget(0.5), measure=True
+    )
+    assert plan.config.train.warmup < config.train.warmup and plan.grids.config is plan.config
