@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.annotating import REPORT
 from windvane.cli.config import checked_yaml, make_config
+from windvane.cli.console import tell
 from windvane.cli.opening import check_source, open_parts
 from windvane.cli.outputs import PAGE
 from windvane.folders import claimed, note_files
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from windvane.cli.config import Config
     from windvane.cli.opening import Parts
+    from windvane.cli.stages import Stages
     from windvane.data import ImageData
 
 _IDS, _REGIONS = "annotation.json", "regions.json"
@@ -149,6 +151,21 @@ def write_report(
         device=device,
         progress=progress,
     )
+
+
+def show_page(
+    config: "Config", out: Path, parts: "Parts", device: str, stages: "Stages", *, report: bool
+) -> None:
+    """Show what `windvane annotate` found: a page and a picture, always; and say what comes next."""
+    from windvane.progress import progress_enabled
+    from windvane.report.annotation import MONTAGE
+
+    with stages("page"):
+        page = write_report(
+            out, parts, config=config, brief=not report, device=device, progress=progress_enabled()
+        )
+    tell(f"to look at: {page} and {page.parent / MONTAGE}")
+    tell(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
 
 
 def _known(folder: Path) -> dict[str, Any]:

@@ -182,6 +182,7 @@ def _annotate(
 ) -> None:
     from windvane.annotate import Group
     from windvane.cli.annotating import REPORT, lines, make_annotation
+    from windvane.cli.annotation_reporting import show_page
     from windvane.cli.config import write_yaml
     from windvane.files import atomic_write_json, atomic_write_text
     from windvane.hashes import sealed, sealed_text
@@ -205,8 +206,7 @@ def _annotate(
         atomic_write_json(out / "scan.json", sealed(parts.train.scan.to_dict()))
     for line in lines(told):
         tell(line)
-    _page(config, out, parts, str(group.device), stages, report=report)
-    tell(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
+    show_page(config, out, parts, str(group.device), stages, report=report)
 
 
 def _opened(config: "Config", group: "Processes", budget: "Budget | None") -> "tuple[Config, Parts, Stages]":
@@ -230,21 +230,6 @@ def _opened(config: "Config", group: "Processes", budget: "Budget | None") -> "t
     return paced(config, parts.train, budget, device=str(group.device)), parts, stages
 
 
-def _page(
-    config: "Config", out: Path, parts: "Parts", device: str, stages: "Stages", *, report: bool
-) -> None:
-    """Show what was found: a page and a picture, always."""
-    from windvane.cli.annotation_reporting import write_report
-    from windvane.progress import progress_enabled
-    from windvane.report.annotation import MONTAGE
-
-    with stages("page"):
-        page = write_report(
-            out, parts, config=config, brief=not report, device=device, progress=progress_enabled()
-        )
-    tell(f"to look at: {page} and {page.parent / MONTAGE}")
-
-
 def _regions(
     config: "Config",
     out: Path,
@@ -258,6 +243,7 @@ def _regions(
     from windvane.annotate import Group, original_sizes, write_coco
     from windvane.annotate.regions_storage import BESIDE
     from windvane.cli.annotating import REPORT
+    from windvane.cli.annotation_reporting import show_page
     from windvane.cli.config import write_yaml
     from windvane.cli.finders import check_regions
     from windvane.cli.regions import found_again, make_regions, region_lines
@@ -294,5 +280,4 @@ def _regions(
         sizes = original_sizes(parts.train) if original else None
         write_coco(made.regions, export, names=parts.train.names, sizes=sizes)
         tell(f"COCO-style JSON in {export}")
-    _page(config, out, parts, str(group.device), stages, report=report)
-    tell(f"annotation in {out}; next: windvane train {config.data.source} --annotation {out} --out RUN")
+    show_page(config, out, parts, str(group.device), stages, report=report)
