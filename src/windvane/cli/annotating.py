@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.errors import say
 from windvane.cli.models import check_model_path
 from windvane.cli.opening import usable_cache
 from windvane.cli.sections import AnnotateSection
@@ -12,6 +13,7 @@ from windvane.cli.stages import Stages
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, Control, Group
     from windvane.annotate.features import FeatureExtractor
+    from windvane.cli.config import Config
     from windvane.data import ImageData
 
 _DENOISER = "denoiser:"
@@ -32,6 +34,15 @@ def check_features(text: str) -> None:
         )
     if kind == "denoiser":
         check_model_path(Path(rest))
+
+
+def tell_idle(config: "Config", k: str | None) -> None:
+    """Say where a number of clusters has no effect: no error, as a script may give it with every call."""
+    section = config.annotate
+    if k is not None and section.masks is not None:
+        say(f"--k {k} has no effect: masks have the {section.masks} clusters of --masks, of places")
+    elif k is not None and section.control is not None and section.control.startswith("labels"):
+        say(f"--k {k} has no effect: --control {section.control} looks for no clusters")
 
 
 def features_of(text: str, *, seed: int, flip: bool, device: str) -> "str | FeatureExtractor":

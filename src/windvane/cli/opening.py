@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
 _PREFIXES = ("hub:", "natural:")
 _MOST_NAMED = 10
+#: What errors of the library call an argument, and what it is here.
+_FLAGS = {
+    "give size=": "give --size N",
+    "strict=True": "--strict",
+    'labels="folders"': "--set data.labels=folders",
+    'depth="stretch"': "--set data.depth=stretch",
+    "max_pixels=": "data.max_pixels=",
+    "image_column=": "--set data.image_column=NAME",
+    "state layout= as": "state --set data.layout=NAME as",
+    "value_range=(low, high)": "--set 'data.value_range=[LOW, HIGH]'",
+}
 
 
 @dataclass(frozen=True)
@@ -63,22 +74,34 @@ def open_images(section: DataSection, *, quiet: bool = False, name_damaged: bool
             labels=section.labels,
             names=section.names,
             max_pixels=section.max_pixels,
+            image_column=section.image_column,
+            label_column=section.label_column,
+            layout=section.layout,
+            value_range=section.value_range,
+            depth=section.depth,
             progress=not quiet,
         )
-    except ValueError as error:  # the library speaks of arguments, a user of this room of flags
-        raise ValueError(
-            str(error)
-            .replace("give size=", "give --size N")
-            .replace("strict=True", "--strict")
-            .replace('labels="folders"', "--set data.labels=folders")
-        ) from None
+    except ValueError as error:
+        raise ValueError(_in_flags(str(error))) from None
     if not quiet:
         report_scan(data.scan, named=name_damaged)
     if section.limit is not None and section.limit < len(data):
         data = data.split((section.limit / len(data),), section.seed)[0]
     if len(data.shape) != 3:
         raise ValueError(f"{source!r} holds vectors of shape {data.shape}; the command line works on images")
+    if data.shape[0] not in (1, 3, 4):
+        raise ValueError(
+            f"{source!r} holds images of {data.shape[0]} channels; the command line draws 1 (grey), 3 "
+            "(colour) or 4 (with alpha)"
+        )
     return data
+
+
+def _in_flags(text: str) -> str:
+    """What the library says, which speaks of arguments, as a user of this room gives them."""
+    for argument, flag in _FLAGS.items():
+        text = text.replace(argument, flag)
+    return text
 
 
 def open_parts(
@@ -115,11 +138,12 @@ def _report_labels(section: DataSection, data: "ImageData") -> None:
         return
     if data.labels is not None:
         names = data.label_names
-        count = len(names if names is not None else data.labels.unique())
+        count = int((data.labels.unique() >= 0).sum()) if names is None else len(names)
+        shown = ", ".join(printable(name) for name in (names or [])[:5]) + (", ..." if count > 5 else "")
         named = (
             "numbers without names (--names FILE gives them)"
             if names is None
-            else f"named by {data.names_from} ({', '.join(printable(name) for name in names[:5])}, ...)"
+            else f"named by {data.names_from} ({shown})"
         )
         say(
             f"labels: {count} classes of {printable(source)}, {named}, for evaluation only; --set "
@@ -169,7 +193,7 @@ def report_scan(scan: "Scan | None", *, named: bool = True) -> None:
     if not named:
         return
     for name, reason in scan.unreadable[:_MOST_NAMED]:
-        say(f"- {printable(name)}: {reason}")
+        say(f"- {printable(name)}: {_in_flags(reason)}")
     if len(scan.unreadable) > _MOST_NAMED:
         say(f"- and {len(scan.unreadable) - _MOST_NAMED} more; scan.json in the output folder has them all")
 

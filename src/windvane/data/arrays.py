@@ -8,7 +8,7 @@ from torch import Tensor
 
 from windvane.damage import Damaged, check_inflation
 from windvane.data.images import ImageData
-from windvane.data.labels import to_ids
+from windvane.data.labels import one_label_each, to_ids
 
 LAYOUTS = ("NCHW", "NHWC", "NHW", "ND")
 
@@ -55,7 +55,9 @@ def from_arrays(
         if isinstance(given, Tensor):
             given = given.detach().cpu().numpy()
         own = its_names if labels is None and label_names is None else None
-        ids, names = to_ids(np.asarray(given).tolist(), label_names if own is None else own)
+        listed = one_label_each(given)
+        if listed is not None:
+            ids, names = to_ids(listed, label_names if own is None else own)
         if names is not None and label_names is None:
             names_from = f"the {'values of the labels' if own is None else 'names'} in the file"
     made = ImageData(_scaled(values, value_range), labels=ids, label_names=names)
@@ -84,8 +86,10 @@ def _loaded(
     except Damaged:
         raise
     except Exception as error:
-        # A damaged archive can raise from zipfile, zlib or NumPy alike.
-        raise ValueError(f"{str(path)!r} cannot be read as .npy or .npz: {error}") from error
+        # A damaged archive can raise from zipfile, zlib or NumPy; what is unknown is a pickle to NumPy.
+        pickled = "pickle" in str(error) or "objects" in str(error)
+        why = "it holds no numbers, or Python objects, which could run code" if pickled else error
+        raise ValueError(f"{str(path)!r} cannot be read as .npy or .npz: {why}") from error
     key = next((k for k in _IMAGE_KEYS if k in arrays), None)
     if key is None and len(arrays) == 1:
         key = next(iter(arrays))

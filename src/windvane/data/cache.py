@@ -22,7 +22,7 @@ from windvane.data.scan import Scan
 from windvane.data.store import RowStore
 from windvane.files import atomic_file, atomic_write_text
 
-_FORMAT = 5
+_FORMAT = 6
 #: The cache's want, not the data's: a full or failing disk, a quota, a folder that may not be written.
 _NO_CACHE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}

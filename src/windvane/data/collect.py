@@ -64,6 +64,8 @@ def collect(
             labels.append(one.entry.label)
     if not labels:
         named = "; ".join(f"{printable(name)}: {why}" for name, why in tally.unreadable[:5])
+        if not tally.unreadable:
+            raise ValueError(f"there are no images in {root!r}")
         raise ValueError(f"none of the {len(tally.unreadable)} images in {root!r} can be read: {named}")
     return Collected(labels, tally.scan(), passing)
 

@@ -1,6 +1,7 @@
 """Which column of a table holds the images and which one the labels."""
 
 import json
+import warnings
 from typing import TYPE_CHECKING
 
 from windvane.data.scan import printable
@@ -47,7 +48,14 @@ def find_labels(schema: "Schema", wanted: str | None) -> str | None:
                 f"column {wanted!r} holds no labels; possible: {possible}; all: {_described(schema)}"
             )
         return wanted
-    return next((name for name in _LABEL_NAMES if name in possible), None)
+    found = next((name for name in _LABEL_NAMES if name in possible), None)
+    unfit = next((field for field in schema if field.name in _LABEL_NAMES), None)
+    if found is None and unfit is not None and not _holds_files(unfit.type):
+        warnings.warn(
+            f"the column {unfit.name!r} holds {unfit.type}, which are no classes; no labels are taken",
+            stacklevel=2,
+        )
+    return found
 
 
 def class_names(schema: "Schema", column: str | None) -> list[str] | None:
@@ -79,7 +87,7 @@ def _holds_files(kind: "DataType") -> bool:
 def _is_binary(kind: "DataType") -> bool:
     from pyarrow import types
 
-    return types.is_binary(kind) or types.is_large_binary(kind)
+    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
 
 def _holds_labels(kind: "DataType") -> bool:
@@ -87,7 +95,8 @@ def _holds_labels(kind: "DataType") -> bool:
 
     if types.is_dictionary(kind):
         return _holds_labels(kind.value_type)
-    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    numbers = numbers or types.is_boolean(kind)
     return numbers or types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 

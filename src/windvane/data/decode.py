@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ _FORMATS = (
 )  # fmt: skip
 
 _ORIENTATION = 0x0112
+_LIMIT, _readers, _kept = threading.Lock(), [], []  # type: ignore[var-annotated]
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class Decoder:
             "stretch" maps each picture's least..greatest value to 0..255. 16-bit colour keeps its high bytes.
         resample: "lanczos", "bicubic" and "box" are antialiased; "nearest" is for pixel art.
         max_pixels: larger pictures are refused from their header, before memory is taken; of a JPEG the size
-            that is decoded counts. Pillow's own limit
-            (``PIL.Image.MAX_IMAGE_PIXELS``, twice this default) still holds.
+            that is decoded counts, and of a progressive one half of its own. It stands in the place of
+            Pillow's limit, ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Raises:
         ValueError: for an unknown policy. Reading raises `UnreadableImage` and nothing else.
@@ -195,13 +197,15 @@ def _image(handle: BinaryIO, max_pixels: int, size: Size | None) -> Iterator[tup
     from PIL import Image
 
     Image.init()
-    with Image.open(handle, formats=[f for f in _FORMATS if f in Image.OPEN]) as image:
+    formats = [f for f in _FORMATS if f in Image.OPEN]
+    with _one_limit(), Image.open(handle, formats=formats) as image:
         header = _header_of(image)
         wanted = parse_size(size)
         if wanted is not None:
             image.draft(None, _draft_size(image.size, wanted))  # type: ignore[arg-type]
-        # Memory is taken for the fraction that is decoded.
-        if image.width * image.height > max_pixels:
+        # Memory is taken for the fraction that is decoded; but by a progressive JPEG for the whole first.
+        whole = header.width * header.height // 2 if image.info.get("progressive") else 0
+        if max(whole, image.width * image.height) > max_pixels:
             raise UnreadableImage(
                 f"too many pixels: {header.width} x {header.height}, more than max_pixels={max_pixels}"
             )
@@ -209,9 +213,28 @@ def _image(handle: BinaryIO, max_pixels: int, size: Size | None) -> Iterator[tup
 
 
 @contextmanager
+def _one_limit() -> Iterator[None]:
+    """Pillow's own limit out of the way while any thread reads, so that ``max_pixels`` alone decides."""
+    from PIL import Image
+
+    with _LIMIT:
+        if not _kept:
+            _kept.append(Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+        _readers.append(None)
+    try:
+        yield
+    finally:
+        with _LIMIT:
+            _readers.pop()
+            if not _readers:
+                Image.MAX_IMAGE_PIXELS = _kept.pop()
+
+
+@contextmanager
 def _reasons(handle: BinaryIO) -> Iterator[None]:
     """Turn whatever Pillow raises into `UnreadableImage`: damage makes it raise almost anything."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
         yield
@@ -220,9 +243,6 @@ def _reasons(handle: BinaryIO) -> Iterator[None]:
     except UnidentifiedImageError as error:
         handle.seek(0)
         raise UnreadableImage(_not_an_image(handle.read(32))) from error
-    except Image.DecompressionBombError as error:
-        numbers = " of ".join(re.findall(r"\d+", str(error)))
-        raise UnreadableImage(f"too many pixels: {numbers} allowed by PIL.Image.MAX_IMAGE_PIXELS") from error
     except Exception as error:
         refuse_scarcity(error, f"reading {getattr(handle, 'name', 'an image')!r}")
         if isinstance(error, OSError) and error.errno is not None:  # of the disk; damage has no number

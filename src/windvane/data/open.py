@@ -34,6 +34,10 @@ def open_data(
     alpha: str = "white",
     depth: str = "full",
     max_pixels: int = MAX_PIXELS,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    layout: str | None = None,
+    value_range: tuple[float, float] | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> ImageData:
@@ -60,6 +64,8 @@ def open_data(
             evaluation only.
         names: a file with the names of the classes, which go before those of the data; see `with_names`.
         cache, strict, fit, alpha, depth, max_pixels, workers: as in `from_folder`; they concern image files.
+        image_column, label_column: as in `from_parquet`, of parquet files and the hub.
+        layout, value_range: as in `from_arrays`.
         progress: show a bar.
 
     Raises:
@@ -86,11 +92,13 @@ def open_data(
             alpha=alpha,
             depth=depth,
             max_pixels=max_pixels,
+            image_column=image_column,
+            label_column=label_column,
             workers=workers,
             progress=progress,
         )
     elif path.suffix.lower() in (".npy", ".npz") and path.is_file():
-        data = resized(from_arrays(path), size, channels)
+        data = resized(from_arrays(path, layout=layout, value_range=value_range), size, channels)
     elif _is_parquet(path):
         data = from_parquet(
             path,
@@ -102,6 +110,8 @@ def open_data(
             alpha=alpha,
             depth=depth,
             max_pixels=max_pixels,
+            image_column=image_column,
+            label_column=label_column,
             workers=workers,
             progress=progress,
         )

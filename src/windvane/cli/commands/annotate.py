@@ -90,7 +90,7 @@ def annotate(
     Labels, if the data has any, are only compared with the clusters afterwards.
     """
     from windvane.cli.annotate_pacing import check_minutes
-    from windvane.cli.annotating import check_features
+    from windvane.cli.annotating import check_features, tell_idle
     from windvane.cli.config import make_config
     from windvane.cli.deadline import Budget
     from windvane.cli.finders import REGION_CONTROLS
@@ -134,7 +134,7 @@ def annotate(
     check_annotation_folder(out, made.data.source)
     check_features(made.annotate.features)
     check_minutes(minutes)
-    _tell_idle(made, k)
+    tell_idle(made, k)
     regions = made.annotate.boxes or made.annotate.masks is not None
     if not regions and made.annotate.control in REGION_CONTROLS:
         raise ValueError(f"--control {made.annotate.control} is for --boxes or --masks K")
@@ -164,17 +164,6 @@ def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
             f"{' and '.join(idle)} would have no effect: --coco takes the {kind} from {section.coco}, and "
             "finds none"
         )
-
-
-def _tell_idle(config: "Config", k: str | None) -> None:
-    """Say where a number of clusters has no effect: no error, as a script may give it with every call."""
-    from windvane.cli.errors import say
-
-    section = config.annotate
-    if k is not None and section.masks is not None:
-        say(f"--k {k} has no effect: masks have the {section.masks} clusters of --masks, of places")
-    elif k is not None and section.control is not None and section.control.startswith("labels"):
-        say(f"--k {k} has no effect: --control {section.control} looks for no clusters")
 
 
 def _annotate(

@@ -32,6 +32,19 @@ class DataSection(Section):
     names: str | None = Field(
         default=None, description="file with the names of the classes: one a line, or id,name"
     )
+    image_column: str | None = Field(
+        default=None, description="of parquet files and the hub: where the images are"
+    )
+    label_column: str | None = Field(default=None, description="of the same: where the labels are")
+    layout: Literal["NCHW", "NHWC", "NHW"] | None = Field(
+        default=None, description="of .npy and .npz files: the axes; default: told by their lengths"
+    )
+    value_range: tuple[float, float] | None = Field(
+        default=None, description="of the same: the values of black and white, such as [0, 65535]"
+    )
+    depth: Literal["full", "stretch"] = Field(
+        default="full", description="grey of more than 8 bits: its full range, or each picture's own"
+    )
     max_pixels: int = Field(
         default=89_478_485,
         ge=1,
