@@ -58,6 +58,7 @@ READING = {
     "annotation": [
         ["train", "--annotation", "annotation", "--out", "new", "--steps", "1", *MODEL],
         ["report", "annotation", "--out", "new"],
+        ["sample", "--again", "annotation/montage.png", "--out", "new"],
     ],
     "boxes": [
         ["train", "--annotation", "boxes", "--out", "new", "--steps", "1", *MODEL, *DIT],
@@ -67,6 +68,7 @@ READING = {
         ["evaluate", "samples", *KID],
         ["sample", "run", "--out", "samples", "--n", "6", "--npz"],
         ["sample", "--again", "samples/00000001.png", "--out", "new"],
+        ["sample", "--again", "samples/grid.png", "--out", "new"],
     ],
     "random": [
         ["search", "run", "--out", "random", *BRIGHT, "--method", "random", "--budget", "40", "--resume"]
