@@ -54,7 +54,7 @@ def test_a_small_network_is_sampled_without_the_large_libraries(tmp_path):
     assert imported(LIBRARIES, *words) == []
 
 
-def test_a_small_network_is_trained_without_the_large_libraries(tmp_path):
+def test_a_small_network_is_trained_and_reported_without_the_large_libraries(tmp_path):
     words = (
         "train",
         "digits",
@@ -67,6 +67,7 @@ def test_a_small_network_is_trained_without_the_large_libraries(tmp_path):
         tmp_path / "run",
     )
     assert imported(LIBRARIES, *words) == []
+    assert imported(LIBRARIES, "report", tmp_path / "run") == []
 
 
 @pytest.mark.parametrize("words", [("papers",), ("settings",), ("--help",), ("sample", "--help")])

@@ -26,6 +26,7 @@ from windvane.report import (
     table,
 )
 from windvane.report.parts import value_cell
+from windvane.report.scales import Scale
 
 VOID = {"meta", "img", "br", "use", "path", "link"}
 
@@ -159,7 +160,50 @@ def test_curves_follow_the_page_and_carry_their_labels():
     assert svg.startswith("<svg") and "xmlns" not in svg
     for words in ("one", "two", "T", "step", "var(--c0)", "var(--c1)", "var(--ink)"):
         assert words in svg
-    assert not re.search(r"#0102\w\w", svg), "a stand-in colour is left"
+    assert "&lt;b&gt;" in curves({"<b>": ([0, 1], [1.0, 2.0]), "x": ([0], [1.0])})
+
+
+def numbers_of(svg):
+    """Places of the first curve, as the path says them."""
+    path = re.search(r'<path d="([^"]*)"', svg).group(1)
+    return [(kind, float(x), float(y)) for kind, x, y in re.findall(r"([ML])([\d.-]+) ([\d.-]+)", path)]
+
+
+def test_a_curve_lies_where_its_axes_say():
+    svg = curves({"y": ([0, 50, 100], [0.01, 1.0, 0.1])}, log_y=True, title="T")
+    points = numbers_of(svg)
+    labels = {
+        text: (float(x), float(y))
+        for x, y, text in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)</text>', svg)
+    }
+    for (_, x, y), across, up in zip(points, ("0", None, "100"), ("0.01", "1", "0.1")):
+        assert across is None or x == pytest.approx(labels[across][0], abs=0.11)
+        assert y == pytest.approx(labels[up][1] - 3.5, abs=0.11)
+    assert points[1][1] == pytest.approx((points[0][1] + points[2][1]) / 2, abs=0.11)
+    # A decade is as far as the next.
+    assert points[0][2] - points[2][2] == pytest.approx(points[2][2] - points[1][2], abs=0.21)
+
+
+def test_numbers_without_a_place_leave_gaps():
+    nan = float("nan")
+    svg = curves({"y": ([0, 1, 2, 3, 4], [1.0, 2.0, nan, 0.0, 3.0])}, log_y=True)
+    assert [kind for kind, _, _ in numbers_of(svg)] == ["M", "L", "M"] and svg.count("<circle") == 1
+    assert "nan" not in svg and "inf" not in svg
+    for values in ([nan, nan], [0.0, 0.0], [5.0, 5.0], [float("inf"), 1.0], [1e-300, 1e300]):
+        for log in (False, True):
+            shown = curves({"y": ([0, 1], values)}, log_y=log)
+            assert "nan" not in shown and "inf" not in shown
+    assert curves({}).startswith("<svg") and curves({"y": ([], [])}).startswith("<svg")
+
+
+@given(low=st.floats(-1e6, 1e6), size=st.floats(1e-3, 1e6))
+def test_ticks_are_round_and_few(low, size):
+    scale = Scale(low, low + size)
+    ticks = scale.ticks()
+    assert 2 <= len(ticks) <= 7 and all(low - 1e-6 * size <= t <= low + size + 1e-6 * size for t in ticks)
+    assert Scale(0.03, 400.0, log=True).ticks() == pytest.approx([0.1, 1, 10, 100])
+    assert Scale(0.9, 12.0, log=True).ticks() == pytest.approx([1, 2, 5, 10])
+    assert Scale.of([2.0]).place(2.0) == Scale.of([0.1], log=True).place(0.1) == pytest.approx(0.5)
 
 
 def test_long_curves_are_thinned_by_means():
@@ -170,11 +214,3 @@ def test_long_curves_are_thinned_by_means():
     assert len(short_x) == 400
     assert all(abs(b - 3 * a) < 1e-6 for a, b in zip(short_x, short_y))
     assert abs(sum(short_y) / 400 - 3 * sum(x) / len(x)) < 300
-
-
-def test_drawing_leaves_the_settings_of_others_alone():
-    import matplotlib
-
-    before = dict(matplotlib.rcParams)
-    curves({"one": ([0, 1], [1.0, 2.0])})
-    assert dict(matplotlib.rcParams) == before

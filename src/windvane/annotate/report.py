@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.clusters import Backend, Clusters, checked_ids
+from windvane.annotate.contingency import contingency, normalised_information, rand_index
 from windvane.progress import track
 from windvane.randomness import generator
 
@@ -52,11 +53,11 @@ def similarity(first: Tensor, second: Tensor) -> dict[str, float]:
 
     Both are 1 for equal partitions, whatever the numbering, and 0 on average for independent ones.
     """
-    from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+    from sklearn.metrics import adjusted_mutual_info_score
 
     return {
         "ami": float(adjusted_mutual_info_score(first.numpy(), second.numpy())),
-        "ari": float(adjusted_rand_score(first.numpy(), second.numpy())),
+        "ari": rand_index(contingency(first, second)),
     }
 
 
@@ -116,13 +117,10 @@ def agreement(ids: Tensor, labels: Tensor) -> dict[str, float]:
     ids, labels = ids[known], labels[known]
     if not len(ids):
         raise ValueError("no image has a label")
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-    from sklearn.metrics.cluster import contingency_matrix
-
-    table = contingency_matrix(labels.numpy(), ids.numpy())
+    table = contingency(labels, ids)
     return {
-        "nmi": float(normalized_mutual_info_score(labels.numpy(), ids.numpy())),
-        "purity": float(table.max(axis=0).sum() / table.sum()),
-        "ari": float(adjusted_rand_score(labels.numpy(), ids.numpy())),
+        "nmi": normalised_information(table),
+        "purity": float(table.amax(dim=0).sum() / table.sum()),
+        "ari": rand_index(table),
         "rows": float(len(ids)),
     }

@@ -1,14 +1,15 @@
 """Curves as inline SVG that follows the page's light or dark colours."""
 
-import io
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from html import escape
+
+from windvane.report.scales import Scale, shows, written
 
 _MOST_POINTS = 400
-# matplotlib wants real colours; these stand for the page's variables and are replaced in the SVG text.
-_STAND_INS = {"#010203": "var(--ink)", "#010204": "var(--soft)", "#010205": "var(--line)"}
-_SERIES = [f"#0102{16 + number:02x}" for number in range(10)]
+_COLOURS = 10
+_WIDTH, _HEIGHT = 374, 216
+#: Of the plot from the edges: room for the title, ticks and labels; and the height and width of letters.
+_TOP, _RIGHT, _LETTER, _LETTER_WIDTH = 24, 10, 10, 5.6
 
 
 def curves(
@@ -20,58 +21,101 @@ def curves(
     log_y: bool = False,
     markers: bool = False,
 ) -> str:
-    """Lines name -> (x, y) as an SVG element; long ones are thinned to the means of equal stretches."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    """Lines name -> (x, y) as an SVG element; long ones are thinned to the means of equal stretches.
 
-    ink, soft, line = _STAND_INS
-    settings: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "windvane",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "text.color": ink,
-        "axes.edgecolor": line,
-        "axes.labelcolor": soft,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "xtick.color": soft,
-        "ytick.color": soft,
-        "axes.grid": True,
-        "grid.color": line,
-        "grid.linewidth": 0.6,
-        "legend.frameon": False,
-    }
-    with rc_context(settings):
-        made = Figure(figsize=(5.2, 3.0), layout="constrained")
-        axes = made.subplots()
-        for number, (name, (x, y)) in enumerate(series.items()):
-            colour = _SERIES[number % len(_SERIES)]
-            axes.plot(
-                *_thinned(x, y), label=name, color=colour, lw=1.6, marker="o" if markers else None, ms=4
-            )
-        if log_y:
-            axes.set_yscale("log")
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.set_title(title, fontsize=11, loc="left", color=ink)
-        if len(series) > 1:
-            axes.legend(fontsize=9, labelcolor=ink)
-        buffer = io.StringIO()
-        made.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(buffer.getvalue())
+    Points that are not finite, or not above zero on a logarithmic axis, leave a gap.
+    """
+    lines = {name: _thinned(x, y) for name, (x, y) in series.items()}
+    horizontal = Scale.of(value for pairs in lines.values() for value in pairs[0])
+    vertical = Scale.of((value for pairs in lines.values() for value in pairs[1]), log=log_y)
+    ticks = [written(tick) for tick in vertical.ticks()]
+    left = 14 + _LETTER_WIDTH * max(map(len, ticks), default=1) + (16 if y_label else 0)
+    bottom = 24 + (14 if x_label else 0)
+    across, down = _WIDTH - left - _RIGHT, _HEIGHT - _TOP - bottom
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + across * horizontal.place(x), _TOP + down * (1 - vertical.place(y))
+
+    parts = [_text(left, 14, title, size=11, colour="ink")] if title else []
+    for tick in horizontal.ticks():
+        x = left + across * horizontal.place(tick)
+        parts.append(_line(x, _TOP, x, _TOP + down))
+        parts.append(_text(x, _TOP + down + 14, written(tick), anchor="middle"))
+    for tick, label in zip(vertical.ticks(), ticks):
+        y = _TOP + down * (1 - vertical.place(tick))
+        parts.append(_line(left, y, left + across, y))
+        parts.append(_text(left - 6, y + 3.5, label, anchor="end"))
+    parts.append(_line(left, _TOP, left, _TOP + down, width=1))
+    parts.append(_line(left, _TOP + down, left + across, _TOP + down, width=1))
+    if x_label:
+        parts.append(_text(left + across / 2, _HEIGHT - 5, x_label, anchor="middle"))
+    if y_label:
+        parts.append(_text(11, _TOP + down / 2, y_label, anchor="middle", turned=True))
+    for number, pairs in enumerate(lines.values()):
+        points = [at(x, y) if _shown(x, y, log_y) else None for x, y in zip(*pairs)]
+        parts.append(_curve(points, f"var(--c{number % _COLOURS})", markers=markers))
+    if len(lines) > 1:
+        parts += _legend(list(lines), left + across)
+    return (
+        f'<svg width="{_WIDTH}pt" height="{_HEIGHT}pt" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'font-family="system-ui, sans-serif" font-size="{_LETTER}">{"".join(parts)}</svg>'
+    )
 
 
-def _inline(svg: str) -> str:
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\sxmlns(:\w+)?=\"[^\"]*\"", "", svg)  # implied inside HTML
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 system-ui, sans-serif", svg)
-    for stand_in, variable in _STAND_INS.items():
-        svg = svg.replace(stand_in, variable)
-    for number, stand_in in enumerate(_SERIES):
-        svg = svg.replace(stand_in, f"var(--c{number})")
-    return svg
+def _shown(x: float, y: float, log_y: bool) -> bool:
+    return shows(x, log=False) and shows(y, log=log_y)
+
+
+def _curve(points: Sequence[tuple[float, float] | None], colour: str, *, markers: bool) -> str:
+    """One line with its gaps; a point between two gaps is a dot, as no line would show it."""
+    path, dots, before = [], [], None
+    for number, point in enumerate(points):
+        after = points[number + 1] if number + 1 < len(points) else None
+        if point is not None:
+            path.append(f"{'L' if before else 'M'}{point[0]:.1f} {point[1]:.1f}")
+            if markers or (before is None and after is None):
+                dots.append(f'<circle cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="2.5" fill="{colour}"/>')
+        before = point
+    drawn = f'<path d="{"".join(path)}" fill="none" stroke="{colour}" stroke-width="1.6"/>' if path else ""
+    return drawn + "".join(dots)
+
+
+def _legend(names: Sequence[str], right: float) -> list[str]:
+    """Names in their colours, one under the other in the upper right corner."""
+    parts = []
+    for number, name in enumerate(names):
+        y = _TOP + 10 + 13 * number
+        colour = f"var(--c{number % _COLOURS})"
+        parts.append(_text(right - 4, y, name, anchor="end", colour="ink", size=9))
+        start = right - 12 - _LETTER_WIDTH * len(name)
+        parts.append(_line(start - 14, y - 3, start, y - 3, width=1.6, colour=colour))
+    return parts
+
+
+def _line(
+    x: float, y: float, to_x: float, to_y: float, *, width: float = 0.6, colour: str = "var(--line)"
+) -> str:
+    return (
+        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" '
+        f'stroke-width="{width}"/>'
+    )
+
+
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    colour: str = "soft",
+    size: int = _LETTER,
+    turned: bool = False,
+) -> str:
+    turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
+        f'fill="var(--{colour})"{turn}>{escape(text)}</text>'
+    )
 
 
 def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
