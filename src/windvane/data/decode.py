@@ -45,6 +45,8 @@ _FORMATS = (
 )  # fmt: skip
 
 _ORIENTATION = 0x0112
+#: EXIF's rotations and reflections, and those of them that swap width and height.
+_ROTATED, _TURNED = range(2, 9), range(5, 9)
 _LIMIT, _readers, _kept = threading.Lock(), [], []  # type: ignore[var-annotated]
 
 
@@ -117,15 +119,16 @@ class Decoder:
     def read_handle(self, handle: BinaryIO) -> tuple[np.ndarray, Header]:
         """As `read`, from an open binary file at its beginning."""
         with _reasons(handle), _image(handle, self.max_pixels, self.size) as (image, header):
-            pixels = to_array(self._convert(image, handle))
-            return pixels, replace(header, turned=_turned(image))
+            layout = stored_layout(image)
+            image.load()
+            orientation = _orientation(image)
+            pixels = to_array(self._convert(image, handle, layout, orientation))
+            return pixels, replace(header, turned=True) if orientation in _TURNED else header
 
-    def _convert(self, image: "Image", handle: BinaryIO) -> "Image":
-        layout = stored_layout(image)
-        image.load()
+    def _convert(self, image: "Image", handle: BinaryIO, layout: str, orientation: int) -> "Image":
         mask = opacity(image, layout, handle)
-        image = to_eight_bits(_upright(image), self.depth)
-        image = with_opacity(image, None if mask is None else _upright(mask))
+        image = to_eight_bits(_upright(image, orientation), self.depth)
+        image = with_opacity(image, None if mask is None else _upright(mask, orientation))
         image = to_channels(flatten_alpha(image, self.alpha), self.channels)
         if isinstance(self.size, tuple):
             image = fit_to(image, self.size, self.fit, self.resample, background(self.alpha))
@@ -273,18 +276,21 @@ def _draft_size(have: tuple[int, int], want: tuple[int, int]) -> tuple[int, int]
     return math.ceil(2 * have[0] * share), math.ceil(2 * have[1] * share)
 
 
-def _turned(image: "Image") -> bool:
+def _orientation(image: "Image") -> int:
+    """EXIF's number of a loaded picture's rotation, 1 for none."""
     try:
-        return image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        return image.getexif().get(_ORIENTATION, 1)
     except Exception:
-        return False  # as in _upright
+        # Unreadable EXIF says nothing about the rotation; the picture itself is fine.
+        return 1
 
 
-def _upright(image: "Image") -> "Image":
+def _upright(image: "Image", orientation: int) -> "Image":
+    if orientation not in _ROTATED:  # ImageOps.exif_transpose would copy it
+        return image
     from PIL import ImageOps
 
     try:
         return ImageOps.exif_transpose(image)
     except Exception:
-        # Unreadable EXIF says nothing about the rotation; the picture itself is fine.
-        return image
+        return image  # as in _orientation

@@ -14,8 +14,15 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """A 8 x 9 grey miniature (uint8) of uint8 (C, H, W) pixels, averaged over areas."""
     from PIL import Image
 
-    grey = pixels[0] if len(pixels) == 1 else pixels.mean(axis=0).astype(np.uint8)
-    return np.asarray(Image.fromarray(grey).resize((9, 8), Image.Resampling.BOX))
+    # The mean, rounded down.
+    grey = pixels[0]
+    if len(pixels) > 1:
+        total = grey.astype(np.uint16)
+        for channel in pixels[1:]:
+            total += channel
+        grey = (total // len(pixels)).astype(np.uint8)
+    image = Image.frombytes("L", grey.shape[::-1], grey.tobytes())
+    return np.asarray(image.resize((9, 8), Image.Resampling.BOX))
 
 
 def exact_groups(names: Sequence[str], digests: Sequence[str]) -> list[list[str]]:

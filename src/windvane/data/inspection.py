@@ -1,8 +1,10 @@
 """Reading one image, so that nothing it contains can stop the reading of the others."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -47,6 +49,29 @@ class Inspection:
     small: np.ndarray | None = None
 
 
+#: Files of at most so many bytes are read once, for their hash and their picture.
+_AT_ONCE = 1 << 22
+
+
+class _Content(io.BytesIO):
+    """What a file holds, under its name."""
+
+    def __init__(self, content: bytes, name: object) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+def _hashed(handle: BinaryIO) -> tuple[str, BinaryIO]:
+    """SHA-256 of an open file, and the file, or its content, at its beginning."""
+    head = handle.read(_AT_ONCE)
+    if len(head) < _AT_ONCE:
+        return hashlib.sha256(head).hexdigest(), _Content(head, getattr(handle, "name", "an image"))
+    handle.seek(0)
+    digest = hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
+    handle.seek(0)
+    return digest, handle
+
+
 def inspect(entry: Entry, decoder: Decoder, *, deep: bool = True) -> Inspection:
     """Decode an entry, or with ``deep=False`` read its header only; a failure comes back as a problem."""
     if entry.problem is not None or entry.source is None:
@@ -56,9 +81,8 @@ def inspect(entry: Entry, decoder: Decoder, *, deep: bool = True) -> Inspection:
             header = read_header(entry.source, max_pixels=decoder.max_pixels, size=decoder.size)
             return Inspection(entry, header=header)
         with open_binary(entry.source) as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
-            handle.seek(0)
-            pixels, header = decoder.read_handle(handle)
+            digest, content = _hashed(handle)
+            pixels, header = decoder.read_handle(content)
     except UnreadableImage as error:
         return Inspection(entry, problem=error.reason, passing=error.passing)
     except OSError as error:

@@ -70,8 +70,10 @@ def list_images(root: str | Path) -> Listing:
     entered = {(status.st_dev, status.st_ino)}
     for folder, folders, names in os.walk(top, followlinks=True, onerror=unlistable):
         folders[:] = [f for f in sorted(folders) if _enter(os.path.join(folder, f), entered, ignored)]
+        place, prefix = Path(folder), name_of(folder) + "/"
+        prefix = "" if prefix == "./" else prefix
         for name in names:
-            path = Path(folder) / name
+            path = place / name
             ending = path.suffix.lower()
             if name.startswith("."):
                 ignored["hidden"] += 1
@@ -80,7 +82,7 @@ def list_images(root: str | Path) -> Listing:
             else:
                 try:
                     status = os.stat(path)
-                    files.append(Listed(name_of(path), path, status))
+                    files.append(Listed(prefix + name, path, status))
                 except OSError as error:
                     add_problem(error, path)
     return Listing(

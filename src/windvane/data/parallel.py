@@ -13,7 +13,8 @@ B = TypeVar("B")
 def ordered_map(function: Callable[[A], B], items: Iterable[A], *, workers: int | None = None) -> Iterator[B]:
     """``map(function, items)`` on `workers` threads (default: cores, at most 8), results in the items' order.
 
-    At most eight items per thread are in flight, so that neither items nor results pile up in memory.
+    At most eight items per thread are in flight, so that neither items nor results pile up in memory. One
+    worker is the caller's own thread.
 
     Raises:
         ValueError: for fewer than one worker; and whatever `function` raises, at that item's turn.
@@ -21,6 +22,9 @@ def ordered_map(function: Callable[[A], B], items: Iterable[A], *, workers: int 
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     threads = workers if workers is not None else min(8, os.cpu_count() or 1)
+    if threads == 1:  # a second thread would only be waited for
+        yield from map(function, items)
+        return
     waiting: deque[Future[B]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="windvane-data")
     try:
