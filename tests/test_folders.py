@@ -185,6 +185,9 @@ def test_a_single_file_of_somebody_else_is_not_replaced(tmp_path):
         check_file(path, mark=b"ours", what="numbers")
     path.write_text("ours")
     check_file(path, mark=b"ours", what="numbers")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="is no file but a pipe"):  # and is not waited for
+        check_file(tmp_path / "pipe", mark=b"ours", what="numbers")
 
 
 def test_pictures_of_a_batch_wait_for_the_disk_once_each_and_once_for_the_folder(tmp_path, monkeypatch):

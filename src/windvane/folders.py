@@ -152,6 +152,8 @@ def check_file(path: str | Path, *, mark: bytes, what: str) -> Path:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"--out is a file for {what}, {path} is a folder")
+    if path.exists() and not path.is_file():  # which would be waited for without end
+        raise ValueError(f"{path} is no file but a pipe or a device; name another for {what}")
     if path.exists() and mark not in path.read_bytes():
         raise ValueError(
             f"{path} is no file of windvane's and is not replaced by {what}; nothing was changed, name "

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from windvane.files import escaped
+
 T = TypeVar("T")
 
 _switch = {"on": True}
@@ -46,7 +48,11 @@ def track(
     total: int | Callable[[], int] | None = None,
     enabled: bool = True,
 ) -> Iterator[T]:
-    """Iterate with a bar that shows the share done and the time left; a ``total`` to call may change."""
+    """Iterate with a bar that shows the share done and the time left; a ``total`` to call may change.
+
+    What a terminal would obey in the description, which may hold names of files, is written out.
+    """
+    description = escaped(description)
     if not (enabled and progress_enabled()):
         yield from iterable
         return

@@ -2,15 +2,18 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 import windvane.cli
 from windvane.cli import app
 from windvane.cli.console import print_table, tell
 from windvane.pictures import save_png, to_picture
+from windvane.progress import track
 from windvane.report import Report, table
 from windvane.report.parts import cards, figure, image, note
 from windvane.report.text import plain
@@ -26,6 +29,17 @@ def test_a_line_of_output_is_one_line_without_control_characters(capsys):
     print_table(["name", EVIL], [[EVIL, "1"], ["x\ny", "2"]])
     found = capsys.readouterr().out
     assert not OBEYED.search(found) and found.count("\n") == 5 and "\\x1b]0;owned" in found
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_descriptions_of_bars_are_not_obeyed(capsys, monkeypatch, terminal):
+    monkeypatch.setenv("WINDVANE_PROGRESS", "1")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    times = iter(range(0, 1000, 20))
+    monkeypatch.setattr("windvane.progress.time.monotonic", lambda: next(times))
+    assert list(track(range(3), EVIL)) == [0, 1, 2]
+    found = capsys.readouterr().err
+    assert "\\x1b]0;owned" in found and "\x1b]" not in found and "\u202e" not in found and "\x07" not in found
 
 
 def test_pages_show_control_characters():

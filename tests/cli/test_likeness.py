@@ -1,5 +1,7 @@
 """`windvane sample --like`: a model is asked for what the rules of its annotation find in a picture."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -134,7 +136,15 @@ def test_likeness_is_refused_where_no_rule_finds_it(refused, folder, data, model
     masks.save(run / "annotations")
     assert "there is no picture" in refused("sample", run, out=out, like=tmp_path / "none.png")
     (tmp_path / "empty").mkdir()
-    assert "no pictures in" in refused("sample", run, out=out, like=tmp_path / "empty")
+    assert "there is no picture in" in refused("sample", run, out=out, like=tmp_path / "empty")
+    system = tmp_path / "empty"
+    (system / "._a.png").write_bytes(b"left by a system")
+    (system / "folder.png").mkdir()
+    os.mkfifo(system / "pipe.png")
+    assert "there is no picture in" in refused("sample", run, out=out, like=system)
+    assert "is no file but a pipe" in refused("sample", run, out=out, like=system / "pipe.png")
+    (system / "damaged.png").write_bytes(b"nothing")
+    assert "damaged.png: not an image" in refused("sample", run, out=out, like=system)
     (tmp_path / "bad.png").write_bytes(b"nothing")
     assert "bad.png" in refused("sample", run, out=out, like=tmp_path / "bad.png")
 

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 import windvane as wv
+from windvane.cli.searching_rewards import _like
 from windvane.energies import Reward
 from windvane.metrics import frechet, train_judge
 from windvane.operators import BlockMean, CompressedSensing, GaussianBlur, Greyscale, Inpainting, MotionBlur
@@ -174,6 +175,31 @@ def test_measurements_as_written(tmp_path):
     assert torch.equal(open_measure(f"cs=0.25:{tmp_path / 'y.npy'}", SHAPE).y, found.y)
     found = open_measure(f"grey:{colour}", (3, 8, 8))
     assert isinstance(found.operator, Greyscale) and found.y.shape == (1, 1, 8, 8)
+
+
+def test_pictures_are_read_as_the_loader_reads_images(tmp_path):
+    """Sixteen bits were cut off at 255, turns and transparency left aside, palettes read as levels."""
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)).save(deep)
+    assert torch.allclose(read_picture(deep) * 127.5 + 127.5, torch.tensor([[[0, 100], [200, 255.0]]]))
+    turned, exif = tmp_path / "turned.png", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.array([[0, 50, 100]], np.uint8)).save(turned, exif=exif)
+    assert read_picture(turned).shape == (1, 3, 1)
+    clear = tmp_path / "clear.png"
+    Image.fromarray(np.array([[[9, 9, 9, 0], [9, 9, 9, 255]]], np.uint8)).save(clear)
+    assert torch.allclose(read_picture(clear)[0] * 127.5 + 127.5, torch.tensor([[255.0, 9.0]]))
+    palette = tmp_path / "palette.png"
+    indexed = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    indexed.putpalette([200, 10, 10, 10, 200, 10])
+    indexed.save(palette)
+    red, green = torch.tensor([200.0, 10, 10]), torch.tensor([10.0, 200, 10])
+    assert torch.allclose(read_picture(palette)[:, 0].T * 127.5 + 127.5, torch.stack([red, green]))
+    like = _like(palette)
+    image = read_picture(palette)[None]
+    assert float(like(image)) == 0 and float(like(image.flip(3))) < -0.5
+    with pytest.raises(ValueError, match=r"palette.png is \(3, 1, 2\), the samples are \(3, 4, 4\)"):
+        like(torch.zeros(1, 3, 4, 4))
 
 
 def test_measurements_that_do_not_fit(tmp_path):

@@ -87,13 +87,27 @@ def read_masks(path: Path, size: tuple[int, int], k: int) -> "MaskAnnotation":
 
     from windvane.annotate import MaskAnnotation, Origin
 
-    if not path.exists():
-        raise ValueError(f"there is no mask at {path}")
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in _PICTURES) if path.is_dir() else [path]
-    if not files:
-        raise ValueError(f"no masks in {path}; known: {', '.join(_PICTURES)}")
-    masks = [_placed(_levels(file, k), size) for file in files]
+    masks = [_placed(_levels(file, k), size) for file in files_in(path, _PICTURES, what="mask")]
     return MaskAnnotation(torch.stack(masks), k, origin=Origin("drawn"))
+
+
+def files_in(path: Path, endings: tuple[str, ...], *, what: str) -> list[Path]:
+    """A file, or those of a folder with one of these endings, by name, without hidden ones.
+
+    Raises:
+        ValueError: nothing there, or what is no file, which would never end.
+    """
+    if not path.exists():
+        raise ValueError(f"there is no {what} {path}")
+    if not path.is_dir():
+        if not path.is_file():
+            raise ValueError(f"{path} is no file but a pipe or a device")
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file())
+    found = [file for file in found if not file.name.startswith(".")]
+    if not found:
+        raise ValueError(f"there is no {what} in {path}; known: {', '.join(endings)}")
+    return found
 
 
 def _placed(levels: "Tensor", size: tuple[int, int]) -> "Tensor":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from windvane.cli.annotating import check_features, features_of
 from windvane.cli.conditions import Asked
 from windvane.cli.config import checked_yaml, make_config
+from windvane.cli.drawn import files_in
 from windvane.cli.finders import denoiser_maps
 from windvane.cli.models import run_config
 from windvane.cli.sections import AnnotateSection
@@ -103,17 +104,15 @@ def read_pictures(path: Path, asked: Asked) -> "Tensor":
     from windvane.data.errors import UnreadableImage
     from windvane.pictures import from_uint8
 
-    if not path.exists():
-        raise ValueError(f"there is no picture {path}")
+    files = files_in(path, _PICTURES, what="picture")
     if asked.shape is None:
         raise ValueError("--like: the model does not say the shape of its pictures")
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in _PICTURES) if path.is_dir() else [path]
-    if not files:
-        raise ValueError(f"no pictures in {path}; known: {', '.join(_PICTURES)}")
     channels, height, width = asked.shape
     decode = Decoder((height, width), channels)
-    try:
-        levels = np.stack([decode(file) for file in files])
-    except UnreadableImage as error:
-        raise ValueError(f"{path}: {error}") from None
-    return torch.from_numpy(from_uint8(levels))
+    levels = []
+    for file in files:
+        try:
+            levels.append(decode(file))
+        except UnreadableImage as error:
+            raise ValueError(f"{file}: {error}") from None
+    return torch.from_numpy(from_uint8(np.stack(levels)))

@@ -107,16 +107,18 @@ def _class(number: int, model: Path) -> Any:
 
 
 def _like(path: Path) -> Any:
-    """Minus the mean squared difference to a picture."""
+    """Minus the mean squared difference to a picture, decoded as the loader decodes images."""
     import torch
 
-    from windvane.pictures import from_uint8, read_pixels
+    from windvane.tasks.steering.measurements import read_picture
 
-    wanted = torch.from_numpy(from_uint8(read_pixels(path)))
+    known = {channels: read_picture(path, channels=channels) for channels in (1, 3)}
 
     def like(images: torch.Tensor) -> torch.Tensor:
-        if images.shape[1:] != wanted.shape:
-            raise ValueError(f"{path} is {tuple(wanted.shape)}, the samples are {tuple(images.shape[1:])}")
+        wanted = known.get(images.shape[1])
+        if wanted is None or images.shape[1:] != wanted.shape:
+            has = tuple(known[3].shape if wanted is None else wanted.shape)
+            raise ValueError(f"{path} is {has}, the samples are {tuple(images.shape[1:])}")
         return -(images - wanted.to(images)).square().flatten(1).mean(1)
 
     return like

@@ -19,6 +19,7 @@ from windvane.operators import (
     Operator,
 )
 
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "F")
 OPERATIONS = {
     "inpaint": "inpaint=MASK:PICTURE, the mask white where the picture is known",
     "superres": "superres:SMALL, or superres=FACTOR:PICTURE",
@@ -70,7 +71,7 @@ def open_measure(text: str, shape: Sequence[int]) -> Measured:
     if y is None:
         full = _fitting(values, shape)
         if full is None and Path(file).suffix != ".npy":
-            full = _photograph(Path(file), tuple(shape))
+            full = read_picture(Path(file), shape)
         if full is None:
             raise ValueError(
                 f"{file} has shape {tuple(values.shape)}; {name} needs {tuple(probe.shape[1:])}, or a "
@@ -80,14 +81,6 @@ def open_measure(text: str, shape: Sequence[int]) -> Measured:
     if name == "inpaint":
         y = operator(y[None])[0]
     return Measured(operator, y[None], f"{name}:{Path(file).name}")
-
-
-def _photograph(path: Path, shape: tuple[int, ...]) -> Tensor:
-    """A picture of any size as the loader would give it to a model of ``shape``."""
-    from windvane.data import Decoder
-
-    pixels = Decoder(size=shape[1:], channels=shape[0])(path)  # type: ignore[arg-type]
-    return torch.from_numpy(pixels).float() / 127.5 - 1
 
 
 def read_values(path: Path) -> Tensor:
@@ -102,35 +95,43 @@ def read_values(path: Path) -> Tensor:
     return read_picture(path)
 
 
-def read_picture(path: Path, shape: Sequence[int] | None = None) -> Tensor:
-    """A picture file as float32 (C, H, W) in [-1, 1]; with ``shape`` in that size and number of channels.
+def read_picture(
+    path: Path, shape: Sequence[int] | None = None, *, channels: int | None = None, resample: str = "lanczos"
+) -> Tensor:
+    """A picture file as float32 (C, H, W) in [-1, 1], decoded as the loader decodes images.
+
+    That is upright, transparency over white and 16 bits as 8.
+
+    Args:
+        path: the file.
+        shape: the size (C, H, W) it is scaled and cropped to; default its own.
+        channels: of a picture in its own size, 1 or 3; default 1 for grey ones, 3 for others.
+        resample: as in `Decoder`.
 
     Raises:
         ValueError: nothing there, or nothing that can be read.
     """
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from windvane.data import Decoder, UnreadableImage
+    from windvane.data.decode import read_header
 
     if not path.is_file():
         raise ValueError(f"there is no picture {path}")
     try:
-        with Image.open(path) as opened:
-            grey = opened.mode in ("1", "L", "I", "I;16", "F")
-            channels = (1 if grey else 3) if shape is None else shape[0]
-            picture = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
-        raise ValueError(f"{path} is not a readable picture") from None
-    if shape is not None and picture.size != (shape[2], shape[1]):
-        picture = picture.resize((shape[2], shape[1]), Image.Resampling.BOX)
-    levels = torch.from_numpy(np.asarray(picture).copy()).float() / 127.5 - 1
-    return levels[None] if levels.ndim == 2 else levels.permute(2, 0, 1)
+        if shape is None:
+            channels = channels or (1 if read_header(path).mode in _GREY else 3)
+            decode = Decoder(channels=channels)
+        else:
+            decode = Decoder(size=(shape[1], shape[2]), channels=shape[0], resample=resample)
+        return torch.from_numpy(decode(path).copy()).float() / 127.5 - 1
+    except UnreadableImage as error:
+        raise ValueError(f"{path} is not a readable picture: {error.reason}") from None
 
 
 def _operator(name: str, parameter: str | None, values: Tensor, shape: tuple[int, ...]) -> Operator:
     if name == "inpaint":
         if parameter is None:
             raise ValueError(f"inpainting needs a mask: {OPERATIONS[name]}")
-        return Inpainting(read_picture(Path(parameter), (1, *shape[1:])) > 0)
+        return Inpainting(read_picture(Path(parameter), (1, *shape[1:]), resample="box") > 0)
     if name == "superres":
         return BlockMean(_factor(parameter, values, shape))
     if name == "blur":
