@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windvane.arguments import location
 from windvane.compiled import compile_networks
 from windvane.damage import reading
 from windvane.denoiser import NetworkDenoiser
@@ -153,7 +154,7 @@ def load(
 
 def find_model(path: str | Path) -> Path:
     """The model folder at ``path``, or ``path / "model"``; puts back what a killed save left next to it."""
-    path = Path(path)
+    path = location(path, "the path of a model")
     for folder in (path, path / "model"):
         if folder.parent.is_dir() and (recover_folder(folder) / _DESCRIPTION).is_file():
             return folder

@@ -6,9 +6,35 @@ zero vector or zero map. All row-wise work (drop, index, concatenate) is here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from windvane.arguments import shown
+
+
+def _named(values: object, what: str) -> dict[str, Tensor]:
+    """Tensors of at least one row by name; arrays and rows of numbers become tensors."""
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"the {what} of a condition are a dictionary such as {{'vector': ids}}, got {shown(values)}; "
+            "windvane.Condition.vector(ids) makes one of class ids"
+        )
+    return {name: _rows(value, f"{what}[{name!r}] of a condition") for name, value in values.items()}
+
+
+def _rows(value: object, what: str) -> Tensor:
+    found: Any = value
+    if isinstance(value, (list, tuple, np.ndarray)):
+        try:
+            found = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError):
+            found = None
+    if not isinstance(found, Tensor) or found.ndim == 0 or found.is_complex():
+        raise ValueError(f"{what} must be a tensor with one row for each sample, got {shown(value)}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -26,8 +52,14 @@ class Condition:
     present: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.signals:
+        signals, present = (
+            _named(self.signals, "signals"),
+            _named({} if self.present is None else self.present, "present"),
+        )
+        if not signals:
             raise ValueError("a condition needs at least one signal; use cond=None for none at all")
+        object.__setattr__(self, "signals", signals)
+        object.__setattr__(self, "present", present)
         sizes = {name: len(signal) for name, signal in self.signals.items()}
         if len(set(sizes.values())) != 1:
             raise ValueError(f"all signals of a condition need the same number of rows, got {sizes}")
@@ -45,7 +77,6 @@ class Condition:
                     f"got {mask.dtype} {tuple(mask.shape)}"
                 )
             masks[name] = mask
-        object.__setattr__(self, "signals", dict(self.signals))
         object.__setattr__(self, "present", masks)
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windvane.arguments import called, one_of, real, shown, sizes
 from windvane.conditions import Condition
 from windvane.convert import TO_X0
 from windvane.evaluations import record_evaluation
@@ -72,7 +73,7 @@ class Denoiser(nn.Module, ABC):
     def __init__(self, process: Process, shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self.process = as_process(process)
-        self.shape = None if shape is None else tuple(int(n) for n in shape)
+        self.shape = None if shape is None else sizes(shape, "shape")
 
     def __call__(self, x_t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return checked_prediction(super().__call__(x_t, *args, **kwargs), x_t, self)
@@ -112,19 +113,13 @@ class NetworkDenoiser(Denoiser):
     ) -> None:
         super().__init__(process, shape)
         _check_network(network)
-        if parametrisation not in PARAMETRISATIONS:
-            raise ValueError(
-                f"unknown parametrisation {parametrisation!r}; known: {', '.join(PARAMETRISATIONS)}"
-            )
-        if sigma_data <= 0:
-            raise ValueError(f"sigma_data must be positive, got {sigma_data}")
-        chosen = ("log_snr" if parametrisation == "edm" else "index") if time is None else time
-        if chosen not in TIME_COORDINATES:
-            raise ValueError(f"unknown time coordinate {time!r}; known: {', '.join(TIME_COORDINATES)}")
         self.network = network
-        self.parametrisation = parametrisation
-        self.sigma_data = sigma_data
-        self.time = chosen
+        self.parametrisation = one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
+        self.sigma_data = real(sigma_data, "sigma_data", above=0)
+        chosen = ("log_snr" if parametrisation == "edm" else "index") if time is None else time
+        self.time = one_of(chosen, "the time coordinate", TIME_COORDINATES)
+        if autocast is not None and not (isinstance(autocast, torch.dtype) and autocast.is_floating_point):
+            raise ValueError(f"autocast takes a dtype such as torch.bfloat16, or None, got {shown(autocast)}")
         self.autocast = autocast
 
     def network_time(self, t: Tensor) -> Tensor:
@@ -203,7 +198,7 @@ class FunctionDenoiser(Denoiser):
         shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__(process, shape)
-        self.function = function
+        self.function = called(function, "a FunctionDenoiser's function", "(x_t, t, cond) -> x0")
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         record_evaluation(len(x_t))
@@ -213,6 +208,34 @@ class FunctionDenoiser(Denoiser):
 def _is_one(coefficient: Tensor) -> bool:
     """Whether a coefficient of all rows is plainly 1; one on a device is not looked at."""
     return coefficient.ndim == 0 and coefficient.is_cpu and coefficient.item() == 1
+
+
+def as_denoiser(denoiser: Any, what: str = "sample") -> Any:
+    """A denoiser as it is; ``what`` asks for it.
+
+    Raises:
+        ValueError: what cannot be called, or has no process; the message says how it becomes a denoiser.
+    """
+    name = _name(denoiser)
+    if not callable(denoiser) or isinstance(denoiser, type):
+        hint = "windvane.load opens one from a folder, windvane.from_pipeline one from a pipeline"
+        raise ValueError(f"{what} needs a denoiser, a function (x_t, t, cond) -> x0, got {name}; {hint}")
+    if not hasattr(denoiser, "process"):
+        wrap = "NetworkDenoiser" if isinstance(denoiser, nn.Module) else "FunctionDenoiser"
+        raise ValueError(
+            f"{name} has no noise process, which a denoiser needs: windvane.{wrap}({name}, "
+            "windvane.VPCosine()), with the process it was trained on, makes it one"
+        )
+    return denoiser
+
+
+def like(denoiser: Any, what: str) -> tuple[Process, tuple[int, ...] | None]:
+    """Process and shape for a denoiser round another one, which ``what`` asks for.
+
+    Raises:
+        ValueError: what is no denoiser.
+    """
+    return as_denoiser(denoiser, what).process, getattr(denoiser, "shape", None)
 
 
 def _check_network(network: Any) -> None:

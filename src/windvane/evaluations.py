@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from windvane.arguments import whole
+
 
 class EvaluationLimit(Exception):
     """The next evaluations would exceed the limit of a :func:`count_evaluations` block: none was made."""
@@ -42,7 +44,9 @@ def count_evaluations(limit: int | None = None) -> Iterator[EvaluationCount]:
     Raises:
         EvaluationLimit: from inside the block.
     """
-    count = EvaluationCount(limit=limit)
+    count = EvaluationCount(
+        limit=None if limit is None else whole(limit, "the limit of evaluations", least=0)
+    )
     token = _active.set((*_active.get(), count))
     try:
         yield count

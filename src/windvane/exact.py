@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from windvane.arguments import numbers, sizes
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times
 from windvane.evaluations import record_evaluation
-from windvane.process import Process, require_gaussian
+from windvane.process import Process, as_process, require_gaussian
 from windvane.randomness import noise_for, seed_range
 
 _STREAM_COMPONENT = 1 << 40
@@ -53,26 +54,32 @@ class GaussianMixtureDenoiser(Denoiser):
         classes: Tensor | Sequence[int] | None = None,
         shape: Sequence[int] | None = None,
     ) -> None:
-        means = torch.as_tensor(means, dtype=torch.float64)
-        covariances = torch.as_tensor(covariances, dtype=torch.float64)
-        weights = torch.as_tensor(weights, dtype=torch.float64)
-        if means.ndim != 2 or weights.shape != means.shape[:1] or len(covariances) != len(means):
+        process = as_process(process)
+        means, weights = numbers(means, "means"), numbers(weights, "weights")
+        covariances = numbers(covariances, "covariances")
+        if means.ndim != 2 or weights.shape != means.shape[:1] or covariances.shape[:1] != means.shape[:1]:
             raise ValueError(
                 "a mixture needs weights (K,), means (K, d) and K covariances, got "
                 f"{tuple(weights.shape)}, {tuple(means.shape)}, {tuple(covariances.shape)}"
             )
         count, dim = means.shape
-        if math.prod(shape or (dim,)) != dim:
-            raise ValueError(f"shape {tuple(shape or ())} does not hold the mixture's {dim} dimensions")
+        shape = (dim,) if shape is None else sizes(shape, "shape")
+        if math.prod(shape) != dim or dim < 1:
+            raise ValueError(f"shape {shape} does not hold the mixture's {dim} dimensions")
         require_gaussian(process, "the closed form of a Gaussian mixture's posterior mean")
-        super().__init__(process, shape or (dim,))
+        super().__init__(process, shape)
         basis = None
         if covariances.ndim == 1:
             variances = covariances[:, None].expand(count, dim)
         elif covariances.ndim == 2:
             variances = covariances
-        else:
+        elif covariances.shape == (count, dim, dim):
             variances, basis = torch.linalg.eigh(covariances)
+        else:
+            raise ValueError(
+                f"covariances have the shape (K,), (K, d) or (K, d, d), got {tuple(covariances.shape)} for "
+                f"means {tuple(means.shape)}"
+            )
         if variances.shape != (count, dim) or (variances < 0).any() or (weights <= 0).any():
             raise ValueError(
                 "covariances must be positive semi-definite of the means' size, weights positive"
@@ -82,9 +89,10 @@ class GaussianMixtureDenoiser(Denoiser):
         self.register_buffer("means", means)
         self.register_buffer("variances", variances.clone())
         self.register_buffer("basis", basis)
-        ids = None if classes is None else torch.as_tensor(classes, dtype=torch.int64)
-        if ids is not None and (ids.shape != (count,) or ids.min() < 0):
+        ids = None if classes is None else numbers(classes, "classes")
+        if ids is not None and (ids.shape != (count,) or ids.min() < 0 or bool((ids != ids.round()).any())):
             raise ValueError(f"classes must be {count} ids >= 0, got {classes}")
+        ids = None if ids is None else ids.long()
         self.register_buffer("classes", ids)
 
     def _log_weights(self, rows: int, cond: Condition | None) -> Tensor:
@@ -94,6 +102,8 @@ class GaussianMixtureDenoiser(Denoiser):
         if self.classes is None or "vector" not in cond.signals:
             raise ValueError("a conditional mixture needs classes= and a condition with a 'vector' signal")
         vector = cond.signals["vector"]
+        if vector.dtype == torch.bool and vector.ndim == 1:
+            raise ValueError("class ids are integers, got a condition whose 'vector' holds True and False")
         count = int(self.classes.max()) + 1
         if not vector.is_floating_point():
             if (vector < 0).any() or (vector >= count).any():
@@ -105,6 +115,8 @@ class GaussianMixtureDenoiser(Denoiser):
 
     def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Per component: log N(x; alpha mu, C) ``(B, K)`` and its posterior mean ``(B, K, d)``."""
+        if x.shape[1] != self.dim:
+            raise ValueError(f"a mixture in {self.dim} dimensions was given rows of {x.shape[1]} numbers")
         alpha = self.process.alpha(t).to(x.device)[:, None, None]
         sigma = self.process.sigma(t).to(x.device)[:, None, None]
         centred = x[:, None, :] - alpha * self.means
@@ -179,8 +191,9 @@ class GaussianDenoiser(GaussianMixtureDenoiser):
         *,
         shape: Sequence[int] | None = None,
     ) -> None:
-        mean = torch.as_tensor(mean, dtype=torch.float64)
-        covariance = torch.as_tensor(covariance, dtype=torch.float64)
+        mean, covariance = numbers(mean, "the mean"), numbers(covariance, "the covariance")
+        if mean.ndim != 1:
+            raise ValueError(f"the mean of a Gaussian is a row (d,), got shape {tuple(mean.shape)}")
         super().__init__([1.0], mean[None], covariance[None], process, shape=shape)
 
     def flow(self, x: Tensor, t: Tensor | float, s: Tensor | float) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from windvane.arguments import numbers, real, settle, shown
 from windvane.noise import StudentT
 from windvane.process_base import Process, expand, require_gaussian, scalar, shared_moment, shared_time
 
@@ -48,6 +49,10 @@ class VPLinear(Process):
     t_min: ClassVar[float] = 1e-3  # type: ignore[misc]
     t_max: ClassVar[float] = 1.0  # type: ignore[misc]
 
+    def __post_init__(self) -> None:
+        low = real(self.beta_min, "beta_min", least=0)
+        settle(self, beta_min=low, beta_max=real(self.beta_max, "beta_max", above=0, least=low))
+
     def _log_alpha(self, t: Tensor) -> Tensor:
         return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
 
@@ -79,9 +84,8 @@ class VPCosine(Process):
     t_max: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        # Below, alpha at t = 1 is nothing but the rounding of pi / 2.
-        if not -70 <= self.lmbda_min <= 0:
-            raise ValueError(f"VPCosine needs -70 <= lmbda_min <= 0, got lmbda_min={self.lmbda_min}")
+        # Below -70, alpha at t = 1 is nothing but the rounding of pi / 2.
+        settle(self, lmbda_min=real(self.lmbda_min, "lmbda_min of VPCosine", least=-70, most=0))
 
     @property
     def _theta_max(self) -> float:
@@ -111,16 +115,14 @@ class EDM(Process):
     t_max: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma_min < self.sigma_max:
-            raise ValueError(
-                f"EDM needs 0 < sigma_min < sigma_max, got sigma_min={self.sigma_min}, "
-                f"sigma_max={self.sigma_max}"
-            )
-        if self.sigma_min < 1e-9 or self.sigma_max > 1e9:  # beyond, states and times lose their digits
-            raise ValueError(
-                "EDM needs levels in 1e-9 ... 1e9, which single precision can tell apart, got "
-                f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max}"
-            )
+        # Beyond 1e-9 ... 1e9 states and times lose their digits in single precision.
+        high, low = (
+            real(level, f"{name} of {type(self).__name__}", least=1e-9, most=1e9)
+            for level, name in ((self.sigma_max, "sigma_max"), (self.sigma_min, "sigma_min"))
+        )
+        if not low < high:
+            raise ValueError(f"EDM needs sigma_min < sigma_max, got sigma_min={low}, sigma_max={high}")
+        settle(self, sigma_max=high, sigma_min=low)
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
@@ -173,17 +175,16 @@ class VPTable(Process):
     t_max: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        values = tuple(float(a) for a in self.alphas_cumprod)
+        values = tuple(numbers(self.alphas_cumprod, "alphas_cumprod", finite=False).flatten().tolist())
         decreasing = all(a > b for a, b in zip((1.0, *values), values))
         if not values or not decreasing or values[-1] <= 0:
             raise ValueError(
                 "alphas_cumprod must fall strictly from below 1 to above 0, got "
                 f"{len(values)} values{f' from {values[0]} to {values[-1]}' if values else ''}"
             )
-        object.__setattr__(self, "alphas_cumprod", values)
         table = torch.tensor((1.0, *values), dtype=torch.float64).log() / 2
-        object.__setattr__(self, "_log_alpha_table", table)
-        object.__setattr__(self, "_log_snr_table", 2 * table - torch.log(-torch.expm1(2 * table)))
+        levels = 2 * table - torch.log(-torch.expm1(2 * table))
+        settle(self, alphas_cumprod=values, _log_alpha_table=table, _log_snr_table=levels)
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
@@ -238,8 +239,11 @@ class PFGMPP(Process):
     t_max: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        EDM(self.sigma_max, self.sigma_min)  # refuses levels out of order
-        object.__setattr__(self, "law", StudentT(self.dof))
+        levels = EDM(self.sigma_max, self.sigma_min)  # refuses levels out of order
+        settle(
+            self, sigma_max=levels.sigma_max, sigma_min=levels.sigma_min, dof=real(self.dof, "dof", above=0)
+        )
+        settle(self, law=StudentT(self.dof))
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
@@ -274,7 +278,7 @@ def process_from_config(config: dict[str, Any]) -> Process:
     """Build a process from the description that :meth:`Process.to_config` wrote."""
     settings = dict(config)
     kind = settings.pop("type", None)
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"unknown process type {kind!r}; known: {', '.join(sorted(_KINDS))}")
     return _KINDS[kind](**settings)
 
@@ -292,9 +296,8 @@ def as_process(value: Any) -> Process:
         except TypeError as error:
             raise ValueError(f"{found.__name__} has settings to choose: {error}; pass an instance") from None
     if not (hasattr(found, "alpha") and hasattr(found, "sigma")) or isinstance(found, type):
-        received = repr(value) if isinstance(value, str) else type(value).__name__
         raise ValueError(
             f"process takes a noise process such as windvane.VPCosine(), or a name "
-            f"({', '.join(sorted(_KINDS))}); got {received}"
+            f"({', '.join(sorted(_KINDS))}); got {shown(value)}"
         )
     return found

@@ -5,7 +5,6 @@ computed in, on the number of processes or on the device. Nothing here touches t
 """
 
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from windvane.arguments import integer, whole
 from windvane.philox import standard_normal
 
 #: Which numbers a seed gives; raised when they change. 1 was torch's generator, which used 32 bits of a seed.
@@ -143,15 +143,16 @@ def seed_range(seeds: int | Sequence[int] | Tensor, n: int | None = None) -> Ten
         ValueError: numbers that are no integers, seeds outside 0 ... 2^63 - 1, no seeds, or a row of another
             length than ``n``.
     """
-    first = _integer(seeds)
+    first = integer(seeds)
     if first is not None:
-        if n is None or n < 1:
-            raise ValueError(f"an integer seed needs the number of samples n >= 1, got n={n}")
+        if n is None:
+            raise ValueError("an integer seed needs the number of samples n >= 1, got n=None")
+        n = whole(n, "n", least=1)
         last = _checked_seed(first) + n - 1
         if last > LARGEST_SEED:
             raise ValueError(f"{n} seeds from {first} on end beyond 2**63 - 1; seeds are 0 ... 2**63 - 1")
         return torch.arange(n, dtype=torch.int64) + first
-    if isinstance(seeds, (str, bytes)) or not hasattr(seeds, "__len__"):
+    if isinstance(seeds, (str, bytes, set, frozenset, dict)) or not hasattr(seeds, "__len__"):
         raise ValueError(f"seeds must be an integer or a row of integers, got {seeds!r}")
     if isinstance(seeds, (Tensor, np.ndarray)) and seeds.ndim != 1:
         raise ValueError(f"seeds must be an int or a non-empty row of ints, got shape {tuple(seeds.shape)}")
@@ -159,25 +160,13 @@ def seed_range(seeds: int | Sequence[int] | Tensor, n: int | None = None) -> Ten
     values = [_checked_seed(value) for value in rows]
     if not values:
         raise ValueError("seeds must be an int or a non-empty row of ints, got an empty row")
-    if n is not None and n != len(values):
+    if n is not None and whole(n, "n") != len(values):
         raise ValueError(f"n={n} does not match the {len(values)} seeds given")
     return torch.tensor(values, dtype=torch.int64)
 
 
-def _integer(value: object) -> int | None:
-    """A Python int for an integer of any library that stands alone; None for anything else."""
-    if isinstance(value, (bool, np.bool_)) or isinstance(value, Tensor) and value.dtype == torch.bool:
-        return None
-    if isinstance(value, (Tensor, np.ndarray)) and value.ndim:
-        return None
-    try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-
-
 def _checked_seed(value: object) -> int:
-    seed = _integer(value)
+    seed = integer(value)
     if seed is None:
         raise ValueError(f"a seed must be an integer, got {value!r}; seeds are 0 ... 2**63 - 1")
     if not 0 <= seed <= LARGEST_SEED:

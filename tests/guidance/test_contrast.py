@@ -129,5 +129,5 @@ def test_the_guided_law_on_gaussians():
 def test_refusals():
     with pytest.raises(ValueError, match="nan"):
         constant(float("nan"))
-    with pytest.raises(ValueError, match="low=2"):
+    with pytest.raises(ValueError, match="high of a guidance interval must be a number > 2, got 1.0"):
         interval(3.0, 2.0, 1.0)

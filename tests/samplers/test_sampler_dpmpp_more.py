@@ -67,7 +67,7 @@ def test_the_fast_orders_are_the_authors():
     assert {n: list(singlestep_orders(n)) for n in wanted} == wanted
     assert [singlestep_orders(n, 2) for n in (4, 5)] == [(2, 2), (2, 2, 1)]
     assert all(sum(singlestep_orders(n, p)) == n for n in range(1, 30) for p in (1, 2, 3))
-    with pytest.raises(ValueError, match="got 0 and 3"):
+    with pytest.raises(ValueError, match="evaluations must be an integer >= 1, got 0"):
         singlestep_orders(0)
 
 
@@ -185,7 +185,7 @@ def test_wrong_settings_are_refused_with_the_value():
     for make, complaint in [
         (lambda: DPMSolverSDE(order=3), "got 3"),
         (lambda: DPMSolverSinglestep(order=4), "got 4"),
-        (lambda: DPMSolverSinglestep(orders=(1, 5)), r"\(1, 5\)"),
+        (lambda: DPMSolverSinglestep(orders=(1, 5)), "one of 1, 2, 3, got 5"),
     ]:
         with pytest.raises(ValueError, match=complaint):
             make()

@@ -150,7 +150,9 @@ def test_evodiff_starts_anywhere(process, t, steps, low):
 
 @pytest.mark.parametrize("t", [0.0, -0.1, 1.5, float("nan")])
 def test_a_start_without_noise_is_refused(t):
-    with pytest.raises(ValueError, match="0 < t <= 1, got t="):
+    with pytest.raises(
+        ValueError, match="0 < t <= 1, got t=|t of start_from must be a finite number, got nan"
+    ):
         start_from(VPLinear(), normal(4, 2), t, seeds=0)
 
 

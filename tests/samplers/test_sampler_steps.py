@@ -256,11 +256,11 @@ def test_a_stochastic_step_without_noise_is_refused(sampler):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: DDIM(eta=1.5), "eta=1.5"),
-        (lambda: DDIM(eta=-0.1), "eta=-0.1"),
+        (lambda: DDIM(eta=1.5), "eta of DDIM .* >= 0 and <= 1, got 1.5"),
+        (lambda: DDIM(eta=-0.1), "got -0.1"),
         (lambda: DDPM(variance="middle"), "middle"),
-        (lambda: Heun(churn=-1.0), "churn=-1.0"),
-        (lambda: Heun(s_min=2.0, s_max=1.0), "s_min=2.0"),
+        (lambda: Heun(churn=-1.0), "churn of Heun must be a number >= 0, got -1.0"),
+        (lambda: Heun(s_min=2.0, s_max=1.0), "s_max of Heun must be a number >= 2, got 1.0"),
         (lambda: DPMSolverPP(order=4), "got 4"),
         (lambda: UniPC(order=0), "got 0"),
         (lambda: UniPC(variant="bh3"), "bh3"),

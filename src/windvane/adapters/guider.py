@@ -8,7 +8,7 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.convert import prediction_from_x0, x0_from_prediction
-from windvane.denoiser import Denoiser, as_times
+from windvane.denoiser import Denoiser, as_times, like
 from windvane.process import RectifiedFlow, shared_time
 from windvane.stepping import current_step
 
@@ -46,7 +46,7 @@ class GuidedByDiffusers(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, guider: Any, *, prediction: str | None = None) -> None:
-        super().__init__(denoiser.process, denoiser.shape)
+        super().__init__(*like(denoiser, type(self).__name__))
         name = type(guider).__name__
         if name not in KNOWN:
             raise ValueError(

@@ -22,6 +22,10 @@ SYSTEMS: tuple[System, ...] = tuple(sorted((*STEERING, *SPEED, *TRAINING, *APPLI
 def get(slug: str) -> System:
     """The row of one system. An unknown slug is a ValueError that names the nearest ones."""
     rows = {system.slug: system for system in SYSTEMS}
+    if not isinstance(slug, str):
+        raise ValueError(
+            f"a system is named by text, such as {SYSTEMS[0].slug!r}, got a {type(slug).__name__}"
+        )
     if slug in rows:
         return rows[slug]
     near = difflib.get_close_matches(slug.lower(), rows, n=3, cutoff=0.5)

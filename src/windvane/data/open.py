@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from windvane.arguments import location
 from windvane.data.arrays import from_arrays
 from windvane.data.decode import MAX_PIXELS
 from windvane.data.digits import digits
@@ -73,7 +74,7 @@ def open_data(
     """
     if labels not in (True, False, "auto", "folders", "none"):
         raise ValueError(f'labels must be "auto", "folders" or "none", got {labels!r}')
-    text = str(spec)
+    text = str(location(spec, "the data, by name or"))
     kind, _, rest = text.partition(":")
     path = Path(text)
     if text == "digits" or (kind == "natural" and isinstance(spec, str)):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
-from windvane.denoiser import Denoiser, as_times
+from windvane.denoiser import Denoiser, as_times, like
 from windvane.guidance.weaker import require_alike
-from windvane.guidance.weights import Schedule, as_schedule
+from windvane.guidance.weights import Schedule, as_schedule, scheduled
 from windvane.process import expand
 
 
@@ -48,7 +48,7 @@ class GradientFree(Denoiser):
         classifier_free: float | Schedule = 1.0,
         candidates: Condition | None = None,
     ) -> None:
-        super().__init__(denoiser.process, denoiser.shape)
+        super().__init__(*like(denoiser, type(self).__name__))
         if not 0 < sure <= 1:
             raise ValueError(f"sure is a probability in (0, 1], got {sure}")
         if weak is not None:
@@ -61,7 +61,8 @@ class GradientFree(Denoiser):
         cond, classes = self._asked(cond)
         times = as_times(t, len(x_t))
         level = self.process.noise_level(times)
-        strength, free = self.strength(level), self.classifier_free(level)
+        strength = scheduled(self.strength, level, "the strength of gradient-free guidance")
+        free = scheduled(self.classifier_free, level, "classifier_free of gradient-free guidance")
         main, extra = self._main(x_t, times, cond, free)
         neutral = 0.0 if self.weak is None else 1.0
         if bool((strength == neutral).all()):

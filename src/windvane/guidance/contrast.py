@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
-from windvane.denoiser import Denoiser, as_times
-from windvane.guidance.weights import Constant, Schedule, as_schedule
+from windvane.denoiser import Denoiser, as_times, like
+from windvane.guidance.weights import Constant, Schedule, as_schedule, scheduled
 from windvane.process import expand, scalar, shared_time
 
 
@@ -45,7 +45,7 @@ class ClassifierFree(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, weight: float | Schedule) -> None:
-        super().__init__(denoiser.process, denoiser.shape)
+        super().__init__(*like(denoiser, type(self).__name__))
         self.denoiser = denoiser
         self.weight = as_schedule(weight)
         self._pair: tuple[Condition, Condition] | None = None
@@ -63,7 +63,7 @@ class ClassifierFree(Denoiser):
             weight = scalar(self.weight.weight, x_t.dtype)
             plain, off = self.weight.weight == 1, self.weight.weight == 0
         else:
-            weight = self.weight(self.process.noise_level(times))
+            weight = scheduled(self.weight, self.process.noise_level(times), "the weight of ClassifierFree")
             plain, off = bool((weight == 1).all()), bool((weight == 0).all())
         if cond is None:
             check_unconditional(weight, "classifier-free guidance")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from windvane.conditions import Condition
-from windvane.denoiser import Denoiser, as_times
+from windvane.denoiser import Denoiser, as_times, like
 from windvane.guidance.checks import GuidanceWarning
 from windvane.guidance.composer import Composer, as_base
 from windvane.guidance.guide import Guide
@@ -31,7 +31,7 @@ class Guided(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, *guides: Guide, low_memory: bool = False) -> None:
-        super().__init__(denoiser.process, denoiser.shape)
+        super().__init__(*like(denoiser, type(self).__name__))
         late = [g.push for g in guides if g.after_step]
         if late or not guides:
             raise ValueError(

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
-from windvane.denoiser import Denoiser, as_times
+from windvane.denoiser import Denoiser, as_times, like
 from windvane.energies.targets import rows_of
 from windvane.guidance.checks import GuidanceWarning
 from windvane.guidance.composer import DENOISER_SIGNALS, without
-from windvane.guidance.weights import Schedule, as_schedule
+from windvane.guidance.weights import Schedule, as_schedule, scheduled
 from windvane.operators import Operator
 from windvane.process import expand
 
@@ -45,7 +45,7 @@ class Projected(Denoiser):
         within: tuple[float, float] | None = None,
         rounds: int = 10,
     ) -> None:
-        super().__init__(denoiser.process, denoiser.shape)
+        super().__init__(*like(denoiser, type(self).__name__))
         if not operator.linear:
             raise ValueError(
                 f"a projection needs a linear operator, {type(operator).__name__} is not; guide by the "
@@ -74,7 +74,7 @@ class Projected(Denoiser):
         times = as_times(t, len(x_t))
         seen = without(cond, self._own)
         x0 = self.denoiser(x_t, times) if seen is None else self.denoiser(x_t, times, seen)
-        weight = self.weight(self.process.noise_level(times))
+        weight = scheduled(self.weight, self.process.noise_level(times), "the weight of a projection")
         self._asked = True
         if not bool((weight != 0).any()):
             return x0

@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from windvane.conditions import Condition
-from windvane.denoiser import Denoiser, as_times
+from windvane.denoiser import Denoiser, as_denoiser, as_times, like
 from windvane.guidance.contrast import contrast
-from windvane.guidance.weights import Schedule, as_schedule
+from windvane.guidance.weights import Schedule, as_schedule, scheduled
 
 
 class Autoguidance(Denoiser):
@@ -22,13 +22,13 @@ class Autoguidance(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, weak: Denoiser, weight: float | Schedule) -> None:
-        super().__init__(denoiser.process, denoiser.shape)
+        super().__init__(*like(denoiser, type(self).__name__))
         require_alike(denoiser, weak)
         self.denoiser, self.weak, self.weight = denoiser, weak, as_schedule(weight)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         times = as_times(t, len(x_t))
-        weight = self.weight(self.process.noise_level(times))
+        weight = scheduled(self.weight, self.process.noise_level(times), "the weight of Autoguidance")
         if bool((weight == 1).all()):
             return self.denoiser(x_t, times, cond)
         if bool((weight == 0).all()):
@@ -38,7 +38,9 @@ class Autoguidance(Denoiser):
 
 def require_alike(main: Denoiser, weak: Denoiser) -> None:
     """Refuse a weaker model of another process or shape."""
+    as_denoiser(weak, "a guidance by a weaker model")
     if main.process != weak.process:
         raise ValueError(f"main and weak model differ in process: {main.process} and {weak.process}")
-    if None not in (main.shape, weak.shape) and main.shape != weak.shape:
-        raise ValueError(f"main and weak model differ in data shape: {main.shape} and {weak.shape}")
+    shapes = [getattr(model, "shape", None) for model in (main, weak)]
+    if None not in shapes and shapes[0] != shapes[1]:
+        raise ValueError(f"main and weak model differ in data shape: {shapes[0]} and {shapes[1]}")

@@ -12,19 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from windvane.arguments import real
+
 Schedule = Callable[[Tensor], Tensor]
 
 
 def as_schedule(weight: float | Schedule) -> Schedule:
     """A number becomes the constant schedule; a schedule is returned as it is."""
-    if callable(weight) and not isinstance(weight, type):
+    if callable(weight) and not isinstance(weight, type) and not hasattr(weight, "process"):
         return weight
-    if isinstance(weight, (str, bytes, bool, type)):
-        raise ValueError(f"a guidance weight is a number or a schedule in noise level, got {weight!r}")
-    try:
-        return constant(float(weight))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"a guidance weight is a number or a schedule in noise level: {error}") from None
+    return constant(real(weight, "a guidance weight, unless it is a schedule in noise level,"))
 
 
 def scheduled(weight: float | Schedule, level: Tensor, what: str) -> Tensor:
@@ -79,8 +76,9 @@ def interval(weight: float | Schedule, low: float, high: float, *, outside: floa
     Kynkaanniemi et al. 2024, arXiv 2404.07724, who write the interval in EDM's sigma; ``outside`` = 1 is
     the plain conditional model for contrast guidance.
     """
-    if not 0 <= low < high:
-        raise ValueError(f"a guidance interval needs 0 <= low < high, got low={low}, high={high}")
+    low = real(low, "low of a guidance interval", least=0)
+    high = real(high, "high of a guidance interval", above=low, finite=False)
+    outside = real(outside, "outside of a guidance interval")
     inner = as_schedule(weight)
 
     def schedule(level: Tensor) -> Tensor:

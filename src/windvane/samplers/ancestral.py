@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from windvane.arguments import one_of, real, settle
 from windvane.convert import eps_from_x0
 from windvane.process import Process, expand, require_gaussian
 from windvane.samplers.base import Denoise, State, require_noise
@@ -33,8 +34,7 @@ class DDIM:
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"DDIM needs 0 <= eta <= 1 (0 deterministic, 1 ancestral), got eta={self.eta}")
+        settle(self, eta=real(self.eta, "eta of DDIM (0 deterministic, 1 ancestral)", least=0, most=1))
 
     @property
     def stochastic(self) -> bool:
@@ -91,8 +91,7 @@ class DDPM:
     stochastic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large"):
-            raise ValueError(f'DDPM needs variance="small" or "large", got {self.variance!r}')
+        settle(self, variance=one_of(self.variance, "variance of DDPM", ("small", "large")))
 
     def init(self, x: Tensor, times: Tensor) -> State:
         return ()

@@ -7,9 +7,11 @@ steps in an explicit, immutable state. Nothing here loops: :mod:`windvane.sample
 import dataclasses
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from windvane.arguments import real, shown
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, checked_prediction
 from windvane.process import Process
@@ -88,10 +90,16 @@ def clip_range(clip: float | tuple[float, float] | None) -> tuple[float, float] 
     """The range (low, high) that ``clip`` stands for; None is no clipping."""
     if clip is None:
         return None
-    low, high = clip if isinstance(clip, tuple) else (-clip, clip)
-    if not low < high:
-        raise ValueError(f"clip needs a positive bound or a pair (low, high) with low < high, got {clip}")
-    return float(low), float(high)
+    pair = (tuple, list, np.ndarray, Tensor)
+    ends: Any = clip if isinstance(clip, pair) and np.ndim(clip) else (clip, clip)  # type: ignore[arg-type]
+    if len(ends) == 2:
+        low, high = (real(end, "clip, a bound or a pair (low, high),", finite=False) for end in ends)
+        low = low if ends is clip else -low
+    if len(ends) != 2 or not low < high:
+        raise ValueError(
+            f"clip needs a positive bound or a pair (low, high) with low < high, got {shown(clip)}"
+        )
+    return low, high
 
 
 def index_state(state: S, rows: Tensor | slice) -> S:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from windvane.arguments import flag, one_of, settle
 from windvane.samplers.base import Denoise
 from windvane.samplers.history import History, Level, first_order, level_at, psi
 
@@ -48,8 +49,12 @@ class DPMSolverPP:
     prefers_log_snr: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3):
-            raise ValueError(f"DPMSolverPP needs order 1, 2 or 3, got {self.order}")
+        settle(
+            self,
+            order=one_of(self.order, "order of DPMSolverPP", (1, 2, 3)),
+            as_released=flag(self.as_released, "as_released"),
+            lower_order_final=flag(self.lower_order_final, "lower_order_final"),
+        )
 
     def init(self, x: Tensor, times: Tensor) -> History:
         return History.on(times)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from windvane.arguments import real, settle
 from windvane.convert import eps_from_x0
 from windvane.process import Process, expand, require_gaussian
 from windvane.samplers.base import Denoise, State, is_zero, require_noise
@@ -68,8 +69,14 @@ class Heun:
     s_noise: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.churn < 0 or self.s_noise < 0 or not 0 <= self.s_min <= self.s_max:
-            raise ValueError(f"Heun needs churn >= 0, s_noise >= 0 and 0 <= s_min <= s_max, got {self}")
+        low = real(self.s_min, "s_min of Heun", least=0)
+        settle(
+            self,
+            churn=real(self.churn, "churn of Heun", least=0),
+            s_min=low,
+            s_max=real(self.s_max, "s_max of Heun", least=low, finite=False),
+            s_noise=real(self.s_noise, "s_noise of Heun", least=0),
+        )
 
     @property
     def stochastic(self) -> bool:

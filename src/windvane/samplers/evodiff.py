@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from windvane.arguments import flag, settle
 from windvane.process import Process
 from windvane.samplers.base import Denoise
 from windvane.samplers.history import History, Level, first_order, level_at
@@ -74,6 +75,9 @@ class EVODiff:
     lower_order_final: bool = True
     stochastic: ClassVar[bool] = False
     needs_log_snr: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        settle(self, lower_order_final=flag(self.lower_order_final, "lower_order_final"))
 
     def init(self, x: Tensor, times: Tensor) -> EvoState:
         return EvoState(History.on(times), tuple(float(t) for t in times))

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windvane.arguments import flag, whole
 from windvane.compiled import compile_networks
 from windvane.conditions import Condition
+from windvane.denoiser import as_denoiser
 from windvane.evaluations import count_evaluations
 from windvane.progress import track
 from windvane.randomness import STREAM_PRIOR
@@ -20,8 +22,9 @@ from windvane.samplers.plan import (
     Grid,
     Start,
     as_condition,
-    as_denoiser,
-    as_steps,
+    as_start,
+    check_callback,
+    check_dtype,
     resolve_cond,
     resolve_device,
     resolve_seeds,
@@ -68,7 +71,7 @@ def sample(
     cond: Condition | Tensor | None = None,
     sampler: Sampler | str | type = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
-    grid: Grid | Tensor | None = None,
+    grid: Grid | Tensor | str | None = None,
     start: Start | None = None,
     shape: Sequence[int] | None = None,
     device: torch.device | str | None = None,
@@ -92,8 +95,8 @@ def sample(
         cond: ``n`` rows, or one row for all; a tensor of ids ``(n,)`` or vectors ``(n, K)`` stands for a
             condition of them.
         sampler: or its name, such as ``"dpm++2m"``.
-        grid: times ``(steps + 1,)``, or a function (process, steps) -> times, or None for
-            :func:`~windvane.samplers.default_grid`.
+        grid: times ``(steps + 1,)``, a function (process, steps) -> times or the name of one in
+            :data:`windvane.grids.GRIDS`, or None for :func:`~windvane.samplers.default_grid`.
         start: (x_t ``(n, *)``, t) to begin at time t instead of from noise, see
             :func:`~windvane.samplers.start_from`. Rising times from a start invert the flow.
         dtype: of the state; coefficients are float64.
@@ -139,7 +142,7 @@ def sample_batches(
     cond: Condition | Tensor | None = None,
     sampler: Sampler | str | type = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
-    grid: Grid | Tensor | None = None,
+    grid: Grid | Tensor | str | None = None,
     start: Start | None = None,
     shape: Sequence[int] | None = None,
     device: torch.device | str | None = None,
@@ -159,10 +162,17 @@ def sample_batches(
     Arguments are checked at the call, before the first batch is asked for.
     """
     denoiser, sampler, cond = as_denoiser(denoiser), as_sampler(sampler), as_condition(cond)
-    steps = as_steps(steps)
+    start = as_start(start)
+    steps = whole(steps, "steps", least=1)
+    for switch, what in (
+        (grad, "grad"), (record, "record"), (check_finite, "check_finite"), (compile, "compile"),
+    ):  # fmt: skip
+        flag(switch, what)
+    check_dtype(dtype)
+    check_callback(before_step, "before_step")
+    check_callback(after_step, "after_step")
     rows = resolve_seeds(seeds, n, cond, start)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    size = len(rows) if batch_size is None else whole(batch_size, "batch_size", least=1)
     cond, start = resolve_cond(cond, len(rows)), resolve_start(start, len(rows))
     row_shape = resolve_shape(denoiser, shape, start)
     times = resolve_times(denoiser.process, sampler, grid, steps, start)
@@ -170,7 +180,6 @@ def sample_batches(
     if compile:
         compile_networks(denoiser)
     run = Run(sampler, times, before_step, after_step, record, check_finite)
-    size = batch_size or len(rows)
     chunks = [slice(first, first + size) for first in range(0, len(rows), size)]
 
     def batches() -> Iterator[Samples]:

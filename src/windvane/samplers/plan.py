@@ -1,6 +1,5 @@
 """What a call of ``sample`` asks for, made definite: seeds, times, start, condition, shape, device."""
 
-import operator
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windvane.arguments import called, numbers, one_of, real, shown, sizes
 from windvane.conditions import Condition
 from windvane.finite import extremes
-from windvane.grids import edm, log_snr, uniform
-from windvane.process import EDM, PFGMPP, Process, RectifiedFlow
+from windvane.grids import GRIDS, edm, log_snr, uniform
+from windvane.process import EDM, PFGMPP, Process, RectifiedFlow, as_process
 from windvane.randomness import STREAM_PRIOR, seed_range
 from windvane.samplers.base import Sampler
 
@@ -52,8 +52,16 @@ def start_from(process: Process, x0: Tensor, t: float, seeds: int | Sequence[int
     Pass the result as ``sample(..., start=...)``, with the same seeds.
 
     Raises:
-        ValueError: another number of seeds than rows; a time outside (0, 1], or with no noise to take away.
+        ValueError: data that are no floating point; another number of seeds than rows; a time outside (0, 1],
+            or with no noise to take away.
     """
+    if not _is_data(x0):
+        kind = f" and {x0.dtype}" if isinstance(x0, Tensor) else ""
+        raise ValueError(
+            "start_from takes data (n, *) of floating point, in the range that the model was trained on "
+            f"(8-bit pictures as x / 127.5 - 1), got {shown(x0)}{kind}"
+        )
+    process, t = as_process(process), real(t, "the time t of start_from")
     if not 0 < t <= 1 or float(process.sigma(torch.tensor(t, dtype=torch.float64))) == 0:
         raise ValueError(
             f"start_from adds the noise of time t, 0 < t <= 1, got t={t}; at t = 0 there is none, and the "
@@ -67,21 +75,27 @@ def start_from(process: Process, x0: Tensor, t: float, seeds: int | Sequence[int
 
 
 def resolve_times(
-    process: Process, sampler: Sampler, grid: Grid | Tensor | None, steps: int, start: Start | None
+    process: Process, sampler: Sampler, grid: Grid | Tensor | str | None, steps: int, start: Start | None
 ) -> Tensor:
     """The times of a run, float64 on the CPU.
 
-    A tensor is taken as it is, and must begin at the start's time. A grid function gives its own times;
-    with a start at t_start, those below t_start, preceded by it (so fewer than ``steps`` steps).
+    A row of times is taken as it is, and must begin at the start's time. A grid function, or the name of one,
+    gives its own times; with a start at t_start, those below t_start, preceded by it (so fewer than ``steps``
+    steps).
     """
-    if isinstance(grid, Tensor):
-        times = grid.detach().to("cpu", torch.float64)
+    if grid is not None and not callable(grid) and not isinstance(grid, str):
+        times = numbers(
+            grid, "grid= takes times, a function (process, steps) -> times or a name: times", finite=False
+        )
+        times = times.detach().to("cpu")
         begin = float(times.flatten()[0]) if times.numel() else float("nan")
         if start is not None and not abs(begin - start[1]) <= 1e-9:
             raise ValueError(f"the grid must begin at the start's t={start[1]}, but it begins at t={begin}")
     else:
-        chosen = grid or default_grid(process, sampler)
-        times = chosen(process, steps)
+        if isinstance(grid, str):
+            grid = GRIDS[one_of(grid, "grid=, a name of times,", GRIDS)]
+        chosen = default_grid(process, sampler) if grid is None else grid
+        times = _given_by(chosen, process, steps)
         if start is not None:
             first = torch.tensor([start[1]], dtype=torch.float64)
             # Not a hair below t_start either: a step of rounding size is no step.
@@ -91,6 +105,17 @@ def resolve_times(
                 times = _even_log_snr(process, times)
     _check_times(process, sampler, times, upwards=start is not None)
     return times
+
+
+def _given_by(grid: Any, process: Process, steps: int) -> Tensor:
+    times = None if isinstance(grid, type) or hasattr(grid, "process") else grid(process, steps)
+    if not isinstance(times, Tensor) or times.ndim != 1 or not times.is_floating_point():
+        received = shown(grid if times is None else times)
+        raise ValueError(
+            "grid= takes times (steps + 1,), a function (process, steps) -> times such as "
+            f"windvane.grids.log_snr, or a name ({', '.join(GRIDS)}), got {received}"
+        )
+    return times.detach().to("cpu", torch.float64)
 
 
 def _even_log_snr(process: Process, times: Tensor) -> Tensor:
@@ -136,36 +161,6 @@ def _stands_alone(seeds: Any) -> bool:
     return seeds.ndim == 0 if hasattr(seeds, "ndim") else not hasattr(seeds, "__len__")
 
 
-def as_denoiser(denoiser: Any) -> Any:
-    """A denoiser as it is.
-
-    Raises:
-        ValueError: what cannot be called, or has no process; the message says how it becomes a denoiser.
-    """
-    name = getattr(denoiser, "__name__", None) or type(denoiser).__name__
-    if not callable(denoiser) or isinstance(denoiser, type):
-        hint = "windvane.load opens one from a folder, windvane.from_pipeline one from a pipeline"
-        raise ValueError(f"sample needs a denoiser, a function (x_t, t, cond) -> x0, got {name}; {hint}")
-    if not hasattr(denoiser, "process"):
-        wrap = "NetworkDenoiser" if isinstance(denoiser, nn.Module) else "FunctionDenoiser"
-        raise ValueError(
-            f"{name} has no noise process, which a denoiser needs: windvane.{wrap}({name}, "
-            "windvane.VPCosine()), with the process it was trained on, makes it one"
-        )
-    return denoiser
-
-
-def as_steps(steps: Any) -> int:
-    """The number of steps as an int of at least 1."""
-    try:
-        count = operator.index(steps)
-    except TypeError:
-        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}") from None
-    if count < 1 or isinstance(steps, bool):
-        raise ValueError(f"steps must be an integer of at least 1, got {steps!r}")
-    return count
-
-
 def as_condition(cond: Any) -> Condition | None:
     """A condition as it is; ids ``(n,)`` or vectors ``(n, K)``, as a tensor, become one.
 
@@ -196,19 +191,40 @@ def resolve_cond(cond: Condition | None, n: int) -> Condition | None:
     return cond.index(torch.zeros(n, dtype=torch.int64))
 
 
+def as_start(start: Any) -> Start | None:
+    """A start as it is, its time a float.
+
+    Raises:
+        ValueError: no pair of data ``(n, *)`` of floating point and a time in [0, 1].
+    """
+    if start is None:
+        return None
+    pair = isinstance(start, (tuple, list)) and len(start) == 2
+    if not pair or not _is_data(start[0]):
+        raise ValueError(
+            "start= takes (x_t (n, *) of floating point, t), as windvane.samplers.start_from makes it of "
+            f"data, got {shown(start)}"
+        )
+    return start[0], real(start[1], "the time of start=", least=0, most=1)
+
+
+def _is_data(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point() and x.ndim >= 2 and len(x) > 0
+
+
 def resolve_start(start: Start | None, n: int) -> Start | None:
-    """The start with ``n`` rows and a float time: one row is repeated."""
+    """The start with ``n`` rows: one row is repeated."""
     if start is None:
         return None
     x, t = start
     if len(x) not in (1, n):
         raise ValueError(f"the start has {len(x)} rows for {n} samples; give 1 or {n}")
-    return (x if len(x) == n else x.expand(n, *x.shape[1:])), float(t)
+    return (x if len(x) == n else x.expand(n, *x.shape[1:])), t
 
 
 def resolve_shape(denoiser: Any, shape: Sequence[int] | None, start: Start | None) -> tuple[int, ...]:
     """The data shape: as given, or the start's, or the denoiser's own."""
-    known = shape if shape is not None else start[0].shape[1:] if start is not None else None
+    known = sizes(shape, "shape=") if shape is not None else start[0].shape[1:] if start is not None else None
     known = getattr(denoiser, "shape", None) if known is None else known
     if known is None:
         raise ValueError(f"{type(denoiser).__name__} does not know its data shape; pass shape=(C, H, W)")
@@ -222,8 +238,30 @@ def resolve_shape(denoiser: Any, shape: Sequence[int] | None, start: Start | Non
 def resolve_device(denoiser: Any, device: torch.device | str | None) -> torch.device:
     """The device asked for, or the one of the denoiser's first parameter or buffer, or the CPU."""
     if device is not None:
-        return torch.device(device)
+        try:
+            if isinstance(device, bool):
+                raise TypeError("a switch is no device")
+            return torch.device(device)
+        except (TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"device= takes 'cpu', 'cuda' or a torch.device, got {shown(device)}: {reason}"
+            ) from None
     if isinstance(denoiser, nn.Module):
         for tensor in chain(denoiser.parameters(), denoiser.buffers()):
             return tensor.device
     return torch.device("cpu")
+
+
+def check_dtype(dtype: Any) -> None:
+    """Refuse anything but a dtype of floating point."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(
+            f"dtype= takes torch.float32, or another dtype of floating point, got {shown(dtype)}"
+        )
+
+
+def check_callback(callback: Any, what: str) -> None:
+    """Refuse what is no callback."""
+    if callback is not None:
+        called(callback, what, "(StepInfo) -> a new x or None")

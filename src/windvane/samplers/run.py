@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from windvane.arguments import shown
 from windvane.finite import extremes
 from windvane.randomness import STREAM_PRIOR, StepNoise
 from windvane.samplers.base import BoundDenoiser, Sampler, State, moved
@@ -124,10 +125,12 @@ def _called(callback: Callback, info: StepInfo) -> tuple[Tensor, State, bool]:
         return info.x, info.state, True
     if new is None:
         return info.x, info.state, False
+    if not isinstance(new, Tensor):
+        raise ValueError(f"a callback returns a tensor to replace x, or None, got {shown(new)}")
     if new.shape != info.x.shape:
         received, needed = tuple(new.shape), tuple(info.x.shape)
         raise ValueError(f"a callback returned shape {received} to replace x of shape {needed}")
-    return new, moved(info.state), False
+    return new.to(info.x), moved(info.state), False
 
 
 def _on_cpu(x: Tensor) -> Tensor:

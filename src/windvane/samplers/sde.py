@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from windvane.arguments import flag, one_of, settle
 from windvane.process import require_gaussian
 from windvane.samplers.base import Denoise, require_noise
 from windvane.samplers.history import History, level_at
@@ -38,8 +39,11 @@ class DPMSolverSDE:
     prefers_log_snr: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2):
-            raise ValueError(f"DPMSolverSDE needs order 1 or 2, got {self.order}")
+        settle(
+            self,
+            order=one_of(self.order, "order of DPMSolverSDE", (1, 2)),
+            lower_order_final=flag(self.lower_order_final, "lower_order_final"),
+        )
 
     def init(self, x: Tensor, times: Tensor) -> History:
         return History.on(times)

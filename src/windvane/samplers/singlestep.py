@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from windvane.arguments import one_of, settle, sizes, whole
 from windvane.samplers.base import Denoise
 from windvane.samplers.history import Level, first_order, level_at, psi
 
@@ -17,12 +18,11 @@ def singlestep_orders(evaluations: int, order: int = 3) -> tuple[int, ...]:
     For order 3 and n = 3 k + m: k - 1 steps of order 3, then 2, 1 (m = 0); k of order 3, then 1 (m = 1) or
     2 (m = 2). For order 2: n // 2 steps of order 2, and one of order 1 if n is odd.
     """
-    if evaluations < 1 or order not in (1, 2, 3):
-        raise ValueError(f"needs evaluations >= 1 and order 1, 2 or 3, got {evaluations} and {order}")
-    whole, rest = divmod(evaluations, order)
+    evaluations, order = whole(evaluations, "evaluations", least=1), one_of(order, "order", (1, 2, 3))
+    full, rest = divmod(evaluations, order)
     if order == 3 and rest == 0:
-        return (*[3] * (whole - 1), 2, 1)
-    return (*[order] * whole, *([rest] if rest else []))
+        return (*[3] * (full - 1), 2, 1)
+    return (*[order] * full, *([rest] if rest else []))
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,13 @@ class DPMSolverSinglestep:
     prefers_log_snr: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not {self.order, *self.orders} <= {1, 2, 3}:
-            raise ValueError(
-                f"DPMSolverSinglestep needs orders 1, 2 or 3, got {self.order} and {self.orders}"
-            )
+        what = "DPMSolverSinglestep"
+        orders = sizes(self.orders, f"orders of {what}")
+        settle(
+            self,
+            order=one_of(self.order, f"order of {what}", (1, 2, 3)),
+            orders=tuple(one_of(order, f"each of the orders of {what}", (1, 2, 3)) for order in orders),
+        )
 
     @classmethod
     def fast(cls, evaluations: int, order: int = 3) -> "DPMSolverSinglestep":
@@ -64,7 +67,8 @@ class DPMSolverSinglestep:
 
         Sample with ``steps=len(solver.orders)``.
         """
-        return cls(order, (*(singlestep_orders(evaluations - 1, order) if evaluations > 1 else ()), 1))
+        count = whole(evaluations, "evaluations", least=1)
+        return cls(order, (*(singlestep_orders(count - 1, order) if count > 1 else ()), 1))
 
     def init(self, x: Tensor, times: Tensor) -> int:
         """The state is the number of steps taken, which chooses the order."""

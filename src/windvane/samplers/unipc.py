@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from windvane.arguments import flag, one_of, settle
 from windvane.samplers.base import Denoise
 from windvane.samplers.history import History, first_order, level_at, psi
 
@@ -49,10 +50,13 @@ class UniPC:
     prefers_log_snr: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.order not in (1, 2, 3):
-            raise ValueError(f"UniPC needs order 1, 2 or 3, got {self.order}")
-        if self.variant not in ("bh1", "bh2"):
-            raise ValueError(f'UniPC needs variant "bh1" or "bh2", got {self.variant!r}')
+        settle(
+            self,
+            order=one_of(self.order, "order of UniPC", (1, 2, 3)),
+            variant=one_of(self.variant, "variant of UniPC", ("bh1", "bh2")),
+            corrector=flag(self.corrector, "corrector"),
+            lower_order_final=flag(self.lower_order_final, "lower_order_final"),
+        )
 
     def init(self, x: Tensor, times: Tensor) -> History:
         return History.on(times)
