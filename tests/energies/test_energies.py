@@ -226,7 +226,7 @@ def test_a_wrong_value_names_the_energy(function, error, message):
         (lambda: ClassLogProb(logits, "kind"), r"signal 'kind'; signals there: \[\]"),
         (lambda: TextSimilarity(logits, normal(4)), "3 and 4 numbers"),
         (lambda: Measurement(BlockMean(2), Y), r"\(2, 4, 4\) a row, the operator gives \(2, 2, 2\)"),
-        (lambda: Measurement(BlockMean(2), Y, std=0.0), "std > 0"),
+        (lambda: Measurement(BlockMean(2), Y, std=0.0), "std, .* must be a number > 0"),
         (lambda: ClassLogProb(nn.Sequential(nn.Flatten(), nn.Dropout()), 0), "training mode"),
         (lambda: smooth(nn.Sequential(nn.ReLU()), beta=0.0), "beta"),
     ],

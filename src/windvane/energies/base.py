@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from windvane.arguments import real
 from windvane.conditions import Condition
 from windvane.denoiser import as_times
 from windvane.finite import all_finite
@@ -64,9 +65,13 @@ class Energy(ABC):
         return Sum((*self.terms(), *other.terms()))
 
     def __mul__(self, weight: float) -> "Sum":
-        if not isinstance(weight, (int, float)):
+        try:
+            factor = real(weight, "the weight of an energy")
+        except ValueError:
+            if isinstance(weight, (int, float)):
+                raise
             return NotImplemented
-        return Sum(tuple((weight * w, energy) for w, energy in self.terms()))
+        return Sum(tuple((factor * w, energy) for w, energy in self.terms()))
 
     __rmul__ = __mul__
 

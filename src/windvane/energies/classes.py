@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from windvane.arguments import integer, real, shown
 from windvane.conditions import Condition
 from windvane.energies.base import Energy
 from windvane.energies.targets import Eye, rows_of
@@ -36,16 +37,18 @@ class ClassLogProb(Energy):
         name: str = "class",
     ) -> None:
         self.name = name
-        self.target = torch.tensor([target]) if isinstance(target, int) else target
+        self.target = _classes(target, name)
         self.signals = frozenset({target}) if isinstance(target, str) else frozenset()
-        self.tau_joint, self.tau_marginal = tau_joint, tau_marginal
+        self.tau_joint, self.tau_marginal = real(tau_joint, "tau_joint"), real(tau_marginal, "tau_marginal")
         self.eye = Eye(classifier, timed=timed, preprocess=preprocess)
 
     def log_likelihood(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
         logits = self.eye(x, t, self.name)
-        if logits.ndim != 2 or len(logits) != len(x):
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            received = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
             raise ValueError(
-                f"the classifier of {self.name!r} must give logits ({len(x)}, K), got {tuple(logits.shape)}"
+                f"the classifier of {self.name!r} must give logits ({len(x)}, K), got {received}; of a model "
+                "of transformers they are its .logits"
             )
         target = rows_of(self.target, x, cond, self.name).reshape(-1).expand(len(x))
         if target.is_floating_point() or bool((target < 0).any() | (target >= logits.shape[1]).any()):
@@ -55,6 +58,28 @@ class ClassLogProb(Energy):
             )
         joint = logits.gather(1, target.long()[:, None])[:, 0]
         return self.tau_joint * joint - (self.tau_marginal * logits).logsumexp(dim=1)
+
+
+def _classes(target: object, name: str) -> Tensor | str:
+    """Classes ``(1,)`` or ``(B,)``, or the name of a signal."""
+    alone = integer(target)
+    if isinstance(target, str):
+        return target
+    rows = torch.tensor([alone]) if alone is not None else target
+    if not isinstance(rows, Tensor) and not hasattr(rows, "__len__"):
+        rows = torch.empty(0)
+    found = rows if isinstance(rows, Tensor) else torch.as_tensor(rows)
+    if (
+        found.dtype == torch.bool
+        or found.is_floating_point()
+        or found.is_complex()
+        or found.shape not in ((len(found),), (len(found), 1))
+    ):
+        raise ValueError(
+            f"the target of {name!r} is a class, classes (1,) or (B,), or a signal's name, got "
+            f"{shown(target)}"
+        )
+    return found
 
 
 def smooth(classifier: nn.Module, beta: float = 3.0) -> nn.Module:

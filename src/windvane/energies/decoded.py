@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from windvane.arguments import shown
 from windvane.conditions import Condition
 from windvane.energies.base import Energy
 
@@ -27,8 +28,7 @@ class Decoded(Energy):
 
     def log_likelihood(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
         pictures = self.decode(x)
-        if len(pictures) != len(x):
-            raise ValueError(
-                f"decode of the energy {self.name!r} made {len(pictures)} pictures of {len(x)} latents"
-            )
+        if not isinstance(pictures, Tensor) or pictures.ndim < 2 or len(pictures) != len(x):
+            count = len(pictures) if isinstance(pictures, Tensor) and pictures.ndim else shown(pictures)
+            raise ValueError(f"decode of the energy {self.name!r} made {count} pictures of {len(x)} latents")
         return self.energy(pictures, t, cond)

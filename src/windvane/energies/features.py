@@ -46,8 +46,14 @@ class _OfMaps(Energy):
         """``(B,)`` for one pair of maps."""
 
     def log_likelihood(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
-        pairs = zip(_maps(self.eye(x, t, self.name)), _maps(self.sight(x, t, cond, self.name)), strict=True)
-        first, *others = (self.distance(ours, theirs.to(ours)) for ours, theirs in pairs)
+        seen, wanted = _maps(self.eye(x, t, self.name)), _maps(self.sight(x, t, cond, self.name))
+        shapes = [[tuple(one.shape[1:]) for one in maps] for maps in (seen, wanted)]
+        if shapes[0] != shapes[1] or not all(one.ndim >= 2 for one in seen):
+            raise ValueError(
+                f"the energy {self.name!r} compares maps (B, C, *) of shapes {shapes[0]} of the samples with "
+                f"{shapes[1]} of its target; give a target of the samples' size and channels"
+            )
+        first, *others = (self.distance(ours, theirs.to(ours)) for ours, theirs in zip(seen, wanted))
         return -sum(others, start=first)
 
 

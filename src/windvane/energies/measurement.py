@@ -5,16 +5,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from windvane.arguments import called, real
 from windvane.conditions import Condition
 from windvane.energies.base import Energy
-from windvane.energies.targets import rows_of
+from windvane.energies.targets import as_target, rows_of
+from windvane.operators.base import measured as one_row_each
 
 Measure = Callable[[Tensor], Tensor]
 
 
 def _residual(operator: Measure, y: Tensor | str, x: Tensor, cond: Condition | None, name: str) -> Tensor:
     """y - A x, ``(B, m)``."""
-    measured = operator(x)
+    measured = one_row_each(operator, x)
     target = rows_of(y, x, cond, name).to(measured)
     if target.shape[1:] != measured.shape[1:]:
         raise ValueError(
@@ -36,9 +38,9 @@ class Measurement(Energy):
     def __init__(
         self, operator: Measure, y: Tensor | str, std: float = 1.0, *, name: str = "measurement"
     ) -> None:
-        if not std > 0:
-            raise ValueError(f"the noise of a measurement needs std > 0, got {std}")
-        self.operator, self.y, self.std, self.name = operator, y, std, name
+        self.operator = called(operator, "the operator of a measurement", "of the batch")
+        self.y, self.name = as_target(y, name), name
+        self.std = real(std, "std, the deviation of a measurement's noise,", above=0)
         self.signals = frozenset({y}) if isinstance(y, str) else frozenset()
 
     def log_likelihood(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
@@ -50,7 +52,8 @@ class MeasurementNorm(Energy):
     """-||y - A x||_2, not squared: its gradient has the same size near and far (DPS, MPGD, FreeDoM)."""
 
     def __init__(self, operator: Measure, y: Tensor | str, *, name: str = "measurement norm") -> None:
-        self.operator, self.y, self.name = operator, y, name
+        self.operator = called(operator, "the operator of a measurement", "of the batch")
+        self.y, self.name = as_target(y, name), name
         self.signals = frozenset({y}) if isinstance(y, str) else frozenset()
 
     def log_likelihood(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:

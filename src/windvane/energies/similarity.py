@@ -5,12 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from windvane.arguments import shown
 from windvane.conditions import Condition
 from windvane.energies.base import Energy
-from windvane.energies.targets import Eye, Reference, Sight, rows_of
+from windvane.energies.targets import Eye, Reference, Sight, as_target, rows_of
 
 
 def _cosine(a: Tensor, b: Tensor, name: str) -> Tensor:
+    if not all(isinstance(one, Tensor) and one.ndim >= 2 for one in (a, b)):
+        raise ValueError(f"the energy {name!r} compares embeddings (B, D), got {shown(a)} and {shown(b)}")
     a, b = a.flatten(1), b.flatten(1).to(a)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"the energy {name!r} compares embeddings of {a.shape[1]} and {b.shape[1]} numbers")
@@ -65,8 +68,8 @@ class TextSimilarity(Energy):
     ) -> None:
         self.name = name
         self.eye = Eye(image_encoder, timed=timed, preprocess=preprocess)
-        one = isinstance(embedding, Tensor) and embedding.ndim == 1
-        self.embedding = embedding[None] if one else embedding  # type: ignore[index]
+        given = as_target(embedding, name)
+        self.embedding = given[None] if isinstance(given, Tensor) and given.ndim == 1 else given
         self.signals = frozenset({embedding}) if isinstance(embedding, str) else frozenset()
 
     @classmethod

@@ -1,16 +1,35 @@
 """Targets of energies, noisy references, and how an energy looks at x with a network."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from windvane.arguments import called, flag, numbers, shown, whole
 from windvane.conditions import Condition
-from windvane.process import Process, shared_moment
+from windvane.process import Process, as_process, shared_moment
 from windvane.randomness import derive_seed
+
+
+def as_target(target: Any, name: str) -> Any:
+    """Rows of a target as a tensor, or the name of a signal; arrays and rows of numbers become tensors.
+
+    Raises:
+        ValueError: anything else, or 8-bit numbers: they are in another range than the data.
+    """
+    if isinstance(target, str):
+        return target
+    what = f"the target of the energy {name!r}"
+    found = target if isinstance(target, Tensor) else numbers(target, what)
+    if found.dtype in (torch.uint8, torch.bool) or found.is_complex() or found.ndim == 0:
+        raise ValueError(
+            f"{what} is {shown(found)} and {found.dtype}; give floating point "
+            "rows (1, *) or (B, *), in the data's range (8-bit pictures as x / 127.5 - 1)"
+        )
+    return found
 
 
 def rows_of(target: Tensor | str, x: Tensor, cond: Condition | None, name: str) -> Tensor:
@@ -72,7 +91,8 @@ class Reference:
     """
 
     def __init__(self, image: Tensor | str, process: Process, *, seed: int = 0, fresh: bool = True) -> None:
-        self.image, self.process, self.seed, self.fresh = image, process, seed, fresh
+        self.image, self.process = as_target(image, "reference"), as_process(process)
+        self.seed, self.fresh = whole(seed, "the seed of a reference"), flag(fresh, "fresh")
 
     def at(self, x: Tensor, t: Tensor, cond: Condition | None, name: str) -> Tensor:
         """y_t with B rows."""
@@ -94,13 +114,31 @@ class Eye:
     def __init__(
         self, look: Callable[..., Any], *, timed: bool, preprocess: Callable[[Tensor], Tensor] | None
     ) -> None:
-        self.look, self.timed, self.preprocess = look, timed, preprocess
+        self.look = called(look, "what an energy looks with", "of a batch, (B, *) -> values of B rows")
+        self.timed, self.preprocess = flag(timed, "timed"), preprocess
+        if preprocess is not None:
+            called(preprocess, "preprocess", "of a batch")
 
     def __call__(self, x: Tensor, t: Tensor, name: str) -> Any:
         if isinstance(self.look, nn.Module):
             _require_evaluation(self.look, name)
         seen = x if self.preprocess is None else self.preprocess(x)
-        return self.look(seen, t) if self.timed else self.look(seen)
+        found = self.look(seen, t) if self.timed else self.look(seen)
+        parts = (
+            found.values()
+            if isinstance(found, Mapping)
+            else found
+            if isinstance(found, (list, tuple))
+            else [found]
+        )
+        for part in parts:
+            # One of another number of rows would be broadcast, or pair rows of different samples.
+            if isinstance(part, Tensor) and part.ndim and len(part) != len(x):
+                raise ValueError(
+                    f"what the energy {name!r} looks with gave shape {tuple(part.shape)} for x of shape "
+                    f"{tuple(x.shape)}: it must give one row for each sample"
+                )
+        return found
 
 
 def _require_evaluation(module: nn.Module, name: str) -> None:
@@ -117,7 +155,10 @@ class Sight:
     """What an :class:`Eye` sees in a target: cached where target and eye do not change with time."""
 
     def __init__(self, eye: Eye, target: Tensor | str | Reference) -> None:
-        self.eye, self.target = eye, target
+        self.eye, self.target = (
+            eye,
+            target if isinstance(target, Reference) else as_target(target, "reference"),
+        )
         self._kept: tuple[torch.device, torch.dtype, Any] | None = None
 
     @property

@@ -12,6 +12,7 @@ from windvane.guidance.checks import GuidanceWarning
 from windvane.guidance.composer import DENOISER_SIGNALS, without
 from windvane.guidance.weights import Schedule, as_schedule, scheduled
 from windvane.operators import Operator
+from windvane.operators.base import inverted, measured
 from windvane.process import expand
 
 
@@ -80,13 +81,14 @@ class Projected(Denoiser):
             return x0
         self._acted = True
         y = rows_of(self.y, x_t, cond, "projection").to(x0)
-        measured = tuple(self.operator(x0[:1]).shape[1:])
-        if tuple(y.shape[1:]) != measured:
+        there = measured(self.operator, x0)
+        if y.shape[1:] != there.shape[1:]:
             raise ValueError(
-                f"the measurement y has shape {tuple(y.shape[1:])} a row, the operator gives {measured}"
+                f"the measurement y has shape {tuple(y.shape[1:])} a row, the operator gives "
+                f"{tuple(there.shape[1:])}"
             )
         if self.within is None:
-            return x0 + expand(weight, x0) * self.operator.pinv(y - self.operator(x0))
+            return x0 + expand(weight, x0) * inverted(self.operator, y - there, x0)
         return x0 + expand(weight, x0) * (self._measured(x0, y) - x0)
 
     def finished(self) -> None:

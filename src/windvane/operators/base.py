@@ -1,8 +1,11 @@
 """What a measurement operator is."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor
+
+from windvane.arguments import shown
 
 
 class Operator(ABC):
@@ -28,7 +31,40 @@ class Operator(ABC):
 
     def project(self, x: Tensor, y: Tensor, strength: float = 1.0) -> Tensor:
         """x + strength A^+ (y - A x): at strength 1 the measured part of x is replaced by y's."""
-        return x + strength * self.pinv(y - self(x))
+        return x + strength * inverted(self, y - measured(self, x), x)
+
+
+def measured(operator: Any, x: Tensor) -> Tensor:
+    """A x of an operator or a function of the batch, with one row for each of x's.
+
+    Raises:
+        ValueError: anything else, which would be broadcast.
+    """
+    y = operator(x)
+    if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != len(x):
+        raise ValueError(
+            f"{_name(operator)} measured x of shape {tuple(x.shape)} as {shown(y)}: a measurement has one "
+            "row for each sample"
+        )
+    return y
+
+
+def inverted(operator: Operator, y: Tensor, like: Tensor) -> Tensor:
+    """A^+ y in the shape of the data ``like``.
+
+    Raises:
+        ValueError: another shape, which would be broadcast.
+    """
+    x = operator.pinv(y)
+    if not isinstance(x, Tensor) or x.shape != like.shape:
+        raise ValueError(
+            f"the pseudo-inverse of {_name(operator)} gave {shown(x)} for data of shape {tuple(like.shape)}"
+        )
+    return x
+
+
+def _name(operator: Any) -> str:
+    return getattr(operator, "__name__", None) or type(operator).__name__
 
 
 def require_images(x: Tensor, what: str) -> None:
