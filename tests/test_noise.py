@@ -226,7 +226,7 @@ def test_what_else_needs_gaussian_noise_is_refused_by_name():
     [
         (lambda: PFGMPP(dof=0.0), "got 0.0"),
         (lambda: PFGMPP(dof=math.inf), "got inf"),
-        (lambda: PFGMPP(sigma_max=1.0, sigma_min=2.0), "sigma_min=2.0"),
+        (lambda: PFGMPP(sigma_max=1.0, sigma_min=2.0), "sigma_max must be a number > 2"),
         (lambda: PointsDenoiser(torch.zeros(3), EDM()), r"\(3,\)"),
         (lambda: PointsDenoiser(torch.zeros(3, 1), EDM(), weights=torch.zeros(3)), "positive weights"),
     ],

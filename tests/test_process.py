@@ -110,18 +110,21 @@ def test_unknown_configuration_names_the_known():
 
 
 def test_bad_noise_range():
-    with pytest.raises(ValueError, match="sigma_min=3"):
+    with pytest.raises(ValueError, match="sigma_max must be a number > 3"):
         EDM(sigma_max=2, sigma_min=3)
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: VPCosine(lmbda_min=-1e300), "lmbda_min=-1e"),
-        (lambda: VPCosine(lmbda_min=1.0), "lmbda_min <= 0"),
-        (lambda: EDM(sigma_max=1e300), "1e-9 ... 1e9"),
-        (lambda: EDM(sigma_min=1e-300), "1e-9 ... 1e9"),
-        (lambda: PFGMPP(sigma_max=1e300), "1e-9 ... 1e9"),
+        (
+            lambda: VPCosine(lmbda_min=-1e300),
+            "lmbda_min of VPCosine must be a number >= -70 and <= 0, got -1e+300",
+        ),
+        (lambda: VPCosine(lmbda_min=1.0), "<= 0, got 1.0"),
+        (lambda: EDM(sigma_max=1e300), "sigma_max must be a number > 0.002 and <= 1e+09, got 1e+300"),
+        (lambda: EDM(sigma_min=1e-300), "sigma_min must be a number >= 1e-09"),
+        (lambda: PFGMPP(sigma_max=1e300), "<= 1e+09, got 1e+300"),
     ],
 )
 def test_levels_that_numbers_cannot_tell_apart_are_refused_before_a_training(make, said):

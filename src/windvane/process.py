@@ -116,13 +116,8 @@ class EDM(Process):
 
     def __post_init__(self) -> None:
         # Beyond 1e-9 ... 1e9 states and times lose their digits in single precision.
-        high, low = (
-            real(level, f"{name} of {type(self).__name__}", least=1e-9, most=1e9)
-            for level, name in ((self.sigma_max, "sigma_max"), (self.sigma_min, "sigma_min"))
-        )
-        if not low < high:
-            raise ValueError(f"EDM needs sigma_min < sigma_max, got sigma_min={low}, sigma_max={high}")
-        settle(self, sigma_max=high, sigma_min=low)
+        low = real(self.sigma_min, "sigma_min", least=1e-9, most=1e9)
+        settle(self, sigma_min=low, sigma_max=real(self.sigma_max, "sigma_max", above=low, most=1e9))
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
