@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,21 +183,27 @@ def _write(
         progress=progress,
         compile=section.compile,
     )
-    done = 0
-    for batch in batches:
-        levels = to_uint8(pictures_of(denoiser, batch.x))
-        made = []
-        for row, seed in enumerate(batch.seeds.tolist()):
-            condition = None if asked is None else asked.value(done + row)
-            settings = {
-                **recipe.of(seed, condition),
-                "batch": {"rows": len(levels), "row": row},
-                "evaluations": batch.rows_per_sample,
-                "machine": machine(batch.x.device.type),
-            }
-            made.append((to_picture(levels[row]), out / file_of(seed), settings))
-        save_pngs(made)
-        done += len(levels)
+    done, written = 0, None
+    # The disk is waited for while the next batch is drawn; leaving the block waits for the last one.
+    with ThreadPoolExecutor(1, thread_name_prefix="windvane-pictures") as writer:
+        for batch in batches:
+            levels = to_uint8(pictures_of(denoiser, batch.x))
+            made = []
+            for row, seed in enumerate(batch.seeds.tolist()):
+                condition = None if asked is None else asked.value(done + row)
+                settings = {
+                    **recipe.of(seed, condition),
+                    "batch": {"rows": len(levels), "row": row},
+                    "evaluations": batch.rows_per_sample,
+                    "machine": machine(batch.x.device.type),
+                }
+                made.append((to_picture(levels[row]), out / file_of(seed), settings))
+            if written is not None:
+                written.result()
+            written = writer.submit(save_pngs, made)
+            done += len(levels)
+        if written is not None:
+            written.result()
 
 
 def sample_rows(
