@@ -1,5 +1,7 @@
 """Every picture that a command wrote, once more from the settings inside it."""
 
+import shlex
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,12 @@ def test_a_picture_never_opens_what_could_run_code(refused, windvane, unconditio
     settings = read_settings(image)
     settings["order"] |= {"trust": True, "classifier": "evil.pt"}
     save_png(to_picture(read_pixels(image)), image, settings)
-    assert "could run code" in refused("sample", again=image)
+    line = refused("sample", again=image)
+    assert "could run code" in line and "damaged" not in line
+    assert f"&& windvane steer --out {image.parent / 'again' / image.stem} {unconditional} --measure" in line
+    del settings["command"]
+    save_png(to_picture(read_pixels(image)), image, settings)
+    assert refused("sample", again=image).endswith("windvane with the same flags")
 
 
 @pytest.mark.parametrize(
@@ -106,4 +113,11 @@ def test_a_search_by_a_file_of_code_is_not_run_by_a_picture(windvane, refused, u
     asked = {"reward": f"{file}:bright", "budget": 12, "steps": STEPS}
     assert windvane("search", unconditional, out=tmp_path / "out", **asked).exit_code == 0
     file.write_text("raise SystemExit('ran')\n")
-    assert "no picture may run" in refused("sample", again=tmp_path / "out" / "best.png")
+    line = refused("sample", again=tmp_path / "out" / "best.png")
+    assert "a file of code, and no picture may run that; this makes it again: cd " in line
+    words = shlex.split(line.partition(" && windvane ")[2])
+    assert words[:3] == ["search", "--out", str(tmp_path / "out" / "again" / "best")]
+    file.write_text("def bright(x):\n    return x.mean((1, 2, 3))\n")
+    assert windvane(*words).exit_code == 0
+    made = tmp_path / "out" / "again" / "best" / "best.png"
+    assert np.array_equal(read_pixels(made), read_pixels(tmp_path / "out" / "best.png"))

@@ -65,6 +65,7 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
         raise ValueError(f"--out {out} would overwrite {image} itself; choose another folder")
     if target.exists():
         read_settings(target)  # refuses to replace what no command wrote
+    _check_code(image, settings, out)
     made = _made(image, settings, model, force)
     if made is None:
         return command_again(image, settings, out)
@@ -85,7 +86,7 @@ def _made(
         made = montage_again(image, device=processes().device)
         return None if made is None else (made, settings)
     cells = "conditions" in settings
-    if "command" in settings and not cells and "steered_by" not in settings:
+    if "command" in settings and not cells and "steered_by" not in settings and "reward" not in settings:
         return None
     _check_numbers(image, settings, force=force)
     if not cells and ("reward" in settings or "picture" not in settings):
@@ -170,6 +171,25 @@ def _searched(
         )
     place = _place(image, order, model)
     return searched_again(image, settings, place, device=processes().device, differ=_differing(force))
+
+
+def _check_code(image: Path, settings: dict[str, Any], out: Path) -> None:
+    """Refuse what could run code only because a picture says so, and name the command that may."""
+    order = settings.get("order")
+    if not isinstance(order, dict):
+        return
+    rewards = order.get("reward") if "reward" in settings else None
+    coded = [str(one) for one in rewards if ".py:" in str(one)] if isinstance(rewards, list) else []
+    if order.get("trust") is True:
+        why = f"was steered by {str(order.get('classifier'))[:80]} with --trust, which could run code"
+    elif coded:
+        why = f"was found by the reward {coded[0][:80]}, a file of code"
+    else:
+        return
+    command = "windvane with the same flags"
+    if "command" in settings:
+        command = command_again(image, settings, out)
+    raise ValueError(f"{image} {why}, and no picture may run that; this makes it again: {command}")
 
 
 def _differing(force: bool) -> Callable[[str], None]:

@@ -39,7 +39,7 @@ def command_again(made: Path, told: Mapping[str, Any], out: Path) -> str:
     if "config" in told:
         words = ["train", "--config", str(_config(made, told, out).resolve())]
     if words[0] != "report":  # which only replaces its own page
-        words = [words[0], "--out", str(target), *_without_out(words[1:])]
+        words = [words[0], "--out", str(target), *_anew(words[1:])]
     return f"cd {shlex.quote(folder)} && {shlex.join(['windvane', *words])}"
 
 
@@ -89,8 +89,8 @@ def _config(made: Path, told: Mapping[str, Any], out: Path) -> Path:
     return path
 
 
-def _without_out(words: Sequence[str]) -> list[str]:
-    """The words without an --out of their own."""
+def _anew(words: Sequence[str]) -> list[str]:
+    """The words without an --out of their own, and without --resume, which a new folder has nothing for."""
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -98,6 +98,6 @@ def _without_out(words: Sequence[str]) -> list[str]:
             return [*kept, word, *rest]
         if word == "--out":
             next(rest, None)
-        elif not word.startswith("--out="):
+        elif word != "--resume" and not word.startswith("--out="):
             kept.append(word)
     return kept

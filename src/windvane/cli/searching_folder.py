@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.models import pictures_of
 from windvane.files import atomic_write_json
 from windvane.hashes import sealed
+from windvane.invocation import made_by
 from windvane.pictures import image_grid, save_png, to_picture, to_uint8
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Folder:
 
     def told(self, name: str, rows: int | None = None) -> dict[str, Any]:
         """The settings inside the picture of a name, which make the search again; `rows` spent until then."""
-        return {**self.about, "order": {**self.order, "picture": name, "rows": rows}}
+        order = {**self.order, "picture": name, "rows": rows}
+        return {**self.about, "order": order, **made_by()}
 
     def levels(self, x: "Tensor") -> Any:
         """The pictures of samples, uint8."""

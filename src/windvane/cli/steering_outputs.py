@@ -118,7 +118,7 @@ def _pictures(out: Path, images: "Tensor", arm: "Arm", settings: Mapping[str, An
     made_now: list[tuple[Any, Path, dict[str, Any]]] = []
     for row, seed in enumerate(arm.seeds.tolist()):
         made = {"seed": seed, "condition": settings["cluster"], "evaluations": arm.evaluations}
-        told = {**settings, **made}
+        told = {**settings, **made, **made_by()}
         told["machine"] = machine(images.device.type)
         made_now.append((to_picture(levels[row]), out / file_of(seed), told))
         about.append({"file": file_of(seed), **made})
