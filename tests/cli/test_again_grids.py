@@ -195,6 +195,9 @@ def test_a_command_in_a_file_is_shown_and_never_obeyed(refused, windvane, tmp_pa
     harmless = {"words": ["demo", "a; rm -rf b", "$(c)"], "folder": "/a b"}
     line = windvane("sample", again=picture(harmless)).stdout
     assert line.startswith("cd '/a b' && windvane demo --out ") and line.endswith(" 'a; rm -rf b' '$(c)'\n")
+    told = {"words": ["search", "m", "--resume", "--out", "x", "--out=y", "--", "--resume"], "folder": "/"}
+    line = windvane("sample", again=picture(told)).stdout
+    assert line == f"cd / && windvane search --out {tmp_path / 'again' / 'x'} m -- --resume\n"
     for words in (
         ["rm", "-rf"],
         [],
