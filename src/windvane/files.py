@@ -17,7 +17,6 @@ from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
 from typing import Any
-from unicodedata import category
 
 from windvane.scarcity import writing
 
@@ -82,17 +81,6 @@ class FolderKind:
 
     def _marked(self, folder: Path) -> bool:
         return any(_says(folder / name, keys) for name, keys in self.marks.items())
-
-
-def escaped(text: str) -> str:
-    """`text` as a terminal shows it: what a terminal would obey is written out, as in ``\\x1b``.
-
-    Control characters, line ends, marks that turn the writing, and bytes of names that are not UTF-8.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    obeyed = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return "".join(c.encode("unicode_escape").decode() if category(c) in obeyed else c for c in text)
 
 
 def _at_work_in(folder: Path) -> bool:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from windvane.files import escaped
+from windvane.escaping import escaped
 
 
 def tell(text: object = "") -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from zipfile import BadZipFile
 
-from windvane.files import escaped
+from windvane.escaping import escaped
 from windvane.scarcity import NO_ROOM, is_memory
 
 # FloatingPointError: samples or a loss that are no longer finite, which settings cause and settings cure.

@@ -2,7 +2,7 @@
 
 import html
 
-from windvane.files import escaped
+from windvane.escaping import escaped
 
 
 def plain(text: object) -> str:
