@@ -150,3 +150,17 @@ def test_nonsense_is_refused(tmp_path):
     save_file({"x": images}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="not a judge"):
         Judge.load(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_judge_is_trained_in_single_precision_whatever_the_default(dtype):
+    images, labels = torch.randn(40, 1, 8, 8).clamp(-1, 1), torch.arange(40) % 2
+    plain = train_judge(images, labels, steps=3, progress=False)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        other = train_judge(images, labels, steps=3, progress=False)
+    finally:
+        torch.set_default_dtype(before)
+    for mine, theirs in zip(plain.head.parameters(), other.head.parameters(), strict=True):
+        assert theirs.dtype == torch.float32 and torch.equal(mine, theirs)

@@ -150,3 +150,50 @@ def test_bad_settings_are_refused_by_name():
         batches(flip=True)
     with pytest.raises(ValueError, match="int64"):
         TensorData(torch.arange(4)[:, None])
+
+
+class Series:
+    """Data of others: 12 series of 2 channels and 5 times, made by ``batch``."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def __len__(self):
+        return 12
+
+
+def series(indices):
+    return indices[:, None, None].double().expand(-1, 2, 5) / 16
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_rows_of_any_precision_are_trained_on_in_single(dtype):
+    whole = batches(data=Series(lambda rows: series(rows).float())).load(3)
+    other = batches(data=Series(lambda rows: series(rows).to(dtype))).load(3)
+    assert whole.x0.dtype == other.x0.dtype == torch.float32
+    assert torch.equal(whole.x0, other.x0) and torch.equal(whole.noise, other.noise)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (lambda rows: (16 * series(rows)).to(torch.uint8), "floating point rows .*8-bit.*torch.uint8"),
+        (lambda rows: series(rows).tolist(), "floating point rows"),
+        (lambda rows: series(rows[:1]), r"gave shape \(1, 2, 5\) for 4 rows of shape \(2, 5\)"),
+        (lambda rows: series(rows)[:, :, : len(rows)], r"gave shape \(4, 2, 4\) for 4 rows"),
+    ],
+)
+def test_rows_of_another_kind_number_or_shape_are_refused(batch, message):
+    with pytest.raises(ValueError, match=message):
+        batches(data=Series(batch)).load(0)
+
+
+def test_the_default_dtype_changes_no_batch():
+    whole = batches(data=Series(lambda rows: series(rows).float())).load(3)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        other = batches(data=Series(lambda rows: series(rows).float())).load(3)
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(whole.noise, other.noise) and torch.equal(whole.x0, other.x0)

@@ -59,7 +59,7 @@ class SentenceEncoder(nn.Module):
             # The pooler is not used, and where a checkpoint has none it is drawn at every loading.
             if not key.startswith("pooler."):
                 digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         digest.update(repr(sorted(self.tokenizer.get_vocab().items())).encode())
         return digest.hexdigest()[:16]
 

@@ -156,7 +156,7 @@ def _empty(make: type[nn.Module], *sizes: int, **options: int) -> nn.Module:
     # Without the default initialisation, which would draw from (and advance) the global generator.
     with torch.device("meta"):
         module = make(*sizes, **options)
-    return module.to_empty(device="cpu")
+    return module.to_empty(device="cpu").float()  # whatever the default dtype: half stands still in training
 
 
 def _seal(about: dict[str, str], tensors: dict[str, Tensor]) -> str:

@@ -128,7 +128,7 @@ def _fit(
         random = generator(seed, _STEPS, step)
         rows = _rows(step, batch_size, len(ids), seed)
         batch = _shifted(images[rows], shift, random)
-        batch = batch + noise * torch.randn(batch.shape, generator=random)
+        batch = batch + noise * torch.randn(batch.shape, generator=random, dtype=batch.dtype)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / steps))
         with torch.enable_grad():

@@ -24,10 +24,10 @@ def noisy_views(
         D(x) = sum_i w_i y_i,  w = softmax_i(-||x - a y_i||^2 / 2 (s^2 + a^2 width^2)).
     """
     count = len(images)
-    lmbda = NOISIEST + (CLEAN - NOISIEST) * torch.rand(count, generator=random)
+    lmbda = NOISIEST + (CLEAN - NOISIEST) * torch.rand(count, generator=random, dtype=images.dtype)
     alpha, sigma = lmbda.sigmoid().sqrt(), (-lmbda).sigmoid().sqrt()
     shape = (-1, *([1] * (images.ndim - 1)))
-    noise = torch.randn(images.shape, generator=random)
+    noise = torch.randn(images.shape, generator=random, dtype=images.dtype)
     noisy = alpha.reshape(shape) * images + sigma.reshape(shape) * noise
     kind = torch.randint(4, (count,), generator=random)
     seen = torch.where((kind < 2).reshape(shape), noisy, images)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from windvane.arguments import shown
 from windvane.conditions import Condition
 from windvane.noise import Gaussian, NoiseLaw
 from windvane.randomness import generator
@@ -102,6 +103,27 @@ def flip_rows(values: Tensor, rows: Tensor) -> Tensor:
     return torch.where(rows[:, None, None, None], values.flip(-1), values)
 
 
+def _read(data: TrainingData, indices: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+    """Rows of the data in float32, whatever their precision.
+
+    Raises:
+        ValueError: integers (8-bit pictures are in another range), or rows of another number or shape.
+    """
+    x0 = data.batch(indices)
+    if not isinstance(x0, Tensor) or not x0.is_floating_point():
+        kind = f" and {x0.dtype}" if isinstance(x0, Tensor) else ""
+        raise ValueError(
+            f"the data's batch() must give floating point rows (8-bit pictures as x / 127.5 - 1), got "
+            f"{shown(x0)}{kind}"
+        )
+    if len(x0) != len(indices) or (shape is not None and tuple(x0.shape[1:]) != shape):
+        wanted = "(*)" if shape is None else shape
+        raise ValueError(
+            f"the data's batch() gave shape {tuple(x0.shape)} for {len(indices)} rows of shape {wanted}"
+        )
+    return x0.float()
+
+
 class Batches:
     """The batches of a training.
 
@@ -135,7 +157,7 @@ class Batches:
             raise ValueError(f"{len(data)} samples need as many rows of conditions, got {len(conditions)}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.shape = tuple(data.batch(torch.zeros(1, dtype=torch.int64)).shape[1:])
+        self.shape = tuple(_read(data, torch.zeros(1, dtype=torch.int64)).shape[1:])
         if flip and len(self.shape) != 3:
             raise ValueError(f"flip needs images (C, H, W), but the samples have shape {self.shape}")
         self.data, self.conditions, self.times = data, conditions, times
@@ -167,11 +189,14 @@ class Batches:
         """Rows begin..end-1 of the global batch of ``step`` without their times: a function of the step."""
         rows = slice(begin, end)
         size, keyed = self.batch_size, generator(self.seed, _STREAM_NOISE, step)
-        drops, flips = draw_drops(size, self.dropout, keyed)[rows], torch.rand(size, generator=keyed)[rows]
-        normal = torch.randn((size, math.prod(self.shape)), generator=keyed)
+        drops, flips = (
+            draw_drops(size, self.dropout, keyed)[rows],
+            torch.rand(size, generator=keyed, dtype=torch.float32)[rows],
+        )
+        normal = torch.randn((size, math.prod(self.shape)), generator=keyed, dtype=torch.float32)
         noise = self.law.scaled(normal, self.seed, _STREAM_NOISE, step)[rows].reshape(-1, *self.shape)
         indices = self.indices(step)[rows]
-        x0 = self.data.batch(indices)
+        x0 = _read(self.data, indices, self.shape)
         cond = None if self.conditions is None else self.conditions.index(indices)
         if self.flip:
             mirrored = flips < 0.5
