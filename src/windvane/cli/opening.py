@@ -150,8 +150,11 @@ def _report_labels(section: DataSection, data: "ImageData") -> None:
             "data.labels=none takes none"
         )
         return
-    why = None if data.scan is None else why_no_classes(data.scan.readable)
-    if data.scan is not None and why and folder_labels(data.scan.readable)[0] is not None:
+    found = [] if data.scan is None else data.scan.readable
+    # Rows of a parquet file may have paths for names, which are no folders here.
+    here = data.scan is not None and bool(found) and (Path(data.scan.root) / found[0]).is_file()
+    why = why_no_classes(found) if here else None
+    if why and folder_labels(found)[0] is not None:
         say(
             f"no labels: the folders do not look like classes ({printable(why)}); "
             "--set data.labels=folders takes them"
