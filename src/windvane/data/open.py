@@ -74,6 +74,8 @@ def open_data(
     """
     if labels not in (True, False, "auto", "folders", "none"):
         raise ValueError(f'labels must be "auto", "folders" or "none", got {labels!r}')
+    if spec == "":
+        raise ValueError(f"'' names no data; {WHAT_WORKS}")
     text = str(location(spec, "the data, by name or"))
     kind, _, rest = text.partition(":")
     path = Path(text)
