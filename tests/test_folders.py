@@ -177,7 +177,7 @@ def test_left_overs_of_dead_writers_are_swept(tmp_path):
         assert not left.exists()
 
 
-def test_a_single_file_of_somebody_else_is_not_replaced(tmp_path):
+def test_a_single_file_of_somebody_else_is_not_replaced(tmp_path, monkeypatch):
     path = tmp_path / "metrics.json"
     assert check_file(path, mark=b"ours", what="numbers") == path
     path.write_text('{"mine": 1}')
@@ -185,6 +185,12 @@ def test_a_single_file_of_somebody_else_is_not_replaced(tmp_path):
         check_file(path, mark=b"ours", what="numbers")
     path.write_text("ours")
     check_file(path, mark=b"ours", what="numbers")
+    with pytest.raises(ValueError, match="ours.json cannot be written: .*metrics.json is read-only or no"):
+        check_file(path / "ours.json", mark=b"ours", what="numbers")
+    monkeypatch.setattr("windvane.folders.os.access", lambda place, mode: place != tmp_path)  # as for root
+    with pytest.raises(ValueError, match="cannot be written"):
+        check_file(tmp_path / "missing" / "ours.json", mark=b"ours", what="numbers")
+    monkeypatch.undo()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="is no file but a pipe"):  # and is not waited for
         check_file(tmp_path / "pipe", mark=b"ours", what="numbers")

@@ -6,6 +6,7 @@ from before there were lists are recognised by the files of their kind.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -147,9 +148,13 @@ def check_file(path: str | Path, *, mark: bytes, what: str) -> Path:
     """`path` if a file may be written there: none is there, or one of this library with `mark` in it.
 
     Raises:
-        ValueError: a folder, or somebody else's file.
+        ValueError: a folder, somebody else's file, or a place that cannot be written, which the end of the
+            work would be too late for.
     """
     path = Path(path)
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise ValueError(f"{path} cannot be written: {there} is read-only or no folder; name another place")
     if path.is_dir():
         raise ValueError(f"--out is a file for {what}, {path} is a folder")
     if path.exists() and not path.is_file():  # which would be waited for without end

@@ -121,3 +121,22 @@ def test_a_search_by_a_file_of_code_is_not_run_by_a_picture(windvane, refused, u
     assert windvane(*words).exit_code == 0
     made = tmp_path / "out" / "again" / "best" / "best.png"
     assert np.array_equal(read_pixels(made), read_pixels(tmp_path / "out" / "best.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("search", "--reward", "brightness", "--budget", 12, "--n", 1), "best.png"),
+        (("steer", "--measure", "superres=2:{}", "--n", 2), "00000001.png"),
+    ],
+    ids=["search", "steer"],
+)
+def test_a_picture_that_lacks_a_setting_is_a_line(windvane, unconditional, sampled, tmp_path, words, name):
+    command, *rest = (str(word).format(sampled) for word in words)
+    assert windvane(command, unconditional, *rest, out=tmp_path / "out", steps=STEPS).exit_code == 0
+    image = tmp_path / "out" / name
+    settings, levels = read_settings(image), to_picture(read_pixels(image))
+    for gone in settings:
+        save_png(levels, image, {key: value for key, value in settings.items() if key != gone})
+        result = windvane("sample", again=image, out=tmp_path / "again")
+        assert result.exit_code in (0, 2) and "Traceback" not in result.output, (gone, result.output)

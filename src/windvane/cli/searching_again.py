@@ -41,7 +41,7 @@ def searched_again(
         budget, name, until = Budget(**limits), str(order["picture"]), order["rows"]
         if name not in ("best.png", "samples.png") and not (Path(name).parts[:-1] == (SAMPLES,)):
             raise ValueError(f"no search leaves a picture {name!r:.60}")
-        files = sorted(settings["reward_files"].values())
+        files, sha256 = sorted(settings["reward_files"].values()), str(settings["weights_sha256"])
     coded = [reward for reward in rewards if reward.rpartition(":")[0].endswith(".py")]
     if coded:
         raise ValueError(
@@ -51,7 +51,7 @@ def searched_again(
     check_rewards(rewards)
     if files != sorted(hashes([reward[5:] for reward in rewards if reward.startswith("like:")]).values()):
         differ(f"a picture that {image} was to be like is another one now")
-    if open_model(place, weights=section.weights, device=device).sha256 != settings["weights_sha256"]:
+    if open_model(place, weights=section.weights, device=device).sha256 != sha256:
         differ(f"the {section.weights} weights of {place} are not those that made {image}")
     with tempfile.TemporaryDirectory(prefix="windvane-search-") as folder:
         search_model(

@@ -81,7 +81,7 @@ def steering_of(
     from windvane.tasks.steering import combined, method
 
     with reading(image):
-        order = settings["order"]
+        order, sha256 = settings["order"], str(settings["weights_sha256"])
         asked, config, manner = asked_of(order), config_of(order), _manner(settings)
         for name in changed_files(order["files"]):
             differ(f"{name} is not the file that steered {image}")
@@ -89,7 +89,7 @@ def steering_of(
     method(manner.preset)
     check_wishes(asked, ())
     sampler, target = build_sampler(section), open_target(place, section, device=device)
-    if target.about["weights_sha256"] != settings["weights_sha256"]:
+    if target.about["weights_sha256"] != sha256:
         differ(f"the {section.weights} weights of {place} are not those that made {image}")
     check_manner(asked, (), target, manner, sampler)
 
