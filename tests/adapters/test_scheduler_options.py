@@ -37,6 +37,9 @@ VALUES = {
     "rescale_betas_zero_snr": [
         True,
         {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "prediction_type": "v_prediction"},
+        {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": True},
+        {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False},
+        {"rescale_betas_zero_snr": True, "timestep_spacing": "linspace", "thresholding": True},
     ],
     "variance_type": [
         "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range",
@@ -50,6 +53,10 @@ VALUES = {
     "timestep_type": [
         "continuous",
         {"timestep_type": "continuous", "prediction_type": "v_prediction"},
+        {
+            "timestep_type": "continuous", "prediction_type": "v_prediction",
+            "interpolation_type": "log_linear", "sigma_min": 0.05, "sigma_max": 10.0,
+        },
         {"timestep_type": "continuous", "use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 20.0},
     ],
     "final_sigmas_type": ["sigma_min"],
@@ -130,6 +137,28 @@ def test_every_option_is_honoured_or_refused_by_name(name, option, value, monkey
         return
     theirs = own_loop(scheduler, network, start, 5, sampler, monkeypatch)
     torch.testing.assert_close(made.x, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "steps", "named"),
+    [
+        (
+            "DDIMScheduler",
+            {"timestep_spacing": "trailing", "num_train_timesteps": 300},
+            7,
+            "timestep_spacing='trailing'",
+        ),
+        ("EulerDiscreteScheduler", {"use_karras_sigmas": True, "sigma_max": 3000.0}, 5, "sigma_max=3000.0"),
+    ],
+)
+def test_times_that_stand_still_or_turn_back_name_their_options(name, settings, steps, named):
+    """diffusers itself visits index -1 there, or one index twice."""
+    sampler = DiffusersScheduler(getattr(diffusers, name)(**settings))
+    with pytest.raises(
+        ValueError, match=f"visits no falling times in {steps} steps with .*{named}"
+    ) as caught:
+        sampler.own_grid(from_pipeline(diffusers.DDPMPipeline(tiny.unet(), sampler.scheduler)).process, steps)
+    assert "\n" not in str(caught.value) and repr(sampler) == f"DiffusersScheduler({name})"
 
 
 def test_a_network_with_continuous_times_is_given_them_by_every_sampler():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from windvane.adapters.diffusers_schedule import PREDICTIONS, schedule_of
+from windvane.arguments import whole
 from windvane.convert import prediction_from_x0
 from windvane.process import Process, expand
 from windvane.randomness import generator
@@ -108,6 +109,10 @@ class DiffusersScheduler:
             )
         schedule_of(self.scheduler)  # refuses what no process expresses
 
+    def __repr__(self) -> str:
+        """Short: the settings of a scheduler fill a page."""
+        return f"DiffusersScheduler({type(self.scheduler).__name__}{f', eta={self.eta}' if self.eta else ''})"
+
     @property
     def stochastic(self) -> bool:
         name = type(self.scheduler).__name__
@@ -120,11 +125,47 @@ class DiffusersScheduler:
             raise ValueError(
                 f"the scheduler's process is not the denoiser's: {_short(own)} and {_short(process)}"
             )
-        return self._times(_set(self.scheduler, steps))
+        made = _set(self.scheduler, whole(steps, "steps", least=1))
+        times = self._times(made)
+        self._check_times(made, times, steps)
+        return times
+
+    def _check_times(self, scheduler: Any, times: Tensor, steps: int) -> None:
+        """Refuse times with which the scheduler itself stands still, turns back or divides by zero."""
+        name, config = type(scheduler).__name__, scheduler.config
+        if bool((times.diff() >= 0).any()):
+            named = (
+                "timestep_spacing",
+                "steps_offset",
+                "sigma_min",
+                "sigma_max",
+                "num_train_timesteps",
+                "shift",
+            )
+            given = ", ".join(f"{key}={config[key]!r}" for key in named if config.get(key) is not None)
+            raise ValueError(
+                f"{name} visits no falling times in {steps} steps with {given}: "
+                f"{[round(float(t), 4) for t in scheduler.timesteps][:9]}; take another number of steps or "
+                "other settings"
+            )
+        table = getattr(scheduler, "alphas_cumprod", None)
+        # Clipping makes 1 or -1 of what was divided by zero; a quantile, or a deviation of 0 / 0, does not.
+        plain = not name.startswith("Euler") and config.get("prediction_type") == "epsilon"
+        plain = plain and bool(self._gaussian or config.get("thresholding") or not config.get("clip_sample"))
+        if plain and table is not None and float(table[int(scheduler.timesteps[0])]) == 0:
+            raise ValueError(
+                f"{name} has rescale_betas_zero_snr=True and prediction_type='epsilon', and divides by "
+                "alpha = 0 at its first step; use timestep_spacing='leading', a network with "
+                "prediction_type='v_prediction', or DDIM without noise and with clip_sample=True"
+            )
 
     def init(self, x: Tensor, times: Tensor) -> _State:
-        scheduler = _set(self.scheduler, len(times) - 1)
+        steps = len(times) - 1
+        scheduler = _set(self.scheduler, steps)
         own = self._times(scheduler)
+        if len(own) == len(times) + 1:  # some options visit one time more than they were asked for
+            scheduler = _set(self.scheduler, max(1, steps - 1))
+            own = self._times(scheduler)
         if own.shape != times.shape or not torch.allclose(own, times, rtol=0, atol=1e-6):
             raise ValueError(
                 "a diffusers scheduler takes its own times: leave grid= out, or give "
