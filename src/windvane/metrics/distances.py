@@ -6,9 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_FLOAT32_FITS = 1e12  # below this, squares and their sums are finite in float32
 _CELLS = 8_000_000  # entries of one block of the distance matrix: 64 MB in float64
+_PRODUCT_ROWS = 512  # of one product with all of the reference
 _ROWS = 256  # of one block where several passes go over it: it then stays in the processor's cache
-_GROUP = 20  # columns of which only the smallest is looked at in the search for the nearest rows
+_CACHED = 1 << 16  # differences at once: 512 KiB in float64
+_GROUP = 20  # columns at most of which only the smallest is looked at in the search for the nearest rows
 
 
 class Neighbours(NamedTuple):
@@ -39,7 +42,7 @@ def tolerance(width: int, dtype: torch.dtype) -> float:
 def screened(rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """The rows in float32, or in float64 where their squares do not fit: for a first look at distances."""
     largest = max(float(bound.abs()) for x in (rows, others) for bound in x.aminmax())
-    kind = torch.float32 if largest < 1e12 else torch.float64
+    kind = torch.float32 if largest < _FLOAT32_FITS else torch.float64
     return rows.to(kind), others.to(kind)
 
 
@@ -90,6 +93,7 @@ def blocks(rows: Tensor, others: Tensor, *, width: int = 1) -> Iterator[tuple[sl
         yield part, squared_distances(rows[part], others)
 
 
+@torch.no_grad()
 def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False) -> Neighbours:
     """The ``k`` nearest rows of ``reference`` (m, D) for each row (n, D).
 
@@ -108,17 +112,14 @@ def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False
     available = len(reference) - int(itself)
     if not 1 <= k <= available:
         raise ValueError(f"k={k} neighbours asked for, {available} other rows available")
-    centre = middle(reference)
-    looked, looked_at = rows.double() - centre, reference.double() - centre
     own = torch.arange(len(rows), device=rows.device) if itself else None
-    first, first_at = screened(looked, looked_at)
+    first, first_at = _first_look(rows, reference)
     distances, indices, sure = _nearest(rows, reference, first, first_at, k, own)
     if not sure.all():
-        again = (~sure).nonzero().squeeze(1)
+        again, centre = (~sure).nonzero().squeeze(1), middle(reference)
         ours = None if own is None else own[again]
-        distances[again], indices[again], sure = _nearest(
-            rows[again], reference, looked[again], looked_at, k, ours
-        )
+        looked, looked_at = rows[again].double() - centre, reference.double() - centre
+        distances[again], indices[again], sure = _nearest(rows[again], reference, looked, looked_at, k, ours)
         for row in again[~sure].tolist():
             gaps = (reference.double() - rows[row].double()).square().sum(1)
             if own is not None:
@@ -126,6 +127,19 @@ def nearest(rows: Tensor, reference: Tensor, *, k: int = 1, itself: bool = False
             exact, order = gaps.sort(stable=True)
             distances[row], indices[row] = exact[:k].sqrt(), order[:k]
     return Neighbours(distances, indices)
+
+
+def _first_look(rows: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and reference about the middle, in float32 where they fit.
+
+    A difference of two float32 numbers is rounded once, in float32 as well as by way of float64.
+    """
+    centre = middle(reference)
+    if rows.dtype == reference.dtype == torch.float32:
+        looked, looked_at = rows - centre, reference - centre
+        if max(float(bound.abs()) for x in (looked, looked_at) for bound in x.aminmax()) < _FLOAT32_FITS:
+            return looked, looked_at
+    return screened(rows.double() - centre, reference.double() - centre)
 
 
 def _nearest(
@@ -145,21 +159,23 @@ def _nearest(
     less = 1 - tolerance(rows.shape[1], looked.dtype)
     norms, other_norms = (less * x.square().sum(1) for x in (looked, looked_at))
     grouped = len(reference) > 4 * _GROUP * spare
-    if grouped and len(reference) % _GROUP:
-        extra = _GROUP - len(reference) % _GROUP
+    group = max(5, min(_GROUP, len(reference) // (64 * spare)))  # torch picks a 64th of a row quickly
+    if grouped and len(reference) % group:
+        extra = group - len(reference) % group
         looked_at = torch.nn.functional.pad(looked_at, (0, 0, 0, extra))
         other_norms = torch.nn.functional.pad(other_norms, (0, extra), value=torch.inf)
-    step = max(1, min(_ROWS, _CELLS // max(len(looked_at), spare * rows.shape[1])))
+    step = max(1, min(_PRODUCT_ROWS, _CELLS // max(len(looked_at), spare * rows.shape[1])))
     found = []
+    # One block of memory for all products: the system hands out new pages more slowly than they are filled.
+    block = looked.new_empty(min(step, len(rows)), len(looked_at))
     for start in range(0, len(rows), step):
         part = slice(start, min(start + step, len(rows)))
-        bounds = torch.addmm(other_norms, looked[part], looked_at.T, alpha=-2)
+        bounds = torch.addmm(other_norms, looked[part], looked_at.T, alpha=-2, out=block[: part.stop - start])
         if own is not None:
             bounds.scatter_(1, own[part].unsqueeze(1), torch.inf)
-        floor, candidates = _smallest(bounds, spare) if grouped else bounds.topk(spare, largest=False)
+        floor, candidates = _smallest(bounds, spare, group) if grouped else bounds.topk(spare, largest=False)
         candidates = candidates.sort(1).values  # of equal distances the earlier row comes first
-        gaps = reference[candidates].double() - rows[part].double().unsqueeze(1)
-        exact, order = gaps.square().sum(-1).sort(dim=1, stable=True)
+        exact, order = _exactly(rows[part], reference, candidates).sort(dim=1, stable=True)
         least = floor[:, -1].double() + norms[part]  # of all that was left out
         sure = exact[:, k - 1] * (1 - close) <= least.clamp_min(0)
         found.append((exact[:, :k].sqrt(), candidates.gather(1, order)[:, :k], sure | (spare == available)))
@@ -167,11 +183,22 @@ def _nearest(
     return distances, indices, sure
 
 
-def _smallest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _exactly(rows: Tensor, reference: Tensor, candidates: Tensor) -> Tensor:
+    """Squared distances (n, s) of rows to their candidates (n, s), float64, a cacheful at a time."""
+    size = max(1, _CACHED // (candidates.shape[1] * rows.shape[1]))
+    found = []
+    for some, chosen in zip(rows.split(size), candidates.split(size)):
+        gaps = reference[chosen].double()
+        gaps -= some.unsqueeze(1)
+        found.append(gaps.square_().sum(-1))
+    return torch.cat(found)
+
+
+def _smallest(values: Tensor, count: int, group: int) -> tuple[Tensor, Tensor]:
     """The ``count`` smallest of each row, ascending, and their columns: they lie in the smallest groups."""
-    groups = values.shape[1] // _GROUP
-    first = values.view(len(values), _GROUP, groups).amin(1).topk(count, largest=False).indices
-    columns = (first.unsqueeze(2) + groups * torch.arange(_GROUP, device=values.device)).flatten(1)
+    groups = values.shape[1] // group
+    first = values.view(len(values), group, groups).amin(1).topk(count, largest=False).indices
+    columns = (first.unsqueeze(2) + groups * torch.arange(group, device=values.device)).flatten(1)
     smallest, order = values.gather(1, columns).topk(count, largest=False)
     return smallest, columns.gather(1, order)
 
