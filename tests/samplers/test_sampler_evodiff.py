@@ -10,7 +10,7 @@ from tests.samplers.digit_mixture import digit_mixture
 from tests.samplers.test_sampler_order import slope
 from windvane.conditions import Condition
 from windvane.denoiser import FunctionDenoiser
-from windvane.exact import GaussianMixtureDenoiser
+from windvane.exact import GaussianDenoiser, GaussianMixtureDenoiser
 from windvane.grids import edm, log_snr, uniform
 from windvane.process import EDM, RectifiedFlow, VPLinear, expand
 from windvane.samplers import (
@@ -24,6 +24,7 @@ from windvane.samplers import (
     index_state,
     moved,
     sample,
+    start_from,
 )
 
 QUIET = {"progress": False, "dtype": torch.float64}
@@ -145,7 +146,7 @@ def test_other_grids_that_mean_nothing_are_refused():
     run(EVODiff(lower_order_final=False), BoundDenoiser(mixture(RectifiedFlow())), normal(2, 2), times)
     with pytest.raises(ValueError, match="the times rise"):
         run(EVODiff(), BoundDenoiser(mixture(RectifiedFlow())), normal(2, 2), times.flip(0))
-    ends = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
+    ends = torch.tensor([1.0, 0.9, 0.6, 0.5, 0.0], dtype=torch.float64)
     with pytest.raises(ValueError, match="even in log-SNR"):
         run(EVODiff(), BoundDenoiser(mixture(RectifiedFlow())), normal(2, 2), ends)
 
@@ -219,3 +220,12 @@ def test_it_loses_to_2m_with_a_denoiser_that_errs():
     for calls in (12, 16):
         ours, theirs = error(EVODiff(), calls), error(DPMSolverPP(order=2), calls)
         assert ours > 1.2 * theirs, (calls, ours, theirs)
+
+
+def test_it_starts_where_nothing_of_the_data_is_left():
+    """At t = 1 of the rectified flow alpha is 0: a first-order step leads to the grid, as for the others."""
+    model = GaussianDenoiser([1.0, -0.5], [0.04, 0.25], RectifiedFlow())
+    start = start_from(RectifiedFlow(), torch.zeros(64, 2, dtype=torch.float64), 1.0, seeds=0)
+    drawn = sample(model, seeds=0, sampler=EVODiff(), steps=40, start=start, **QUIET)
+    exact = model.flow(start[0], 1.0, 0.0)
+    assert float(drawn.times[0]) == 1 and (drawn.x - exact).square().mean().sqrt() < 0.03

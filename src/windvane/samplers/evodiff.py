@@ -26,7 +26,8 @@ class EvoState:
 
     Args:
         history: predictions and half log-SNRs.
-        times: the grid; levels: noise levels k = sigma / alpha of its times above sigma = 0, once checked.
+        times: the grid; levels: noise levels k = sigma / alpha of its times but for 0 and infinite ones, once
+            checked.
     """
 
     history: History
@@ -95,7 +96,7 @@ class EVODiff:
         x_s, ready = base, None
         # Before a step of another length (a search that jumped) the history does not serve.
         if history.order(2, there, lower_order_final=False) == 2 and _even(there.half, *history.halves):
-            last, to_zero = history.steps_left <= 1, len(state.levels) < len(state.times)
+            last, to_zero = history.steps_left <= 1, state.times[-1] == 0
             step = _Step(base, m0, history.predictions[1], here, there, state.levels)
             if last and self.lower_order_final:
                 x_s = step.last()
@@ -111,7 +112,8 @@ class EVODiff:
     def _even_levels(self, process: Process, times: tuple[float, ...]) -> tuple[float, ...]:
         """The noise levels of a grid, or the reason why it will not do."""
         found = [level_at(process, torch.tensor(t, dtype=torch.float64)) for t in times]
-        halves = [level.half for level in found if level.half != math.inf]
+        # A step from or to an infinite level (alpha = 0 at the start, sigma = 0 at the end) is first order.
+        halves = [level.half for level in found if math.isfinite(level.half)]
         gaps = [b - a for a, b in zip(halves, halves[1:])]
         advice = (
             "; leave grid= out or take windvane.grids.log_snr, also with a start, or UniPC and DPMSolverPP, "
