@@ -135,6 +135,30 @@ def test_masks_from_polygons_and_back(windvane, refused, photos, tmp_path):
     assert "id 0, thing" in (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"category_id": 77}, "annotations of unknown categories"),
+        ({"segmentation": {"size": [10**7, 10**7], "counts": "abc"}}, "masks of another size"),
+        ({"segmentation": [[1, 1, 5, 1, 5, 1e400]]}, "unreadable polygons"),
+        ({"segmentation": []}, "empty masks"),
+    ],
+)
+def test_a_file_without_a_usable_mask_makes_no_background_of_all_images(
+    windvane, photos, tmp_path, damage, said
+):
+    """Boxes were refused so, masks gave every pixel the id of those without any, and went on."""
+    folder, truth = photos
+    value = json.loads(truth.read_text())
+    value["annotations"] = [{**entry, **damage} for entry in value["annotations"]]
+    truth.write_text(json.dumps(value))
+    made = windvane("annotate", folder, masks=2, size=16, coco=truth, out=tmp_path / "ann")
+    assert made.exit_code == 2, made.output
+    line = made.stderr.splitlines()[-1]
+    assert "has no mask that lies in the data's images; left out of the file: " in line and said in line
+    assert not (tmp_path / "ann").exists()
+
+
 def test_a_truth_without_effect_is_refused(windvane, refused, photos, tmp_path):
     folder, truth = photos
     options = {"size": 16, "features": "pixels", "k": 3}

@@ -116,16 +116,27 @@ def _controlled(found: "Regions", section: AnnotateSection) -> "Regions":
 
 def _of_file(section: AnnotateSection, file: str, data: "ImageData") -> "Regions":
     from windvane.annotate import boxes_from_coco, masks_from_coco
+    from windvane.annotate.boxes.coco import NAMES
 
     if section.masks is None:
         boxes = boxes_from_coco(file, data=data)
         if not len(boxes.boxes):
-            raise ValueError(f"{file} has no box that lies in the data's images")
+            raise ValueError(f"{file} has no box that lies in the data's images{_why_none(boxes)}")
         return boxes
     masks = masks_from_coco(file, data=data, background="next", overlap=section.overlap)
     if masks.k != section.masks:
         raise ValueError(f"{file} has masks of {masks.k} ids: give --masks {masks.k}")
+    if bool((masks.masks == len(masks.origin.settings[NAMES])).all()):  # the id of pixels without a mask
+        raise ValueError(f"{file} has no mask that lies in the data's images{_why_none(masks)}")
     return masks
+
+
+def _why_none(found: "Regions") -> str:
+    """What was left out of a file, behind the line that nothing was left."""
+    from windvane.annotate.boxes.coco import NAMES
+
+    counts = {name: count for name, count in found.origin.settings.items() if name != NAMES}
+    return "".join(f"; {line}" for line in _left_out(counts, None))
 
 
 def _beside(
