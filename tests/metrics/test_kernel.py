@@ -121,3 +121,13 @@ def test_a_kernel_beyond_float64_is_refused():
         ValueError, match="'degree': 8.* is not finite for features as large as .*lower degree"
     ):
         kernel_distance(rows, rows + 1e40, degree=8, resamples=0)
+
+
+def test_a_set_against_its_own_copy_has_an_interval_of_its_own_size():
+    """The distance is 0 up to rounding, and an interval around the root of that ended at 1e13."""
+    for seed in range(20):  # in which rounding is above 0 in some, and below in others
+        random = torch.Generator().manual_seed(seed)
+        rows = 20 * torch.randn(40, 4, generator=random, dtype=torch.float64)
+        found = kernel_distance(rows, rows[torch.randperm(40, generator=random)], resamples=100)
+        assert found.low <= found.value <= found.high
+        assert found.high - found.low < 100 * abs(found.value)

@@ -69,7 +69,8 @@ def linear_bootstrap(
         total += _resampled_means(widened, resamples, generator(seed, stream))
     tail = _expanded_tail(groups, (1 - level) / 2)
     ends = torch.quantile(total, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-    if squared is None or value + squared <= 0:
+    # Two equal sets are at distance 0 up to rounding, and the root of rounding is no scale for a spread.
+    if squared is None or value + squared <= 1e-9 * max(abs(value), abs(squared)):
         return Interval(value, value + ends[0], value + ends[1])
     root = math.sqrt(value + squared)
     low, high = (max(0.0, root + end / (2 * root)) for end in ends)
