@@ -9,6 +9,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.convert import prediction_from_x0, x0_from_prediction
 from windvane.denoiser import Denoiser, as_times, like
+from windvane.guidance.reach import Reach
 from windvane.process import RectifiedFlow, shared_time
 from windvane.stepping import current_step
 
@@ -62,6 +63,7 @@ class GuidedByDiffusers(Denoiser):
             raise ValueError(f"a guider is given 'eps', 'v', 'flow' or 'x0', got prediction={prediction!r}")
         self.denoiser, self.prediction = denoiser, prediction
         self.guider = copy.deepcopy(guider)
+        self._reach = Reach()
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         if cond is None:
@@ -72,14 +74,22 @@ class GuidedByDiffusers(Denoiser):
         times = as_times(t, len(x_t))
         self._enter(times)
         if self.guider.num_conditions == 1:
-            main = self._predicted(x_t, self.denoiser(x_t, times, cond), times)
+            plain = self.denoiser(x_t, times, cond)
+            main = self._predicted(x_t, plain, times)
             pred = self._combined(main, None)
         else:
             twice = times[:1].expand(2 * len(times)) if shared_time(times) else times.repeat(2)
             both = self.denoiser(torch.cat([x_t, x_t]), twice, Condition.cat([cond, cond.null()]))
+            plain = both[: len(x_t)]
             main, reference = (self._predicted(x_t, part, times) for part in both.chunk(2))
             pred = self._combined(main, reference)
-        return x0_from_prediction(self.process, self.prediction, x_t, pred.to(x_t.dtype), times)
+        guided = x0_from_prediction(self.process, self.prediction, x_t, pred.to(x_t.dtype), times)
+        self._reach.note(plain, guided)
+        return guided
+
+    def finished(self) -> None:
+        """At the end of a run: warn of a scale that has left the data's range."""
+        self._reach.finish(type(self.guider).__name__)
 
     def _combined(self, main: Tensor, reference: Tensor | None) -> Tensor:
         try:

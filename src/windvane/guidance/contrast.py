@@ -9,6 +9,7 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times, like
+from windvane.guidance.reach import Reach
 from windvane.guidance.weights import Constant, Schedule, as_schedule, scheduled
 from windvane.process import expand, scalar, shared_time
 
@@ -49,6 +50,7 @@ class ClassifierFree(Denoiser):
         self.denoiser = denoiser
         self.weight = as_schedule(weight)
         self._pair: tuple[Condition, Condition] | None = None
+        self._reach = Reach()
 
     def _both(self, cond: Condition) -> Condition:
         # One sampling run passes the same condition at every step; the last pair is kept for it.
@@ -75,4 +77,10 @@ class ClassifierFree(Denoiser):
         twice = times.as_strided((2 * rows,), (0,)) if shared_time(times) else times.repeat(2)
         both = self.denoiser(torch.cat([x_t, x_t]), twice, self._both(cond))
         reference, main = both.split_with_sizes((rows, rows))
-        return contrast(reference, main, weight)
+        guided = contrast(reference, main, weight)
+        self._reach.note(main, guided)
+        return guided
+
+    def finished(self) -> None:
+        """At the end of a run: warn of a weight that has left the data's range."""
+        self._reach.finish(type(self).__name__)

@@ -14,7 +14,7 @@ from windvane.guidance.guide import Guide
 from windvane.guidance.steps import StepWeight
 
 #: How many times the range of data and noise is orders of magnitude beyond it.
-_FAR = 100.0
+FAR = 100.0
 #: The largest of many normal numbers, rounded down: what x reaches in noise of deviation 1.
 _NORMAL = 3.0
 
@@ -50,15 +50,15 @@ class DataRange:
     def begin(self, x: Tensor, x0: Tensor) -> None:
         """Before the first push of a run: ``x`` and the prediction, both without guidance."""
         if self.reach == 0:
-            self.reach = max(1.0, largest(x0), largest(x) / (_NORMAL * _FAR))
-            self.far = _FAR * self.reach
+            self.reach = max(1.0, largest(x0), largest(x) / (_NORMAL * FAR))
+            self.far = FAR * self.reach
 
     def note(
         self, keys: tuple[Hashable, ...], before: Tensor, after: Tensor, level: float, sigma: float
     ) -> None:
         """A push, and that it ended beyond ``far``, which noise alone may explain."""
         reached, usual = largest(after), self.reach + _NORMAL * sigma
-        if reached < _FAR * usual:
+        if reached < FAR * usual:
             return
         push, was = after.detach() - before.detach(), largest(before)
         back = 1.0

@@ -5,6 +5,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_denoiser, as_times, like
 from windvane.guidance.contrast import contrast
+from windvane.guidance.reach import Reach
 from windvane.guidance.weights import Schedule, as_schedule, scheduled
 
 
@@ -25,6 +26,7 @@ class Autoguidance(Denoiser):
         super().__init__(*like(denoiser, type(self).__name__))
         require_alike(denoiser, weak)
         self.denoiser, self.weak, self.weight = denoiser, weak, as_schedule(weight)
+        self._reach = Reach()
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         times = as_times(t, len(x_t))
@@ -33,7 +35,14 @@ class Autoguidance(Denoiser):
             return self.denoiser(x_t, times, cond)
         if bool((weight == 0).all()):
             return self.weak(x_t, times, cond)
-        return contrast(self.weak(x_t, times, cond), self.denoiser(x_t, times, cond), weight)
+        reference, main = self.weak(x_t, times, cond), self.denoiser(x_t, times, cond)
+        guided = contrast(reference, main, weight)
+        self._reach.note(main, guided)
+        return guided
+
+    def finished(self) -> None:
+        """At the end of a run: warn of a weight that has left the data's range."""
+        self._reach.finish(type(self).__name__)
 
 
 def require_alike(main: Denoiser, weak: Denoiser) -> None:
