@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -131,6 +131,7 @@ def test_pictures_of_one_order_and_frame_are_compared_in_time():
 
 
 @pytest.mark.parametrize("few", [0, 256])
+@settings(deadline=None)  # the tree is imported at its first use
 @given(st.lists(st.integers(0, 255), min_size=2, max_size=30), st.integers(0, 12))
 def test_near_groups_are_those_of_all_pairs(few, values, jitter):
     with pytest.MonkeyPatch.context() as patch:
