@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from windvane.cli.sections.base import Section
 
-_CONTROL = re.compile(r"grey|labels|(labels\+)?(random|noise:[\d.]+|split:\d+)|shuffled|moved")
+_CONTROL = re.compile(r"grey|labels|(labels\+)?(random|noise:(\d+\.?\d*|\.\d+)|split:\d+)|shuffled|moved")
 
 
 class AnnotateSection(Section):
@@ -63,10 +63,13 @@ class AnnotateSection(Section):
     @field_validator("control")
     @classmethod
     def _known_control(cls, value: str | None) -> str | None:
-        if value is not None and not _CONTROL.fullmatch(value):
+        kind, _, number = (value or "").rpartition("+")[2].partition(":")
+        known = value is None or _CONTROL.fullmatch(value) is not None
+        if not known or (kind == "noise" and float(number) > 1) or (kind == "split" and int(number) < 2):
             raise ValueError(
                 f"unknown control {value!r}; known: random, noise:RATIO, split:PARTS, grey, labels, and the "
-                "first three after labels+; of boxes and masks: shuffled, moved"
+                "first three after labels+, with a ratio in [0, 1] and at least 2 parts; of boxes and masks: "
+                "shuffled, moved"
             )
         return value
 
