@@ -51,7 +51,7 @@ def plain(paths: list[Path], size: int) -> Call:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sides", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 96, 128, 256])
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--no-record", action="store_true", help="print only, leave RESULTS.md as it is")
