@@ -52,7 +52,8 @@ def test_a_guided_step_makes_few_operations():
 
 
 def test_a_run_checks_and_ends_in_few_operations():
-    assert sum(operations_of(guided(1)).values()) <= 70
+    # Of these, two looks at how far predictions reach take 6.
+    assert sum(operations_of(guided(1)).values()) <= 75
 
 
 @pytest.mark.parametrize("process", [wv.VPCosine(), wv.EDM()])

@@ -21,7 +21,7 @@ class Reach:
         if will_finish():
             if self._newest is None:
                 self._usual = max(1.0, largest(plain))
-            self._newest = guided.detach()
+            self._newest = guided.detach() if guided.requires_grad else guided
 
     def finish(self, who: str) -> None:
         """At the end of a run: warns where the last prediction is orders of magnitude beyond the first."""
