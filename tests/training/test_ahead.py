@@ -70,6 +70,28 @@ def test_the_next_batch_is_read_while_the_step_runs_and_none_after_the_last():
     assert len(watched.calls) == 2
 
 
+def test_the_thread_computes_alone_and_leaves_the_cores_to_the_step():
+    found, before = [], torch.get_num_threads()
+
+    class Counting(Watched):
+        def batch(self, indices):
+            found.append((threading.current_thread().name, torch.get_num_threads()))
+            return super().batch(indices)
+
+    torch.set_num_threads(2)
+    try:
+        with BatchesAhead(source(Counting()), 2) as ahead:
+            ahead.load(0)
+            other = threading.Thread(target=lambda: found.append(("other", torch.get_num_threads())))
+            other.start()
+            other.join()
+            found.append(("step", torch.get_num_threads()))
+    finally:
+        torch.set_num_threads(before)
+    assert {number for name, number in found if name.startswith("windvane")} == {1}
+    assert {number for name, number in found if name in ("other", "step")} == {2}
+
+
 class Observing:
     """Times that depend on every loss seen so far."""
 
