@@ -24,6 +24,8 @@ def test_a_command_says_its_line(command, number, model, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        # Whoever started the tests may ignore it (nohup), and an ignored signal stays so in a child.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as child:
         shown = ""
         while " left" not in shown:  # a line of progress: the work has begun

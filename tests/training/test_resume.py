@@ -44,6 +44,14 @@ def stop_at(step, number=signal.SIGINT):
     return stop
 
 
+@pytest.fixture
+def heeded():
+    """Hang-ups as in a terminal, whatever whoever started the tests (nohup) ignores."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_a_second_ctrl_c_leaves_no_run_that_says_it_runs(tmp_path):
     def twice(snapshot):
         os.kill(os.getpid(), signal.SIGINT)
@@ -61,7 +69,7 @@ def test_a_second_ctrl_c_leaves_no_run_that_says_it_runs(tmp_path):
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "terminate", "hang-up"]
 )
 @pytest.mark.parametrize("step", [3, 5])
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, step, number):
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, step, number, heeded):
     settings = dict(steps=9, log_every=2, checkpoint_every=4)
     expected = short(mlp(), run=Run(tmp_path / "whole"), **settings)
     before = signal.getsignal(number)
