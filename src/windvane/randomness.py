@@ -25,6 +25,7 @@ LARGEST_SEED = 2**63 - 1
 STREAM_PRIOR = 0
 
 _MASK = (1 << 64) - 1
+_TWISTER_WORDS = 624
 #: Noise is drawn ahead for at most so many steps, and for at most so many numbers unless one step has more.
 _MOST_AHEAD = 16
 _NUMBERS_AHEAD = 1 << 16
@@ -64,7 +65,9 @@ def _twister_state(key: int) -> Tensor:
     torch's layout, in words of 8 bytes: the seed, two flags, the position, then 624 words, one each.
     """
     state = torch.Generator(device="cpu").manual_seed(0).get_state()
-    words = np.random.MT19937(np.random.SeedSequence(key)).state["state"]["key"].astype(np.int64)
+    # What np.random.MT19937 does with a SeedSequence, at a third of the time that it takes to build one.
+    words = np.random.SeedSequence(key).generate_state(_TWISTER_WORDS).astype(np.int64)
+    words[0] = 1 << 31
     state.view(torch.int64)[3 : 3 + len(words)] = torch.from_numpy(words)
     return state
 
