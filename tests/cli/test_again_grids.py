@@ -106,7 +106,8 @@ def trained(tmp_path_factory):
 
     run = tmp_path_factory.mktemp("trained") / "run"
     words = ["train", "digits", "--annotate", "3", "--features", "pixels", "--steps", "6", "--out", str(run)]
-    result = CliRunner().invoke(app, [*words, *SETS, "--set", "train.sample_every=2"])
+    own = ["--set", "train.sample_every=2", "--set", "sample.grid=edm"]
+    result = CliRunner().invoke(app, [*words, *SETS, *own])
     assert result.exit_code == 0, result.output
     return run
 

@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import Asked
 from windvane.cli.config import Config, write_yaml
 from windvane.cli.grid_cells import TRAINING_GRID, Cell, grid_settings
 from windvane.cli.recipe import sampler_settings
+from windvane.cli.sampling import draw
 from windvane.cli.wanted import wanted
 from windvane.invocation import made_by
 
 if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
     from windvane.runs import Run
+    from windvane.samplers import Samples
     from windvane.training import Snapshot
 
 _PICTURES = 36
@@ -92,20 +93,10 @@ class SampleGrids:
         self.seconds = (time.perf_counter() - begin) * self._section.steps / steps
         return self.seconds
 
-    def _drawn(self, denoiser: "Denoiser", steps: int) -> Any:
-        from windvane.samplers import sample
-
+    def _drawn(self, denoiser: "Denoiser", steps: int) -> "Samples":
         section = self._section.model_copy(update={"steps": steps})
-        return sample(
-            build_guided(denoiser, section),
-            seeds=self._seeds,
-            cond=None if self._asked is None else self._asked.condition(),
-            sampler=build_sampler(section),
-            steps=steps,
-            batch_size=section.batch_size,
-            clip=1.0 if section.clip else None,
-            progress=False,
-        )
+        cond = None if self._asked is None else self._asked.condition()
+        return draw(denoiser, section, seeds=self._seeds, cond=cond, batch_size=section.batch_size)
 
 
 def after(grids: SampleGrids, seconds: float, run: "Run") -> "Callable[[Snapshot], None]":

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from windvane.conditions import Condition
     from windvane.denoiser import Denoiser
+    from windvane.samplers import Samples
 
 GRID = "grid.png"
 INDEX = "samples.json"
@@ -177,7 +178,7 @@ def _write(
         cond=None if asked is None else asked.condition(),
         sampler=build_sampler(section),
         steps=section.steps,
-        grid=grid_of(section.grid),
+        grid=section.grid,
         batch_size=section.batch_size,
         clip=clip_of(denoiser, section),
         progress=progress,
@@ -211,19 +212,31 @@ def sample_rows(
 ) -> "np.ndarray":
     """The levels (rows, C, H, W) of some seeds in one batch; of one seed many times over any row is the
     picture."""
+    return to_uint8(pictures_of(denoiser, draw(denoiser, section, seeds=seeds, cond=cond).x))
+
+
+def draw(
+    denoiser: "Denoiser",
+    section: SampleSection,
+    *,
+    seeds: Sequence[int],
+    cond: "Condition | None",
+    batch_size: int | None = None,
+) -> "Samples":
+    """Samples as the section has them, in batches of ``batch_size``, by default in one."""
     from windvane.samplers import sample
 
-    made = sample(
+    return sample(
         build_guided(denoiser, section),
         seeds=seeds,
         cond=cond,
         sampler=build_sampler(section),
         steps=section.steps,
-        grid=grid_of(section.grid),
+        grid=section.grid,
+        batch_size=batch_size,
         clip=clip_of(denoiser, section),
         progress=False,
     )
-    return to_uint8(pictures_of(denoiser, made.x))
 
 
 def _finish(out: Path, recipe: Recipe, seeds: Sequence[int], *, made: int, array: bool) -> dict[str, Any]:
@@ -285,10 +298,3 @@ def machine(device: str) -> dict[str, Any]:
     import torch
 
     return {"torch": torch.__version__, "device": device, "threads": torch.get_num_threads()}
-
-
-def grid_of(name: str | None) -> Any:
-    """The grid of a name, None for the sampler's usual one."""
-    from windvane.grids import GRIDS
-
-    return None if name is None else GRIDS[name]

@@ -108,7 +108,6 @@ def search_model(
 
 
 def _chain(model: Any, section: SampleSection, *, rows: int, steps: int | None = None) -> "Chain":
-    from windvane.grids import GRIDS
     from windvane.search import Chain
 
     asked = wanted(section, model.asked, list(range(section.seed, section.seed + rows)), model=model.folder)
@@ -116,7 +115,7 @@ def _chain(model: Any, section: SampleSection, *, rows: int, steps: int | None =
         build_guided(model.denoiser, section),
         sampler=build_sampler(section),
         steps=steps or section.steps,
-        grid=None if section.grid is None else GRIDS[section.grid],
+        grid=section.grid,
         cond=None if asked is None else asked.condition(),
         clip=clip_of(model.denoiser, section),
         batch_size=section.batch_size,

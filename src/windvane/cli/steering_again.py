@@ -39,7 +39,6 @@ class Steering:
 
     def pictures(self, rows: Sequence[int], factor: float, *, batch_size: int | None = None) -> "Tensor":
         """The pictures (n, C, H, W) of some rows of the command at one strength."""
-        from windvane.cli.sampling import grid_of
         from windvane.tasks.steering import steer
 
         section = self.config.sample
@@ -54,7 +53,7 @@ class Steering:
             recurrences=self.manner.repeat,
             sampler=self.sampler,
             steps=section.steps,
-            grid=grid_of(section.grid),
+            grid=section.grid,
             batch_size=batch_size,
             cond=self.target.cond,
             clip=self.target.clip,

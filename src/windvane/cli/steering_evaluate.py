@@ -36,7 +36,6 @@ def evaluate_steering(
         n: samples in all; by default six for each guidance.
     """
     from windvane.cli.build import build_sampler
-    from windvane.cli.sampling import grid_of
     from windvane.cli.steering_networks import known_images, make_eyes, make_judges
     from windvane.cli.steering_run import one_process
     from windvane.tasks.steering import picture_candidates, protocol, text_candidates
@@ -80,7 +79,7 @@ def evaluate_steering(
         recurrences=manner.repeat,
         sampler=sampler,
         steps=section.steps,
-        grid=grid_of(section.grid),
+        grid=section.grid,
         batch_size=section.batch_size,
         cond=target.cond,
         clip=target.clip,

@@ -72,7 +72,6 @@ def steer_run(run: Path, out: Path, config: "Config", asked: Asked, manner: Mann
 def _arms(
     target: Target, wishes: "list[Wish]", section: "SampleSection", manner: Manner, sampler: "Sampler"
 ) -> "list[Arm]":
-    from windvane.cli.sampling import grid_of
     from windvane.tasks.steering import steer
 
     made = {
@@ -88,7 +87,7 @@ def _arms(
             recurrences=manner.repeat,
             sampler=sampler,
             steps=section.steps,
-            grid=grid_of(section.grid),
+            grid=section.grid,
             batch_size=section.batch_size,
             cond=target.cond,
             clip=target.clip,

@@ -40,7 +40,6 @@ class Draws:
         self.model, self.section, self.asked = model, section, asked
 
     def _sample(self, denoiser: "Denoiser", n: int, steps: int) -> "Tensor":
-        from windvane.grids import GRIDS
         from windvane.samplers import sample
 
         section = self.section
@@ -52,7 +51,7 @@ class Draws:
             cond=None if asked is None else asked.condition(),
             sampler=build_sampler(section),
             steps=steps,
-            grid=None if section.grid is None else GRIDS[section.grid],
+            grid=section.grid,
             clip=clip_of(self.model.denoiser, section),
             batch_size=section.batch_size,
             progress=False,

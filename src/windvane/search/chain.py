@@ -44,7 +44,7 @@ class Chain:
         *,
         sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
         steps: int = 50,
-        grid: Grid | Tensor | None = None,
+        grid: Grid | Tensor | str | None = None,
         cond: Condition | None = None,
         shape: Sequence[int] | None = None,
         device: torch.device | str | None = None,

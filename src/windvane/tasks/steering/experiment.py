@@ -48,7 +48,7 @@ def steer(
     recurrences: int = 1,
     sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
-    grid: Grid | Tensor | None = None,
+    grid: Grid | Tensor | str | None = None,
     cond: Condition | None = None,
     shape: Sequence[int] | None = None,
     batch_size: int | None = None,

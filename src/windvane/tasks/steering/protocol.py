@@ -151,7 +151,7 @@ def protocol(
     recurrences: int = 1,
     sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
     steps: int = 50,
-    grid: Grid | Tensor | None = None,
+    grid: Grid | Tensor | str | None = None,
     cond: Condition | None = None,
     batch_size: int | None = None,
     clip: float | None = 1.0,
