@@ -1,9 +1,9 @@
 """Curves as inline SVG that follows the page's light or dark colours."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from windvane.report.scales import Scale, shows, written
+from windvane.report.text import plain
 
 _MOST_POINTS = 400
 _COLOURS = 10
@@ -81,8 +81,12 @@ def _curve(points: Sequence[tuple[float, float] | None], colour: str, *, markers
 
 
 def _legend(names: Sequence[str], right: float) -> list[str]:
-    """Names in their colours, one under the other in the upper right corner."""
-    parts = []
+    """Names in their colours, one under the other in the upper right corner, on a ground that curves pass."""
+    wide, high = 32 + _LETTER_WIDTH * max(map(len, names)), 13 * len(names) + 2
+    parts = [
+        f'<rect x="{right - wide:.1f}" y="{_TOP}" width="{wide:.1f}" height="{high}" fill="var(--card)" '
+        'fill-opacity="0.8"/>'
+    ]
     for number, name in enumerate(names):
         y = _TOP + 10 + 13 * number
         colour = f"var(--c{number % _COLOURS})"
@@ -114,7 +118,7 @@ def _text(
     turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turned else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
-        f'fill="var(--{colour})"{turn}>{escape(text)}</text>'
+        f'fill="var(--{colour})"{turn}>{plain(text)}</text>'
     )
 
 
