@@ -8,11 +8,12 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from windvane.cache_folder import cache_folder
 
 
 class CompileWarning(UserWarning):
@@ -84,11 +85,9 @@ def _keep_cache() -> None:
     """Let the compiler keep its results where windvane keeps its own, unless the user has said where."""
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return
-    base = os.environ.get("XDG_CACHE_HOME")
-    given = os.environ.get("WINDVANE_CACHE")
-    folder = Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "windvane"
+    folder = cache_folder() / "compiled"
     try:
-        (folder / "compiled").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return  # torch's own folder for temporary files serves, too
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)

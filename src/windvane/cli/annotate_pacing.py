@@ -1,7 +1,6 @@
 """An annotation that fits a time: fewer or more steps for what it learns, from a few measured ones."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.deadline import Budget
 from windvane.cli.errors import say
 from windvane.cli.opening import usable_cache
+from windvane.cli.processes import several
 from windvane.cli.sections import AnnotateSection
 from windvane.progress import duration
 
@@ -31,14 +31,14 @@ _WORTH_IT, _SAID, _HOURS = 100, 60, 3600
 
 def check_minutes(minutes: float | None) -> None:
     """Refuse what cannot be measured."""
-    if minutes is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if minutes is not None and several():
         raise ValueError("--minutes measures one process; give several of them --features selfsup:STEPS")
 
 
 def paced(config: "Config", data: "ImageData", budget: Budget | None, *, device: str) -> "Config":
     """The configuration fitted to the time, if one is given; says what it made of it, or what to expect."""
     section, flip = config.annotate, config.train.flip
-    if budget is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if budget is None and several():
         return config
     if budget is None:
         for line in expected(section, data, flip=flip, device=device):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from windvane._version import __version__
+from windvane.cache_folder import cache_folder
 from windvane.cli.errors import one_line
 
 Answers = dict[str, dict[str, Any]]
@@ -226,13 +227,6 @@ def _cache() -> Finding:
             "cache", "bad", f"{folder}: {error.strerror}", "set WINDVANE_CACHE to a folder you can write"
         )
     return Finding("cache", "ok", f"{folder} can be written")
-
-
-def cache_folder() -> Path:
-    """Where features are cached: WINDVANE_CACHE, or the user's cache folder."""
-    given = os.environ.get("WINDVANE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "windvane"
 
 
 def _disk(folder: Path) -> Finding:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from windvane.cli.checks import cache_folder
+from windvane.cache_folder import cache_folder
 from windvane.cli.config import EMBEDDED
 from windvane.cli.errors import say
 from windvane.cli.sections import DataSection

@@ -34,9 +34,14 @@ class Processes:
             self._state.wait_for_everyone()
 
 
+def several() -> bool:
+    """Whether a launcher has started more than one process; needs no torch."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def processes() -> Processes:
     """Join the other processes if there are any."""
-    if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
+    if not several():
         if "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
             say(
                 "the launcher started one process; without GPUs use torchrun --nproc_per_node N, or "

@@ -1,6 +1,5 @@
 """`windvane train`: a diffusion model on a user's own images, with self-labels, labels or no condition."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from windvane.cli.console import tell
 from windvane.cli.options import MOST_MINUTES, ConfigFile, Data, Names, Preset, Settings, Size, Strict
+from windvane.cli.processes import several
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -116,7 +116,7 @@ def _check_minutes(minutes: float | None, *, steps: int | None, resume: bool) ->
         raise ValueError("--minutes and --steps exclude each other: the time says how many steps there are")
     if resume:
         raise ValueError("--minutes is for a new run; --resume keeps the steps that its time gave it")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if several():
         raise ValueError("--minutes measures one process; give several of them --steps")
 
 
