@@ -12,6 +12,7 @@ from windvane.cli.models import check_model_path, open_model
 from windvane.cli.processes import processes
 from windvane.cli.recipe import Recipe, batch_of, other_numbers, section_of
 from windvane.cli.sampling import machine, sample_rows
+from windvane.cli.searching_rewards import is_code
 from windvane.cli.wanted import wanted_again
 from windvane.damage import reading
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
@@ -179,7 +180,7 @@ def _check_code(image: Path, settings: dict[str, Any], out: Path) -> None:
     if not isinstance(order, dict):
         return
     rewards = order.get("reward") if "reward" in settings else None
-    coded = [str(one) for one in rewards if ".py:" in str(one)] if isinstance(rewards, list) else []
+    coded = [str(one) for one in rewards if is_code(str(one))] if isinstance(rewards, list) else []
     if order.get("trust") is True:
         why = f"was steered by {str(order.get('classifier'))[:80]} with --trust, which could run code"
     elif coded:

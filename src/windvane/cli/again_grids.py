@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.errors import say
 from windvane.cli.grid_cells import Cell, cells_of
 from windvane.cli.models import open_model
-from windvane.cli.recipe import section_of
+from windvane.cli.recipe import MOST_ROWS, section_of
 from windvane.cli.sampling import sample_rows
 from windvane.cli.wanted import wanted_again
 from windvane.damage import reading
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from windvane.cli.sections import SampleSection
     from windvane.denoiser import Denoiser
-
-_MOST_ROWS = 65_536
 
 
 def grid_again(
@@ -72,7 +70,7 @@ def _cells(
             place = {}
             batches.append((rows, place))
         place[row] = number
-    if sum(size for size, _ in batches) > _MOST_ROWS:  # none that a command wrote
+    if sum(size for size, _ in batches) > MOST_ROWS:  # none that a command wrote
         batches = [(1, {0: number}) for number in range(len(cells))]
     made: dict[int, Any] = {}
     for size, taken in batches:

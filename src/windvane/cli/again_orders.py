@@ -4,13 +4,13 @@ Nothing in a picture may run code: a classifier opened with `--trust` and a rewa
 in the settings, and refused when the picture is made again.
 """
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.config import check
+from windvane.cli.recipe import finite_ends, open_ends
+from windvane.hashes import file_hash
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -24,17 +24,12 @@ _PATHS = ("like", "content", "style")
 
 def section_values(section: "SampleSection") -> dict[str, Any]:
     """A whole section as JSON values; an interval without end has None there."""
-    found = section.model_dump(mode="json")
-    if section.interval is not None:
-        found["interval"] = [level if math.isfinite(level) else None for level in section.interval]
-    return found
+    return {**section.model_dump(mode="json"), "interval": finite_ends(section.interval)}
 
 
 def config_of(order: Mapping[str, Any]) -> "Config":
     """The sections `sample` and, where it is there, `data` of an order; of at most a million pictures."""
-    values = dict(order["sample"])
-    if isinstance(values.get("interval"), list):
-        values["interval"] = [math.inf if level is None else level for level in values["interval"]]
+    values = {**order["sample"], "interval": open_ends(order["sample"].get("interval"))}
     made = check({"sample": values, "data": order.get("data") or {}}, where="the picture's settings")
     if max(made.sample.n, made.sample.steps, made.sample.batch_size) > _MOST:
         raise ValueError(f"more than {_MOST:,} pictures or steps")
@@ -112,12 +107,7 @@ def changed_files(files: Mapping[str, str]) -> list[str]:
 
 def hashes(names: Sequence[str]) -> dict[str, str]:
     """SHA-256 of those that are files."""
-    found = {}
-    for name in names:
-        if name and Path(name).is_file():
-            with Path(name).open("rb") as opened:
-                found[name] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return found
+    return {name: file_hash(name) for name in names if name and Path(name).is_file()}
 
 
 def _whole(name: str) -> str:

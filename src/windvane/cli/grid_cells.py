@@ -43,9 +43,8 @@ def cells_of(settings: Mapping[str, Any]) -> list[Cell]:
         ValueError, TypeError: settings that no grid has.
     """
     seeds, conditions, batches = settings["seeds"], settings["conditions"], settings["batches"]
-    if not 0 < len(seeds) <= _MOST_CELLS or any(type(seed) is not int for seed in seeds):
-        raise ValueError(f"its seeds are {str(seeds):.60}")
-    if not all(0 <= seed < 2**63 for seed in seeds):
+    whole = all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
+    if not (whole and 0 < len(seeds) <= _MOST_CELLS):
         raise ValueError(f"its seeds are {str(seeds):.60}")
     return [
         Cell(seed, condition, batch_of({"batch": {"rows": rows, "row": row}}))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from windvane.cli.sections import SampleSection
 from windvane.damage import read_json
 
 FORMAT = 1
-_MOST_ROWS = 65_536
+#: Of a batch that a picture was made in.
+MOST_ROWS = 65_536
 #: The settings of the sampler, as opposed to which and how many pictures are asked for.
 SAMPLER_SETTINGS = ("sampler", "eta", "steps", "grid", "weight", "interval", "clip", "weights")
 #: What may differ between two makings of the same picture.
@@ -51,10 +52,19 @@ def sampler_settings(section: SampleSection) -> dict[str, Any]:
     from windvane.randomness import VERSION
 
     found = section.model_dump(mode="json", include=set(SAMPLER_SETTINGS))
-    found["randomness"] = VERSION
-    if section.interval is not None:
-        found["interval"] = [level if math.isfinite(level) else None for level in section.interval]
-    return found
+    return {**found, "interval": finite_ends(section.interval), "randomness": VERSION}
+
+
+def finite_ends(interval: Sequence[float] | None) -> list[float | None] | None:
+    """An interval as JSON has it, which knows no infinity: None at an end that is none."""
+    return None if interval is None else [level if math.isfinite(level) else None for level in interval]
+
+
+def open_ends(interval: Any) -> Any:
+    """What :func:`finite_ends` made, as it was; anything else is left to the check of the section."""
+    if not isinstance(interval, list):
+        return interval
+    return [math.inf if level is None else level for level in interval]
 
 
 def section_of(settings: Mapping[str, Any]) -> SampleSection:
@@ -76,8 +86,7 @@ def section_of(settings: Mapping[str, Any]) -> SampleSection:
             f"the settings inside the picture have format {settings.get('format')}, not {FORMAT}"
         )
     values = {name: settings[name] for name in SAMPLER_SETTINGS}
-    if isinstance(values["interval"], list):  # anything else is refused with its name below
-        values["interval"] = [math.inf if level is None else level for level in values["interval"]]
+    values["interval"] = open_ends(values["interval"])
     return check({"sample": values}, where="the picture's settings").sample
 
 
@@ -99,7 +108,7 @@ def batch_of(settings: Mapping[str, Any]) -> dict[str, int]:
     """The batch that a picture was made in, and its row there; alone where that is not told or senseless."""
     told = settings.get("batch")
     rows, row = (told.get("rows"), told.get("row")) if isinstance(told, dict) else (1, 0)
-    if type(rows) is int and type(row) is int and 0 <= row < rows <= _MOST_ROWS:
+    if type(rows) is int and type(row) is int and 0 <= row < rows <= MOST_ROWS:
         return {"rows": rows, "row": row}
     return {"rows": 1, "row": 0}
 

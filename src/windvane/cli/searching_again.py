@@ -24,7 +24,7 @@ def searched_again(
     from windvane.cli.models import open_model
     from windvane.cli.searching import SAMPLES, Order, search_model
     from windvane.cli.searching_methods import settings_for
-    from windvane.cli.searching_rewards import check_rewards
+    from windvane.cli.searching_rewards import check_rewards, is_code
     from windvane.pictures import read_pixels, read_settings
     from windvane.search import Budget
 
@@ -42,7 +42,7 @@ def searched_again(
         if name not in ("best.png", "samples.png") and not (Path(name).parts[:-1] == (SAMPLES,)):
             raise ValueError(f"no search leaves a picture {name!r:.60}")
         files, sha256 = sorted(settings["reward_files"].values()), str(settings["weights_sha256"])
-    coded = [reward for reward in rewards if reward.rpartition(":")[0].endswith(".py")]
+    coded = [reward for reward in rewards if is_code(reward)]
     if coded:
         raise ValueError(
             f"{image} was found by the reward {coded[0][:80]}, and no picture may run a file of code; "

@@ -1,12 +1,12 @@
 """Rewards by name: built-in ones, a class, a likeness, or a function in a file of the user's own."""
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.config import make_config
 from windvane.cli.models import pictures_of, run_config
+from windvane.hashes import file_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 NAMES = ("brightness", "darkness", "contrast", "smoothness")
 HELP = f"{', '.join(NAMES)}, class:K, like:PICTURE, or FILE.py:NAME"
+
+
+def is_code(spec: str) -> bool:
+    """Whether a reward may name a function in a file of code, which runs when it is opened."""
+    return ".py:" in spec
 
 
 def check_rewards(specs: list[str]) -> None:
@@ -46,8 +51,8 @@ def reward_files(specs: list[str]) -> dict[str, str]:
     for spec in specs:
         kind, _, rest = spec.partition(":")
         name = rest if kind == "like" else spec.rpartition(":")[0]
-        if kind == "like" or name.endswith(".py"):
-            found[name] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        if kind == "like" or is_code(spec):
+            found[name] = file_hash(name)
     return found
 
 
