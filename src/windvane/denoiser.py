@@ -44,18 +44,19 @@ def checked_prediction(prediction: Any, x_t: Tensor, who: object) -> Tensor:
     """
     if not isinstance(prediction, Tensor):
         raise ValueError(
-            f"{_name(who)} returned a {type(prediction).__name__} instead of a tensor of shape "
+            f"{name_of(who)} returned a {type(prediction).__name__} instead of a tensor of shape "
             f"{tuple(x_t.shape)}; return the prediction itself (of a diffusers model, its .sample)"
         )
     if prediction.shape != x_t.shape:
         raise ValueError(
-            f"{_name(who)} returned shape {tuple(prediction.shape)} for x_t of shape {tuple(x_t.shape)}; a "
+            f"{name_of(who)} returned shape {tuple(prediction.shape)} for x_t of shape {tuple(x_t.shape)}; a "
             "prediction has the shape of what it is predicted from"
         )
     return prediction
 
 
-def _name(who: object) -> str:
+def name_of(who: object) -> str:
+    """What messages call a function or an object: its own name, or that of its class."""
     return getattr(who, "__name__", None) or type(who).__name__
 
 
@@ -141,7 +142,7 @@ class NetworkDenoiser(Denoiser):
                 output = self._called(scaled, time, cond).to(x_t.dtype)
         if plain and x_t._version != version:
             raise ValueError(
-                f"{_name(self.network)} changes its input in place, which the sampler still needs; let it "
+                f"{name_of(self.network)} changes its input in place, which the sampler still needs; let it "
                 "work on a copy (x = x.clone() at the head of its forward)"
             )
         return output
@@ -216,7 +217,7 @@ def as_denoiser(denoiser: Any, what: str = "sample") -> Any:
     Raises:
         ValueError: what cannot be called, or has no process; the message says how it becomes a denoiser.
     """
-    name = _name(denoiser)
+    name = name_of(denoiser)
     if not callable(denoiser) or isinstance(denoiser, type):
         hint = "windvane.load opens one from a folder, windvane.from_pipeline one from a pipeline"
         raise ValueError(f"{what} needs a denoiser, a function (x_t, t, cond) -> x0, got {name}; {hint}")
@@ -240,7 +241,7 @@ def like(denoiser: Any, what: str) -> tuple[Process, tuple[int, ...] | None]:
 
 def _check_network(network: Any) -> None:
     """Refuse what is no module, or a denoiser already."""
-    name = _name(network)
+    name = name_of(network)
     if not isinstance(network, nn.Module):
         hint = "pass an instance" if isinstance(network, type) else "FunctionDenoiser takes plain functions"
         raise ValueError(f"a NetworkDenoiser needs a torch module as its network, got {name}; {hint}")
@@ -253,7 +254,7 @@ def _check_call(network: nn.Module) -> None:
     try:
         inspect.signature(network.forward).bind(None, None, None)
     except TypeError as error:
-        name = _name(network)
+        name = name_of(network)
         raise ValueError(
             f"a network is called as network(x, time, cond), which {name}.forward does not take ({error}); "
             "wrap it in a module that does: def forward(self, x, time, cond=None)"

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -76,11 +76,11 @@ class FolderKind:
 
     def _contents(self, folder: Path) -> tuple[list[str], list[str]]:
         """All that is in a folder, but for litter; and what of it is no part of this kind."""
-        found = [entry for entry in _entries(folder) if not _matches(entry, LITTER)]
-        return found, [entry for entry in found if not _matches(entry, (*self.marks, *self.files))]
+        found = [entry for entry in _entries(folder) if not matches_any(entry, LITTER)]
+        return found, [entry for entry in found if not matches_any(entry, (*self.marks, *self.files))]
 
     def _marked(self, folder: Path) -> bool:
-        return any(_says(folder / name, keys) for name, keys in self.marks.items())
+        return any(holds_keys(folder / name, keys) for name, keys in self.marks.items())
 
 
 def _at_work_in(folder: Path) -> bool:
@@ -102,14 +102,16 @@ def _entries(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _matches(entry: str, patterns: tuple[str, ...]) -> bool:
+def matches_any(entry: str, patterns: Iterable[str]) -> bool:
+    """Whether a path fits one of the patterns."""
     return any(fnmatchcase(entry, pattern) for pattern in patterns)
 
 
-def _says(path: Path, keys: tuple[str, ...]) -> bool:
+def holds_keys(path: Path, keys: tuple[str, ...]) -> bool:
+    """Whether a file is a JSON object with all these keys."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(told, dict) and set(keys) <= set(told)
 

@@ -18,9 +18,15 @@ def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
+def ends(x: Tensor) -> tuple[float, float]:
+    """The :func:`extremes` as numbers, which waits for the device once."""
+    low, high = extremes(x)
+    if x.is_cpu:
+        return low.item(), high.item()
+    first, last = torch.stack((low, high)).tolist()
+    return first, last
+
+
 def all_finite(x: Tensor) -> bool:
     """Whether every number of ``x`` is finite."""
-    low, high = extremes(x)
-    if not x.is_cpu:  # one wait for the device
-        return bool(torch.isfinite(torch.stack((low, high))).all())
-    return math.isfinite(low.item()) and math.isfinite(high.item())
+    return all(map(math.isfinite, ends(x)))

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from windvane.damage import reading
-from windvane.files import LITTER, atomic_write_json
+from windvane.files import LITTER, atomic_write_json, holds_keys, matches_any
 from windvane.locks import LOCK, OWNER, folder_lock
 from windvane.pictures import read_settings
 
@@ -55,9 +55,7 @@ class OutputKind:
         if folder.is_file():
             raise ValueError(f"--out is a folder, {folder} is a file")
         found = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-        found = [
-            name for name in found if name not in _OWN and not any(fnmatchcase(name, one) for one in LITTER)
-        ]
+        found = [name for name in found if name not in _OWN and not matches_any(name, LITTER)]
         noted = read_list(folder)
         if noted is not None:
             kind, names = noted
@@ -68,7 +66,7 @@ class OutputKind:
             names = set(self._present(folder))
             foreign = [name for name in sorted(names) if not self._written_here(folder, name)]
         else:
-            names = {name for name in found if self._matches(name) and name.endswith(".png")}
+            names = {name for name in found if matches_any(name, self.files) and name.endswith(".png")}
             foreign = [n for n in found if n not in names or not _carries_settings(folder / n)]
         if foreign:
             more = f" and {len(foreign) - _MOST_NAMED} more" if len(foreign) > _MOST_NAMED else ""
@@ -78,9 +76,6 @@ class OutputKind:
             )
         return names
 
-    def _matches(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self.files)
-
     def _present(self, folder: Path) -> list[str]:
         """What in a folder has a name that a command of this kind writes."""
         return sorted({p.relative_to(folder).as_posix() for name in self.files for p in folder.glob(name)})
@@ -88,12 +83,12 @@ class OutputKind:
     def _written_here(self, folder: Path, name: str) -> bool:
         """Whether a file of a folder without a list was written by this library, by what is in it."""
         if name in self.marks:
-            return _says(folder / name, self.marks[name])
+            return holds_keys(folder / name, self.marks[name])
         signs = next((found for one, found in self.signs.items() if fnmatchcase(name, one)), None)
         return _carries_settings(folder / name) if signs is None else _holds(folder / name, signs)
 
     def _marked(self, folder: Path) -> bool:
-        return any(_says(folder / name, keys) for name, keys in self.marks.items())
+        return any(holds_keys(folder / name, keys) for name, keys in self.marks.items())
 
 
 @contextmanager
@@ -204,11 +199,3 @@ def _holds(path: Path, signs: tuple[bytes, ...]) -> bool:
     except OSError:
         return False
     return all(sign in content for sign in signs)
-
-
-def _says(path: Path, keys: tuple[str, ...]) -> bool:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and set(keys) <= set(told)

@@ -2,8 +2,6 @@
 
 import errno
 
-#: The machine's want, not the file's: reading on would call every further file damaged.
-SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 #: Of the file, and true for good: all other errors may be gone at the next opening.
 _LASTING = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 

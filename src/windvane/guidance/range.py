@@ -5,10 +5,9 @@ import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from windvane.finite import extremes
+from windvane.finite import ends
 from windvane.guidance.checks import GuidanceWarning
 from windvane.guidance.guide import Guide
 from windvane.guidance.steps import StepWeight
@@ -95,6 +94,5 @@ class DataRange:
 
 def largest(x: Tensor) -> float:
     """The largest magnitude, NaN or infinite if a number is not finite, in one pass over x."""
-    low, high = extremes(x)
-    ends = (low.item(), high.item()) if x.is_cpu else torch.stack((low, high)).tolist()  # one wait
-    return max(-ends[0], ends[1])
+    low, high = ends(x)
+    return max(-low, high)

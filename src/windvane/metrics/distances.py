@@ -41,9 +41,13 @@ def tolerance(width: int, dtype: torch.dtype) -> float:
 
 def screened(rows: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """The rows in float32, or in float64 where their squares do not fit: for a first look at distances."""
-    largest = max(float(bound.abs()) for x in (rows, others) for bound in x.aminmax())
-    kind = torch.float32 if largest < _FLOAT32_FITS else torch.float64
+    kind = torch.float32 if _fits(rows, others) else torch.float64
     return rows.to(kind), others.to(kind)
+
+
+def _fits(*rows: Tensor) -> bool:
+    """Whether float32 holds the squares of all numbers."""
+    return max(float(bound.abs()) for x in rows for bound in x.aminmax()) < _FLOAT32_FITS
 
 
 def middle(rows: Tensor) -> Tensor:
@@ -137,7 +141,7 @@ def _first_look(rows: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     centre = middle(reference)
     if rows.dtype == reference.dtype == torch.float32:
         looked, looked_at = rows - centre, reference - centre
-        if max(float(bound.abs()) for x in (looked, looked_at) for bound in x.aminmax()) < _FLOAT32_FITS:
+        if _fits(looked, looked_at):
             return looked, looked_at
     return screened(rows.double() - centre, reference.double() - centre)
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from windvane.arguments import shown
+from windvane.denoiser import name_of
 
 
 class Operator(ABC):
@@ -43,7 +44,7 @@ def measured(operator: Any, x: Tensor) -> Tensor:
     y = operator(x)
     if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != len(x):
         raise ValueError(
-            f"{_name(operator)} measured x of shape {tuple(x.shape)} as {shown(y)}: a measurement has one "
+            f"{name_of(operator)} measured x of shape {tuple(x.shape)} as {shown(y)}: a measurement has one "
             "row for each sample"
         )
     return y
@@ -58,13 +59,9 @@ def inverted(operator: Operator, y: Tensor, like: Tensor) -> Tensor:
     x = operator.pinv(y)
     if not isinstance(x, Tensor) or x.shape != like.shape:
         raise ValueError(
-            f"the pseudo-inverse of {_name(operator)} gave {shown(x)} for data of shape {tuple(like.shape)}"
+            f"the pseudo-inverse of {name_of(operator)} gave {shown(x)} for data of shape {tuple(like.shape)}"
         )
     return x
-
-
-def _name(operator: Any) -> str:
-    return getattr(operator, "__name__", None) or type(operator).__name__
 
 
 def require_images(x: Tensor, what: str) -> None:
