@@ -113,7 +113,9 @@ def _sampled(
     """A sample's levels (C, H, W) and settings."""
     section = section_of(settings)
     place = _place(image, settings, model)
-    opened = open_model(place, weights=section.weights, device=processes().device)
+    opened = open_model(
+        place, weights=section.weights, device=processes().device, precision=section.precision
+    )
     if opened.sha256 != settings["weights_sha256"]:
         changed = (
             f"the {section.weights} weights of {place} are not those that made {image}: sha256 "

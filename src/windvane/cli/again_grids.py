@@ -37,7 +37,7 @@ def grid_again(
     section = section_of(told)
     with reading(image):
         cells = cells_of(settings)
-    opened = open_model(place, weights=section.weights, device=device)
+    opened = open_model(place, weights=section.weights, device=device, precision=section.precision)
     if training and opened.step != settings.get("step"):
         then = str(settings.get("step"))
         say(f"{image} shows step {then:.20}, and the model in {place} is at step {opened.step}")

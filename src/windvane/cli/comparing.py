@@ -68,7 +68,7 @@ def compare(
         raise ValueError(
             f"compare-solvers runs in one process, not in {group.count}; start it without a launcher"
         )
-    model = open_model(run, weights=section.weights, device=group.device)
+    model = open_model(run, weights=section.weights, device=group.device, precision=section.precision)
     section = settled(section, model.asked, weight_given=weight_given)
     seeds = list(range(section.seed, section.seed + section.n))
     asked = wanted(section, model.asked, seeds, model=model.folder)

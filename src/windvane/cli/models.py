@@ -77,18 +77,26 @@ def check_model_path(path: Path | str) -> None:
         raise ValueError(f"{path} is a file; give the folder of a run, of a model, or of a pipeline")
 
 
-def open_model(path: Path | str, *, weights: str = "ema", device: str = "cpu") -> Model:
+def open_model(
+    path: Path | str, *, weights: str = "ema", device: str = "cpu", precision: str = "float32"
+) -> Model:
     """Open a run folder, a model folder, a diffusers pipeline folder, or a pipeline by its name on the hub.
 
     Args:
         weights: ``"ema"`` or ``"raw"`` of a model of windvane; a pipeline has one set.
+        precision: in which the network runs, ``"float32"`` or ``"bf16"``; samples stay float32.
     """
+    import torch
+
     from windvane.checkpoint import find_model, load, read_description
 
     path = Path(path)
     check_model_path(path)
+    autocast = torch.bfloat16 if precision == "bf16" else None
     if is_hub_name(path) or (path / INDEX).is_file():
-        return _open_pipeline(path, device)
+        model = _open_pipeline(path, device)
+        model.denoiser.autocast = autocast  # type: ignore[assignment]
+        return model
     try:
         folder = find_model(path)
     except ValueError:
@@ -96,7 +104,7 @@ def open_model(path: Path | str, *, weights: str = "ema", device: str = "cpu") -
             f"{path} is neither a windvane run or model (no windvane.json in it or in its model/) nor a "
             f"diffusers pipeline (no {INDEX})"
         ) from None
-    denoiser = load(folder, weights, device=device)
+    denoiser = load(folder, weights, device=device, autocast=autocast)
     description = read_description(folder)
     with reading(folder / "windvane.json"):
         asked = asked_of(description)

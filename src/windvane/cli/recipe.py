@@ -52,6 +52,8 @@ def sampler_settings(section: SampleSection) -> dict[str, Any]:
     from windvane.randomness import VERSION
 
     found = section.model_dump(mode="json", include=set(SAMPLER_SETTINGS))
+    if section.precision != "float32":  # pictures from before there was a choice have none
+        found["precision"] = section.precision
     return {**found, "interval": finite_ends(section.interval), "randomness": VERSION}
 
 
@@ -87,6 +89,7 @@ def section_of(settings: Mapping[str, Any]) -> SampleSection:
         )
     values = {name: settings[name] for name in SAMPLER_SETTINGS}
     values["interval"] = open_ends(values["interval"])
+    values["precision"] = settings.get("precision", "float32")
     return check({"sample": values}, where="the picture's settings").sample
 
 

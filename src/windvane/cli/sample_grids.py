@@ -37,7 +37,9 @@ class SampleGrids:
     def __init__(
         self, config: Config, known: Asked | None, run: "Run", *, room: Callable[[float], bool] | None = None
     ) -> None:
-        self._section = config.sample.model_copy(update={"steps": min(config.sample.steps, _STEPS)})
+        # In the precision of the weights: the network is the one that trains.
+        changes = {"steps": min(config.sample.steps, _STEPS), "precision": "float32"}
+        self._section = config.sample.model_copy(update=changes)
         first = self._section.seed
         self._seeds = list(range(first, first + min(self._section.n, _PICTURES)))
         self._asked = wanted(self._section, known, self._seeds, model=run.model)

@@ -68,7 +68,7 @@ def sample_run(
     with ExitStack() as stack:
         if out is not None and group.first:
             stack.enter_context(claimed(out, SAMPLES))
-        model = open_model(run, weights=section.weights, device=group.device)
+        model = open_model(run, weights=section.weights, device=group.device, precision=section.precision)
         section = settled(section, model.asked, weight_given=weight_given)
         recipe = Recipe(model.folder, model.sha256, model.step, section)
         seeds = list(range(section.seed, section.seed + section.n))

@@ -90,7 +90,9 @@ def search_model(
     from windvane.cli.again_orders import search_order
     from windvane.cli.steering import warnings_said
 
-    model = open_model(order.model, weights=order.section.weights, device=device)
+    model = open_model(
+        order.model, weights=order.section.weights, device=device, precision=order.section.precision
+    )
     section = settled(order.section, model.asked, weight_given=weight_given)
     about = order.about(model.sha256)
     if resume:

@@ -146,7 +146,7 @@ def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
     from windvane.cli.models import clip_of, open_model
 
     try:
-        model = open_model(path, weights=section.weights, device=device)
+        model = open_model(path, weights=section.weights, device=device, precision=section.precision)
     except ValueError as error:  # `--weights` is about guidance here
         raise ValueError(str(error).replace("ask for weights='raw'", "--set sample.weights=raw")) from None
     denoiser = model.denoiser

@@ -93,7 +93,10 @@ def stitch_models(
     from windvane.metrics import extract_features
 
     device = _one_process()
-    opened = [open_model(path, weights=config.sample.weights, device=device) for path in paths]
+    opened = [
+        open_model(path, weights=config.sample.weights, device=device, precision=config.sample.precision)
+        for path in paths
+    ]
     large = opened[-1]
     denoisers = [model.denoiser for model in opened]
     shares = lattice(len(opened), parts)

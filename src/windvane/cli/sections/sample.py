@@ -49,6 +49,9 @@ class SampleSection(Section):
         default=True, description="keep the predicted picture in the range of pixels at every step"
     )
 
+    precision: Literal["float32", "bf16"] = Field(
+        default="float32", description="bf16 runs the network in bfloat16: quick on CUDA, slow on most CPUs"
+    )
     compile: bool = Field(
         default=False, description="torch.compile the network: slow start, quick steps; for many pictures"
     )
