@@ -66,7 +66,7 @@ def draw(sampler, model=MODEL, n=3, steps=6, **settings):
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
 def test_weight_zero_is_unguided_bit_for_bit(guidance, sampler):
     if any(isinstance(g.weight, Variance | VarianceAndSine) for g in guidance.guides):
-        if not hasattr(sampler, "transition"):
+        if not sampler.traits.gaussian:
             with pytest.raises(ValueError, match="needs a sampler with a Gaussian step"):
                 draw(guidance.scaled(0.0).sampler(sampler))
             return
@@ -342,8 +342,8 @@ def test_transition_is_the_step():
             mean, std, _ = guided.transition(denoise, X, T, S, state)
             out, _ = guided.step(denoise, X, T, S, state, Z)
         assert torch.allclose(mean + std * Z, out, atol=1e-12)
-    assert not hasattr(PRESETS["dps"].sampler(Heun()), "transition")
-    assert not hasattr(presets.freedom(NORM, 0.1, recurrences=2).sampler(DDPM()), "transition")
+    assert not PRESETS["dps"].sampler(Heun()).traits.gaussian
+    assert not presets.freedom(NORM, 0.1, recurrences=2).sampler(DDPM()).traits.gaussian
 
 
 def test_gradients_flow_through_guidance():

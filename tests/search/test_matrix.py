@@ -104,7 +104,7 @@ def reason(search, sampler, process):
         return "even in log-SNR"
     if chains and not sampler.stochastic:
         return "adds none: take DDPM"
-    if chains and not hasattr(sampler, "transition"):
+    if chains and not sampler.traits.gaussian:
         return "has no transition"
     if search == "tree" and sampler == DPMSolverSDE():
         return "predictions of earlier steps"

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from windvane.arguments import whole
 from windvane.convert import prediction_from_x0
 from windvane.process import Process, expand
 from windvane.randomness import generator
-from windvane.samplers.base import Denoise, require_noise
+from windvane.samplers.base import Denoise, Sampler, Traits, require_noise
 
 #: Schedulers whose step depends on x and the prediction alone, and whether they draw noise.
 MARKOV = {
@@ -47,7 +47,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class DiffusersScheduler:
+class DiffusersScheduler(Sampler):
     """A diffusers scheduler as a :class:`~windvane.samplers.Sampler`, for denoisers of its own process.
 
     ``sample(denoiser, sampler=DiffusersScheduler(scheduler), steps=20)`` takes the steps of the scheduler at
@@ -114,11 +114,14 @@ class DiffusersScheduler:
         return f"DiffusersScheduler({type(self.scheduler).__name__}{f', eta={self.eta}' if self.eta else ''})"
 
     @property
-    def stochastic(self) -> bool:
+    def traits(self) -> Traits:  # type: ignore[override]
         name = type(self.scheduler).__name__
-        return MARKOV[name] or self.eta > 0 or bool(self.scheduler.config.get("stochastic_sampling"))
+        noisy = MARKOV[name] or self.eta > 0 or bool(self.scheduler.config.get("stochastic_sampling"))
+        return Traits(stochastic=noisy, gaussian=noisy and name.startswith(("DDPM", "DDIM")))
 
-    def own_grid(self, process: Process, steps: int) -> Tensor:
+    def own_grid(  # type: ignore[override]
+        self, process: Process, steps: int
+    ) -> Tensor:
         """The scheduler's own times, float64 ``(steps + 1,)``; the loop's default with this sampler."""
         own = schedule_of(self.scheduler).process
         if own != process:
@@ -151,7 +154,8 @@ class DiffusersScheduler:
         table = getattr(scheduler, "alphas_cumprod", None)
         # Clipping makes 1 or -1 of what was divided by zero; a quantile, or a deviation of 0 / 0, does not.
         plain = not name.startswith("Euler") and config.get("prediction_type") == "epsilon"
-        plain = plain and bool(self._gaussian or config.get("thresholding") or not config.get("clip_sample"))
+        clips = config.get("clip_sample") and not config.get("thresholding")
+        plain = plain and (self.traits.gaussian or not clips)
         if plain and table is not None and float(table[int(scheduler.timesteps[0])]) == 0:
             raise ValueError(
                 f"{name} has rescale_betas_zero_snr=True and prediction_type='epsilon', and divides by "
@@ -178,8 +182,8 @@ class DiffusersScheduler:
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: _State, noise: Tensor | None = None
     ) -> tuple[Tensor, _State]:
-        if self._gaussian:
-            mean, std, state = self._transition(denoise, x, t, s, state)
+        if self.traits.gaussian:
+            mean, std, state = self.transition(denoise, x, t, s, state)
             return (mean + std * require_noise(noise, self)).to(x.dtype), state
         output, k = self._output(denoise, x, t, state)
         drawn: dict[str, Any] = {}
@@ -187,25 +191,16 @@ class DiffusersScheduler:
             drawn["generator"] = [_generator(row) for row in require_noise(noise, self)]
         return self._made(state, k, output, x, drawn), state
 
-    @property
-    def transition(self) -> Callable[..., tuple[Tensor, Tensor, _State]]:
-        """Mean and standard deviation of a step of DDPM, or of DDIM with noise."""
-        if not self._gaussian:
-            raise AttributeError(f"{type(self.scheduler).__name__}'s step has no Gaussian transition here")
-        return self._transition
-
-    @property
-    def _gaussian(self) -> bool:
-        return type(self.scheduler).__name__.startswith(("DDPM", "DDIM")) and self.stochastic
-
-    def _transition(
+    def transition(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: _State
     ) -> tuple[Tensor, Tensor, _State]:
-        """What the scheduler makes of x without its noise, and how much of that it adds.
+        """What DDPM, or DDIM with noise, makes of x without its noise, and how much of that it adds.
 
         DDIM can be given its noise. DDPM draws it in any case: from a generator that is known, so that it can
         be taken away again, and so found out how large it is.
         """
+        if not self.traits.gaussian:
+            raise ValueError(f"{type(self.scheduler).__name__}'s step has no Gaussian transition here")
         output, k = self._output(denoise, x, t, state)
         still = torch.zeros((1, *x.shape[1:]), dtype=torch.float64)
         if type(self.scheduler).__name__.startswith("DDIM"):

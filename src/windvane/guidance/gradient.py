@@ -16,6 +16,7 @@ from windvane.guidance.pushed import GuidedSampler, Recurrence
 from windvane.guidance.steps import StepWeight
 from windvane.guidance.weights import Schedule
 from windvane.samplers.base import Sampler
+from windvane.samplers.names import as_sampler
 
 
 class Guided(Denoiser):
@@ -78,9 +79,9 @@ class GradientGuidance:
     guides: tuple[Guide, ...]
     recurrence: Recurrence = Recurrence()
 
-    def sampler(self, sampler: Sampler, *, low_memory: bool = False) -> GuidedSampler:
+    def sampler(self, sampler: Sampler | str, *, low_memory: bool = False) -> GuidedSampler:
         """The sampler guided."""
-        return GuidedSampler(sampler, self.guides, self.recurrence, low_memory)
+        return GuidedSampler(as_sampler(sampler), self.guides, self.recurrence, low_memory)
 
     def denoiser(self, denoiser: Denoiser, *, low_memory: bool = False) -> Guided:
         """The denoiser guided.

@@ -15,13 +15,13 @@ from windvane.guidance.composer import DENOISER_SIGNALS
 from windvane.guidance.moves import rms
 from windvane.guidance.pushed import GuidedState
 from windvane.process import expand
-from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, State, is_zero, moved
-from windvane.samplers.plan import Grid
-from windvane.stepping import finish, will_finish
+from windvane.samplers.base import BoundDenoiser, Denoise, State, is_zero, moved
+from windvane.samplers.wrapped import WrappedSampler
+from windvane.stepping import will_finish
 
 
 @dataclass(frozen=True)
-class KickedSampler:
+class KickedSampler(WrappedSampler):
     """A sampler whose state is kicked before each step (EluCD, arXiv 2310.11311, its released EDM sampler).
 
     With u = x_t / max(1, RMS(x_t)) and g the gradient of the energy at u, per sample,
@@ -42,13 +42,13 @@ class KickedSampler:
         window: (low, high): kicks where low < sigma / alpha <= high only.
     """
 
-    sampler: Sampler
     energy: Energy
     size: float = 0.004
     sine: float = 0.3
     window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.energy, Energy):
             raise ValueError(
                 f"a kick needs an Energy, got {type(self.energy).__name__}; put a function into Reward(...)"
@@ -60,22 +60,6 @@ class KickedSampler:
         if self.window is not None and not 0 <= self.window[0] < self.window[1]:
             raise ValueError(f"a window in noise level needs 0 <= low < high, got {self.window}")
         object.__setattr__(self, "_watch", Watch())
-
-    @property
-    def stochastic(self) -> bool:
-        return self.sampler.stochastic
-
-    @property
-    def prefers_log_snr(self) -> bool:
-        return getattr(self.sampler, "prefers_log_snr", False)
-
-    @property
-    def needs_log_snr(self) -> bool:
-        return getattr(self.sampler, "needs_log_snr", False)
-
-    @property
-    def own_grid(self) -> Grid | None:
-        return getattr(self.sampler, "own_grid", None)
 
     def init(self, x: Tensor, times: Tensor) -> GuidedState:
         return GuidedState(self.sampler.init(x, times), tuple(times.tolist()))
@@ -108,7 +92,7 @@ class KickedSampler:
         """At the end of a run: warn if no kick changed anything."""
         why = "its size is 0" if self.size == 0 else f"its window {self.window} holds no step of the grid"
         self._watch.finish({self.energy: (self.energy.name, why)})  # type: ignore[attr-defined]
-        finish(self.sampler, None)
+        super().finished()
 
     def fraction(self, t: float, times: Sequence[float]) -> float:
         """h_i of the step that starts at ``t`` on the grid ``times``."""

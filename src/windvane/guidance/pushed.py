@@ -1,7 +1,6 @@
 """A sampler guided by energies: pushes after the step, and steps made again."""
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,13 +19,14 @@ from windvane.samplers.base import (
     Denoise,
     Sampler,
     State,
+    Traits,
     is_zero,
     moved,
     require_noise,
     restarted,
 )
-from windvane.samplers.plan import Grid
-from windvane.stepping import finish, will_finish
+from windvane.samplers.wrapped import WrappedSampler
+from windvane.stepping import will_finish
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class GuidedState:
 
 
 @dataclass(frozen=True)
-class GuidedSampler:
+class GuidedSampler(WrappedSampler):
     """A sampler whose steps are pushed by energies, and repeated: for any denoiser and any condition.
 
     Predictions are pushed at every evaluation of a step, steps once: with the gradient at its start. A
@@ -80,29 +80,26 @@ class GuidedSampler:
     an energy that showed no gradient at all. Made by :meth:`GradientGuidance.sampler`.
     """
 
-    sampler: Sampler
     guides: tuple[Guide, ...]
     recurrence: Recurrence = Recurrence()
     low_memory: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "_composer", None)
 
     @property
-    def stochastic(self) -> bool:
-        return self.sampler.stochastic or self.recurrence.times > 1
+    def traits(self) -> Traits:  # type: ignore[override]
+        inner, again = self.sampler.traits, self.recurrence.times > 1
+        return replace(
+            inner,
+            stochastic=inner.stochastic or again,
+            gaussian=inner.gaussian and not again,
+            evaluations=None,  # a push makes a solver predict again, and repeats depend on the noise level
+        )
 
-    @property
-    def prefers_log_snr(self) -> bool:
-        return getattr(self.sampler, "prefers_log_snr", False)
-
-    @property
-    def needs_log_snr(self) -> bool:
-        return getattr(self.sampler, "needs_log_snr", False)
-
-    @property
-    def own_grid(self) -> Grid | None:
-        return getattr(self.sampler, "own_grid", None)
+    def evaluations(self, process: Process, times: Tensor) -> None:
+        return None
 
     def init(self, x: Tensor, times: Tensor) -> GuidedState:
         return GuidedState(self.sampler.init(x, times), tuple(times.tolist()))
@@ -156,7 +153,7 @@ class GuidedSampler:
         made: Composer | None = getattr(self, "_composer", None)
         if made is not None:
             made.finished()
-        finish(self.sampler, None)
+        super().finished()
 
     def _once(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: GuidedState, noise: Tensor | None
@@ -185,18 +182,14 @@ class GuidedSampler:
 
         return Step(process, t, s, state.times, std)
 
-    @property
-    def transition(self) -> Callable[..., tuple[Tensor, Tensor, State]]:
-        """Mean and standard deviation of the pushed step, where the wrapped sampler has them."""
-        if self.recurrence.times > 1 or not hasattr(self.sampler, "transition"):
-            raise AttributeError(f"{type(self.sampler).__name__}'s guided step has no Gaussian transition")
-        return self._transition
-
-    def _transition(
+    def transition(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: GuidedState
     ) -> tuple[Tensor, Tensor, GuidedState]:
+        """Mean and standard deviation of the pushed step, where the wrapped sampler has them."""
+        if not self.traits.gaussian:
+            raise ValueError(f"{type(self.sampler).__name__}'s guided step has no Gaussian transition")
         tap = _Tap(self._compose(denoise.process), denoise, self._step_of(denoise.process, t, s, state))
-        mean, deviation, inner = self.sampler.transition(tap, x, t, s, state.inner)  # type: ignore[attr-defined]
+        mean, deviation, inner = self.sampler.transition(tap, x, t, s, state.inner)
         mean, inner = self._pushed(tap, x, mean, inner)
         return mean, deviation, replace(state, inner=inner)
 
@@ -239,14 +232,13 @@ class _Tap:
 
 def ancestral_std(sampler: Sampler, process: Process, t: Tensor, s: Tensor, state: State) -> float:
     """The standard deviation of a sampler's Gaussian step from t to s."""
-    transition = getattr(sampler, "transition", None)
-    if transition is None:
+    if not sampler.traits.gaussian:
         raise ValueError(
             f"a weight that contains the step's variance needs a sampler with a Gaussian step, such as "
             f"DDPM() or DDIM(eta=1.0); {type(sampler).__name__} has none"
         )
     probe = torch.zeros(1, 1, dtype=torch.float64)
-    _, std, _ = transition(_Nothing(process), probe, t, s, state)
+    _, std, _ = sampler.transition(_Nothing(process), probe, t, s, state)
     return float(std.flatten()[0])
 
 

@@ -1,7 +1,15 @@
 """Samplers: solvers with explicit state, and the loop that runs them."""
 
 from windvane.samplers.ancestral import DDIM, DDPM
-from windvane.samplers.base import BoundDenoiser, Denoise, Sampler, index_state, moved, restarted
+from windvane.samplers.base import (
+    BoundDenoiser,
+    Denoise,
+    Sampler,
+    Traits,
+    index_state,
+    moved,
+    restarted,
+)
 from windvane.samplers.dpmpp import DPMSolverPP
 from windvane.samplers.euler import Euler, Heun
 from windvane.samplers.evodiff import EVODiff
@@ -12,6 +20,7 @@ from windvane.samplers.run import StepInfo, StopSampling, Trajectory
 from windvane.samplers.sde import DPMSolverSDE
 from windvane.samplers.singlestep import DPMSolverSinglestep, singlestep_orders
 from windvane.samplers.unipc import UniPC
+from windvane.samplers.wrapped import WrappedSampler
 
 __all__ = [
     "DDIM",
@@ -29,8 +38,10 @@ __all__ = [
     "Samples",
     "StepInfo",
     "StopSampling",
+    "Traits",
     "Trajectory",
     "UniPC",
+    "WrappedSampler",
     "default_grid",
     "index_state",
     "moved",

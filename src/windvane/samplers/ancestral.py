@@ -13,11 +13,11 @@ from torch import Tensor
 from windvane.arguments import one_of, real, settle
 from windvane.convert import eps_from_x0
 from windvane.process import Process, expand, require_gaussian
-from windvane.samplers.base import Denoise, State, require_noise
+from windvane.samplers.base import Denoise, Sampler, State, Traits, require_noise
 
 
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(Sampler):
     """DDIM (Song, Meng, Ermon 2021, arXiv 2010.02502, eq. 12 and 16), for any process.
 
     x_s = alpha_s x0 + sqrt(sigma_s^2 - v^2) eps_hat + v z,   eps_hat = (x_t - alpha_t x0) / sigma_t,
@@ -37,8 +37,8 @@ class DDIM:
         settle(self, eta=real(self.eta, "eta of DDIM (0 deterministic, 1 ancestral)", least=0, most=1))
 
     @property
-    def stochastic(self) -> bool:
-        return self.eta > 0
+    def traits(self) -> Traits:  # type: ignore[override]
+        return Traits(stochastic=self.eta > 0, gaussian=True)
 
     def init(self, x: Tensor, times: Tensor) -> State:
         return ()
@@ -72,7 +72,7 @@ class DDIM:
 
 
 @dataclass(frozen=True)
-class DDPM:
+class DDPM(Sampler):
     """Ancestral sampling (Ho, Jain, Abbeel 2020, arXiv 2006.11239, algorithm 2), for any process.
 
     mean = alpha_s x0 + sigma_s exp((lambda_t - lambda_s) / 2) eps_hat, the mean of q(x_s | x_t, x0);
@@ -88,7 +88,7 @@ class DDPM:
     """
 
     variance: str = "small"
-    stochastic: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(stochastic=True, gaussian=True)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         settle(self, variance=one_of(self.variance, "variance of DDPM", ("small", "large")))

@@ -5,7 +5,9 @@ steps in an explicit, immutable state. Nothing here loops: :mod:`windvane.sample
 """
 
 import dataclasses
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from windvane.denoiser import Denoiser, checked_prediction
 from windvane.process import Process
 
 State = Any
+Grid = Callable[[Process, int], Tensor]
 S = TypeVar("S")
 
 
@@ -29,27 +32,85 @@ class Denoise(Protocol):
     def __call__(self, x: Tensor, t: Tensor) -> Tensor: ...
 
 
-@runtime_checkable
-class Sampler(Protocol):
-    """One step of a solver, with explicit state.
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What a sampler declares of itself; the loop, guidance, searches and the shared tests read it.
 
-    ``step`` takes ``x`` ``(B, *)`` at time ``t`` to time ``s`` (both 0-dim float64 CPU tensors) and returns
-    the new ``x`` and state; ``noise`` ``(B, *)`` is standard normal and needed if ``stochastic``.
-    Deterministic samplers also run upwards (s > t), from any t with sigma(t) > 0. Samplers whose step
-    draws from a Gaussian given ``x`` also have ``transition(denoise, x, t, s, state) -> (mean, std,
-    state)``, differentiable, with ``step = mean + std * noise``. A class attribute
-    ``prefers_log_snr = True`` asks for a log-SNR grid where none is given; ``needs_log_snr = True`` does so
-    on the rectified flow, too. The loop calls ``finished()``, where there is one, after the last batch.
+    Args:
+        stochastic: ``step`` needs noise.
+        gaussian: given ``x``, a step draws from a Gaussian (a point where it is not stochastic), and
+            ``transition`` has its mean and standard deviation.
+        grid: the name in :data:`windvane.grids.GRIDS` of the grid that suits the sampler; None takes the
+            process's usual one. The rectified flow has its own all the same.
+        needs_grid: ``grid`` also on the rectified flow, and again even below a start.
+        memory: steps use predictions of earlier ones, so that a state belongs to its trajectory.
+        evaluations: of the network in every step above sigma = 0; None where nothing is promised. A step to
+            sigma = 0 makes one.
     """
 
+    stochastic: bool = False
+    gaussian: bool = False
+    grid: str | None = None
+    needs_grid: bool = False
+    memory: bool = False
+    evaluations: int | None = 1
+
+
+class Sampler(ABC):
+    """One step of a solver, with explicit state.
+
+    The rules, which tests hold every registered sampler to:
+
+    - a step to sigma_s = 0 returns D(x, t), the prediction of x0 at the time that it starts from;
+    - a run makes as many evaluations as :meth:`evaluations` says;
+    - nothing is kept in the sampler: what a step leaves for the next is the state, never changed in place,
+      whose tensors have the batch first (:func:`index_state`);
+    - noise is given, never drawn; no row depends on another;
+    - deterministic samplers also run upwards (s > t), from any t with sigma(t) > 0.
+    """
+
+    #: What holds for every sampler of the class; where it depends on settings, a property.
+    traits: Traits
+    #: Times ``(steps + 1,)`` of (process, steps), for a sampler that brings its own.
+    own_grid: Grid | None = None
+
     @property
-    def stochastic(self) -> bool: ...
+    def stochastic(self) -> bool:
+        """Whether ``step`` needs noise."""
+        return self.traits.stochastic
 
-    def init(self, x: Tensor, times: Tensor) -> State: ...
+    @abstractmethod
+    def init(self, x: Tensor, times: Tensor) -> State:
+        """The state before the first step from ``x`` ``(B, *)`` on the grid ``times`` ``(steps + 1,)``."""
 
+    @abstractmethod
     def step(
         self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State, noise: Tensor | None = None
-    ) -> tuple[Tensor, State]: ...
+    ) -> tuple[Tensor, State]:
+        """``x`` ``(B, *)`` taken from time ``t`` to ``s`` (0-dim float64 on the CPU), and the state after it.
+
+        ``noise`` ``(B, *)`` is standard normal, and needed where the sampler is stochastic.
+        """
+
+    def transition(
+        self, denoise: Denoise, x: Tensor, t: Tensor, s: Tensor, state: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """Mean ``(B, *)`` and standard deviation of x_s given x_t, so that ``step = mean + std * noise``.
+
+        Differentiable; the standard deviation broadcasts against the mean, and does not depend on ``x``.
+
+        Raises:
+            ValueError: a sampler whose traits are not ``gaussian``.
+        """
+        raise ValueError(f"{self} has no Gaussian transition")
+
+    def evaluations(self, process: Process, times: Tensor) -> int | None:
+        """Evaluations of the network in all steps of the grid ``times``; None where nothing is promised."""
+        each, to_zero = self.traits.evaluations, int(float(process.sigma(times[-1])) == 0)
+        return None if each is None else each * (len(times) - 1 - to_zero) + to_zero
+
+    def finished(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Called by the loop after the last batch: where guidance says what of it had no effect."""
 
 
 class BoundDenoiser:

@@ -1,17 +1,16 @@
 """DPM-Solver++ multistep: 2M and 3M."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
 from windvane.arguments import flag, one_of, settle
-from windvane.samplers.base import Denoise
+from windvane.samplers.base import Denoise, Sampler, Traits
 from windvane.samplers.history import History, Level, first_order, level_at, psi
 
 
 @dataclass(frozen=True)
-class DPMSolverPP:
+class DPMSolverPP(Sampler):
     """DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095), multistep with data prediction.
 
     With h = l_s - l_t in half log-SNR, M_0, M_1, M_2 the newest predictions, and
@@ -45,8 +44,6 @@ class DPMSolverPP:
     order: int = 2
     as_released: bool = False
     lower_order_final: bool = True
-    stochastic: ClassVar[bool] = False
-    prefers_log_snr: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         settle(
@@ -55,6 +52,10 @@ class DPMSolverPP:
             as_released=flag(self.as_released, "as_released"),
             lower_order_final=flag(self.lower_order_final, "lower_order_final"),
         )
+
+    @property
+    def traits(self) -> Traits:  # type: ignore[override]
+        return Traits(grid="log_snr", memory=self.order > 1)
 
     def init(self, x: Tensor, times: Tensor) -> History:
         return History.on(times)

@@ -10,11 +10,11 @@ from torch import Tensor
 from windvane.arguments import real, settle
 from windvane.convert import eps_from_x0
 from windvane.process import Process, expand, require_gaussian
-from windvane.samplers.base import Denoise, State, is_zero, require_noise
+from windvane.samplers.base import Denoise, Sampler, State, Traits, is_zero, require_noise
 
 
 @dataclass(frozen=True)
-class Euler:
+class Euler(Sampler):
     """Euler's rule on the probability flow, first order, one evaluation a step.
 
     x_s = x + (alpha_s - alpha_t) x0 + (sigma_s - sigma_t) eps_hat,   eps_hat = (x - alpha_t x0) / sigma_t.
@@ -23,7 +23,7 @@ class Euler:
     usual Euler in t on the rectified flow. No singularity at alpha_t = 0. Times may be 0-dim or ``(B,)``.
     """
 
-    stochastic: ClassVar[bool] = False
+    traits: ClassVar[Traits] = Traits()  # type: ignore[misc]
 
     def init(self, x: Tensor, times: Tensor) -> State:
         return ()
@@ -40,7 +40,7 @@ class Euler:
 
 
 @dataclass(frozen=True)
-class Heun:
+class Heun(Sampler):
     """Heun's trapezoidal rule on the probability flow, with EDM's churn; second order.
 
     x'  = x + (alpha_s - alpha_t) x0_t + (sigma_s - sigma_t) eps_t
@@ -79,8 +79,8 @@ class Heun:
         )
 
     @property
-    def stochastic(self) -> bool:
-        return self.churn > 0
+    def traits(self) -> Traits:  # type: ignore[override]
+        return Traits(stochastic=self.churn > 0, evaluations=2)
 
     def init(self, x: Tensor, times: Tensor) -> State:
         """The state is the number of steps N, which churn is divided by."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from windvane.arguments import flag, settle
 from windvane.process import Process
-from windvane.samplers.base import Denoise
+from windvane.samplers.base import Denoise, Sampler, Traits
 from windvane.samplers.history import History, Level, first_order, level_at
 
 # More steps than this and the released code takes another formula for zeta.
@@ -44,7 +44,7 @@ class EvoState:
 
 
 @dataclass(frozen=True)
-class EVODiff:
+class EVODiff(Sampler):
     """EVODiff (Li, Chen, Zeng 2025, arXiv 2509.26096; coefficients of the released code, order 2).
 
     For alpha = 1, from noise level k_t to k_s, with h = log(k_t / k_s), u = 1 - e^-h, X the first-order step,
@@ -74,8 +74,7 @@ class EVODiff:
     """
 
     lower_order_final: bool = True
-    stochastic: ClassVar[bool] = False
-    needs_log_snr: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(grid="log_snr", needs_grid=True, memory=True)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         settle(self, lower_order_final=flag(self.lower_order_final, "lower_order_final"))

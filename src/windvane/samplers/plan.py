@@ -1,6 +1,6 @@
 """What a call of ``sample`` asks for, made definite: seeds, times, start, condition, shape, device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,9 +13,8 @@ from windvane.finite import extremes
 from windvane.grids import GRIDS, edm, log_snr, uniform
 from windvane.process import EDM, PFGMPP, Process, RectifiedFlow, as_process
 from windvane.randomness import STREAM_PRIOR, seed_range
-from windvane.samplers.base import Sampler
+from windvane.samplers.base import Grid, Sampler
 
-Grid = Callable[[Process, int], Tensor]
 Start = tuple[Tensor, float]
 
 
@@ -31,18 +30,14 @@ def default_grid(process: Process, sampler: Sampler) -> Grid:
     ================================  ============  ========  ==============
 
     (* and PFGM++.) DPM-Solver++ and UniPC are built in log-SNR and want even steps there; on the rectified
-    flow, whose log-SNR is infinite at both ends, a log-SNR grid would spend most steps near the ends. A
-    sampler with ``own_grid(process, steps)`` brings its own.
+    flow, whose log-SNR is infinite at both ends, a log-SNR grid would spend most steps near the ends. The
+    table is what their :class:`~windvane.samplers.Traits` say; a sampler with an ``own_grid`` brings its own.
     """
-    own = getattr(sampler, "own_grid", None)
-    if own is not None:
-        return own
-    if getattr(sampler, "needs_log_snr", False):
-        return log_snr
-    if isinstance(process, RectifiedFlow):
-        return uniform
-    if getattr(sampler, "prefers_log_snr", False):
-        return log_snr
+    if sampler.own_grid is not None:
+        return sampler.own_grid
+    traits = sampler.traits
+    if traits.grid is not None and (traits.needs_grid or not isinstance(process, RectifiedFlow)):
+        return GRIDS[traits.grid]
     return edm if isinstance(process, (EDM, PFGMPP)) else uniform
 
 
@@ -101,7 +96,7 @@ def resolve_times(
             # Not a hair below t_start either: a step of rounding size is no step.
             below = times[times < start[1] * (1 - 1e-9)]
             times = torch.cat([first, below[1:] if len(below) == len(times) else below])
-            if chosen is log_snr and getattr(sampler, "needs_log_snr", False):
+            if chosen is log_snr and sampler.traits.needs_grid:
                 times = _even_log_snr(process, times)
     _check_times(process, sampler, times, upwards=start is not None)
     return times

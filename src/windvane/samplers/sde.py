@@ -2,19 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from windvane.arguments import flag, one_of, settle
 from windvane.process import require_gaussian
-from windvane.samplers.base import Denoise, require_noise
+from windvane.samplers.base import Denoise, Sampler, Traits, require_noise
 from windvane.samplers.history import History, level_at
 
 
 @dataclass(frozen=True)
-class DPMSolverSDE:
+class DPMSolverSDE(Sampler):
     """SDE-DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095, section 5), orders 1 and 2M.
 
     With h = l_s - l_t in half log-SNR, M_0 and M_1 the newest predictions, r = (l_t - l_{t-1}) / h:
@@ -35,8 +34,6 @@ class DPMSolverSDE:
 
     order: int = 2
     lower_order_final: bool = True
-    stochastic: ClassVar[bool] = True
-    prefers_log_snr: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         settle(
@@ -44,6 +41,10 @@ class DPMSolverSDE:
             order=one_of(self.order, "order of DPMSolverSDE", (1, 2)),
             lower_order_final=flag(self.lower_order_final, "lower_order_final"),
         )
+
+    @property
+    def traits(self) -> Traits:  # type: ignore[override]
+        return Traits(stochastic=True, gaussian=True, grid="log_snr", memory=self.order > 1)
 
     def init(self, x: Tensor, times: Tensor) -> History:
         return History.on(times)

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from windvane.arguments import one_of, settle, sizes, whole
-from windvane.samplers.base import Denoise
+from windvane.process import Process
+from windvane.samplers.base import Denoise, Sampler, Traits
 from windvane.samplers.history import Level, first_order, level_at, psi
 
 
@@ -26,7 +26,7 @@ def singlestep_orders(evaluations: int, order: int = 3) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class DPMSolverSinglestep:
+class DPMSolverSinglestep(Sampler):
     """DPM-Solver++ 2S and 3S (Lu et al. 2022, arXiv 2211.01095, algorithm 1, and the authors' code for 3S).
 
     With h = l_s - l_t in half log-SNR, phi_1(h) = 1 - e^-h, M_0 = D(x, t), and the first-order step from t to
@@ -49,8 +49,6 @@ class DPMSolverSinglestep:
 
     order: int = 2
     orders: tuple[int, ...] = ()
-    stochastic: ClassVar[bool] = False
-    prefers_log_snr: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         what = "DPMSolverSinglestep"
@@ -69,6 +67,16 @@ class DPMSolverSinglestep:
         """
         count = whole(evaluations, "evaluations", least=1)
         return cls(order, (*(singlestep_orders(count - 1, order) if count > 1 else ()), 1))
+
+    @property
+    def traits(self) -> Traits:  # type: ignore[override]
+        return Traits(grid="log_snr", evaluations=None if self.orders else self.order)
+
+    def evaluations(self, process: Process, times: Tensor) -> int:
+        halves = [level_at(process, t).half for t in times]
+        orders = (*self.orders, *[self.order] * len(halves))
+        finite = (math.isfinite(there - here) for here, there in zip(halves, halves[1:]))
+        return sum(order if inside else 1 for order, inside in zip(orders, finite))
 
     def init(self, x: Tensor, times: Tensor) -> int:
         """The state is the number of steps taken, which chooses the order."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from windvane.arguments import flag, one_of, settle
-from windvane.samplers.base import Denoise
+from windvane.samplers.base import Denoise, Sampler, Traits
 from windvane.samplers.history import History, first_order, level_at, psi
 
 
 @dataclass(frozen=True)
-class UniPC:
+class UniPC(Sampler):
     """UniPC-p with data prediction (Zhao et al. 2023, arXiv 2302.04867, algorithms 5 and 6).
 
     With h = l_s - l_t in half log-SNR, z = -h, X the first-order step from the newest prediction M_0,
@@ -46,8 +46,7 @@ class UniPC:
     variant: str = "bh2"
     corrector: bool = True
     lower_order_final: bool = True
-    stochastic: ClassVar[bool] = False
-    prefers_log_snr: ClassVar[bool] = True
+    traits: ClassVar[Traits] = Traits(grid="log_snr", memory=True)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         settle(

@@ -14,7 +14,8 @@ from windvane.denoiser import checked_prediction
 from windvane.evaluations import count_evaluations
 from windvane.process import Process, require_gaussian
 from windvane.randomness import STREAM_PRIOR, noise_for
-from windvane.samplers import DDIM, BoundDenoiser, History, Sampler
+from windvane.samplers import DDIM, BoundDenoiser, Sampler
+from windvane.samplers.names import as_sampler
 from windvane.samplers.plan import Grid, resolve_device, resolve_shape, resolve_times
 from windvane.search.costs import rehearsed, require_left
 from windvane.stepping import at_step
@@ -42,7 +43,7 @@ class Chain:
         self,
         denoiser: Any,
         *,
-        sampler: Sampler = DDIM(),  # noqa: B008 (frozen)
+        sampler: Sampler | str = DDIM(),  # noqa: B008 (frozen)
         steps: int = 50,
         grid: Grid | Tensor | str | None = None,
         cond: Condition | None = None,
@@ -56,9 +57,9 @@ class Chain:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.denoiser = denoiser
         self.process: Process = denoiser.process
-        self.sampler = sampler
+        self.sampler = as_sampler(sampler)
         self.shape = resolve_shape(denoiser, shape, None)
-        self.times = resolve_times(self.process, sampler, grid, steps, None)
+        self.times = resolve_times(self.process, self.sampler, grid, steps, None)
         self.device = resolve_device(denoiser, device)
         self.dtype = dtype
         self.cond = None if cond is None else cond.to(self.device)
@@ -224,22 +225,16 @@ class Chain:
                 f"{what} branches by the noise that a step adds, and {self.sampler} adds none: take DDPM() "
                 "or DDIM(eta=1.0), or search over the starting noises instead"
             )
-        if not hasattr(self.sampler, "transition"):
+        if not self.sampler.traits.gaussian:
             raise ValueError(
                 f"{what} needs steps that are Gaussian given x, and {self.sampler} has no transition(); take "
                 "DDPM() or DDIM(eta=1.0)"
             )
-        if memoryless and self._keeps_history():
+        if memoryless and self.sampler.traits.memory:
             raise ValueError(
                 f"{what} starts again from stored states, and {self.sampler} needs the predictions of "
                 "earlier steps, which are not stored; take DDPM(), DDIM(eta=1.0) or DPMSolverSDE(order=1)"
             )
-
-    def _keeps_history(self) -> bool:
-        sampler, state = self.sampler, self.sampler.init(torch.zeros(1, *self.shape), self.times)
-        while hasattr(sampler, "sampler"):
-            sampler, state = sampler.sampler, state.inner
-        return isinstance(state, History) and getattr(sampler, "order", 2) != 1
 
 
 @dataclass(frozen=True)

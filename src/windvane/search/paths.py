@@ -73,7 +73,7 @@ class Paths:
 
     def check(self, chain: Chain, verifier: Verifier) -> None:
         require_gaussian(chain.process, "search over paths, which noises its survivors again,")
-        if getattr(chain.sampler, "needs_log_snr", False):
+        if chain.sampler.traits.needs_grid:
             raise ValueError(
                 f"search over paths solves segments that are not even in log-SNR, and {chain.sampler} needs "
                 "such; take a solver for any grid, such as UniPC() or DPMSolverPP()"

@@ -10,7 +10,7 @@ from windvane.conditions import Condition
 from windvane.denoiser import checked_prediction
 from windvane.evaluations import count_evaluations
 from windvane.process import Process
-from windvane.samplers import BoundDenoiser, Sampler
+from windvane.samplers import BoundDenoiser, Sampler, WrappedSampler
 from windvane.search.chain import Chain, Replay, quiet
 from windvane.search.costs import require_left
 from windvane.stepping import at_step
@@ -18,8 +18,8 @@ from windvane.stepping import at_step
 
 def check_proposal(chain: Chain, proposal: Sampler) -> None:
     """Refuse a proposal whose steps are not the chain's own with another mean."""
-    inner = getattr(proposal, "sampler", None)
-    if inner != chain.sampler or not hasattr(proposal, "transition"):
+    inner = proposal.sampler if isinstance(proposal, WrappedSampler) else None
+    if inner != chain.sampler or not proposal.traits.gaussian:
         raise ValueError(
             f"a proposal guides the chain's own steps and has transition(), such as "
             f"dps(energy).sampler({chain.sampler}); got {type(proposal).__name__} around {inner}"
@@ -57,12 +57,12 @@ def propose(
                     seen, chain.condition(torch.zeros(len(part), dtype=torch.int64)), chain.clip
                 )
                 with at_step(k, chain.steps), count_evaluations() as made:
-                    guided, std, state = proposal.transition(denoise, part, t, s, state)  # type: ignore[attr-defined]
+                    guided, std, state = proposal.transition(denoise, part, t, s, state)
                 if chain.learned(k, made.rows / len(part)):
                     require_left(len(part) * chain.cost(k + 1))
                 own = chain.sampler.init(part, chain.times)
                 base = Replay(chain.process, seen.clipped(denoise.clip))
-                mean, _, _ = chain.sampler.transition(base, part, t, s, own)  # type: ignore[attr-defined]
+                mean, _, _ = chain.sampler.transition(base, part, t, s, own)
                 if not bool(torch.count_nonzero(std)):
                     part = mean
                     continue

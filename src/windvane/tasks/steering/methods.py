@@ -120,7 +120,7 @@ def check_method(
     Composer(made.guides, process)
     if recurrences > 1:
         require_gaussian(process, "a step made again")
-    has = sampler.stochastic and hasattr(sampler, "transition")
+    has = sampler.stochastic and sampler.traits.gaussian
     if paper_scale and method(preset).ancestral and not has:
         raise ValueError(
             f"the paper's own weights of {preset!r} contain the variance of an ancestral step, which "
