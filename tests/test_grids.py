@@ -4,15 +4,16 @@ import pytest
 import torch
 
 from tests.test_process import IDS, PROCESSES
-from windvane.grids import GRIDS, edm, log_snr, quadratic, uniform
+from windvane.grids import edm, grid_named, log_snr, quadratic, uniform
 from windvane.process import EDM, RectifiedFlow, VPLinear
+from windvane.registry import known_names
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=IDS)
-@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("name", known_names("grid"))
 @pytest.mark.parametrize("steps", [1, 2, 13])
 def test_descends_to_zero_in_as_many_steps_as_asked(process, name, steps):
-    times = GRIDS[name](process, steps)
+    times = grid_named(name)(process, steps)
     assert times.dtype == torch.float64
     assert len(times) == steps + 1
     assert times[-1] == 0
@@ -54,4 +55,5 @@ def test_no_steps_is_refused():
 @pytest.mark.parametrize("sigma_max", [20.0, 30.0, 47.0, 80.0])
 def test_no_rounding_leads_above_the_process(sigma_max):
     process = EDM(sigma_max=sigma_max, sigma_min=0.02)
-    assert all(float(grid(process, steps)[0]) <= 1 for grid in GRIDS.values() for steps in (1, 7, 40))
+    grids = [grid_named(name) for name in known_names("grid")]
+    assert all(float(grid(process, steps)[0]) <= 1 for grid in grids for steps in (1, 7, 40))

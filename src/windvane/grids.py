@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from windvane.process import Process
+from windvane.registry import find
 
 
 def _check(steps: int, least: int = 1) -> None:
@@ -67,9 +68,10 @@ def edm(process: Process, steps: int, rho: float = 7.0) -> Tensor:
     return _finish(process, process.t_of_noise_level((high + fractions * (low - high)) ** rho))
 
 
-GRIDS: dict[str, Callable[[Process, int], Tensor]] = {
-    "uniform": uniform,
-    "quadratic": quadratic,
-    "log_snr": log_snr,
-    "edm": edm,
-}
+def grid_named(name: str) -> Callable[[Process, int], Tensor]:
+    """The registered grid of a name.
+
+    Raises:
+        ValueError: no such name, with those there are.
+    """
+    return find("grid", name).load()

@@ -16,6 +16,7 @@ from torch import Tensor
 from windvane.arguments import numbers, real, settle, shown
 from windvane.noise import StudentT
 from windvane.process_base import Process, expand, require_gaussian, scalar, shared_moment, shared_time
+from windvane.registry import find, known_names
 
 __all__ = [
     "EDM",
@@ -265,17 +266,13 @@ class PFGMPP(Process):
         return r / (math.sqrt(self.dof) * self.sigma_max)
 
 
-_ALL: tuple[type[Process], ...] = (VPLinear, VPCosine, EDM, RectifiedFlow, VPTable, PFGMPP)
-_KINDS = {process.kind: process for process in _ALL}
-
-
 def process_from_config(config: dict[str, Any]) -> Process:
     """Build a process from the description that :meth:`Process.to_config` wrote."""
     settings = dict(config)
     kind = settings.pop("type", None)
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ValueError(f"unknown process type {kind!r}; known: {', '.join(sorted(_KINDS))}")
-    return _KINDS[kind](**settings)
+    if not isinstance(kind, str) or kind not in known_names("process"):
+        raise ValueError(f"unknown process type {kind!r}; known: {', '.join(sorted(known_names('process')))}")
+    return find("process", kind).make(**settings)
 
 
 def as_process(value: Any) -> Process:
@@ -284,7 +281,8 @@ def as_process(value: Any) -> Process:
     Raises:
         ValueError: anything else, with what to give instead.
     """
-    found: Any = _KINDS.get(value, value) if isinstance(value, str) else value
+    named = isinstance(value, str) and value in known_names("process")
+    found: Any = find("process", value).load() if named else value
     if isinstance(found, type) and issubclass(found, Process):
         try:
             return found()
@@ -293,6 +291,6 @@ def as_process(value: Any) -> Process:
     if not (hasattr(found, "alpha") and hasattr(found, "sigma")) or isinstance(found, type):
         raise ValueError(
             f"process takes a noise process such as windvane.VPCosine(), or a name "
-            f"({', '.join(sorted(_KINDS))}); got {shown(value)}"
+            f"({', '.join(sorted(known_names('process')))}); got {shown(value)}"
         )
     return found

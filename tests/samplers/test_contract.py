@@ -11,6 +11,7 @@ from windvane.energies import Reward
 from windvane.guidance import KickedSampler, presets
 from windvane.points import PointsDenoiser
 from windvane.process import PFGMPP, expand
+from windvane.registry import known_names
 from windvane.samplers import (
     DDPM,
     BoundDenoiser,
@@ -25,9 +26,9 @@ from windvane.samplers import (
     sample,
     start_from,
 )
-from windvane.samplers.names import NAMED, as_sampler
+from windvane.samplers.names import as_sampler
 
-every = pytest.mark.parametrize("named", NAMED)
+every = pytest.mark.parametrize("named", known_names("sampler"))
 processes = pytest.mark.parametrize("process", PROCESSES, ids=name)
 
 

@@ -7,7 +7,8 @@ import torch
 import windvane as wv
 from windvane.energies import Reward
 from windvane.guidance import presets
-from windvane.samplers.names import NAMED, as_sampler
+from windvane.registry import find, known_names
+from windvane.samplers.names import as_sampler
 from windvane.search.chain import InParts
 
 MODEL = wv.GaussianMixtureDenoiser(
@@ -63,9 +64,9 @@ def test_a_prediction_that_is_no_tensor_is_refused():
         draw(wv.FunctionDenoiser(lambda x, t, c: {"sample": x}, wv.VPCosine()), shape=(2,))
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", known_names("sampler"))
 def test_samplers_by_name_are_those_of_the_command_line(name):
-    assert torch.equal(draw(sampler=name), draw(sampler=NAMED[name]()))
+    assert torch.equal(draw(sampler=name), draw(sampler=find("sampler", name).make()))
 
 
 def test_classes_stand_for_their_usual_settings():

@@ -5,15 +5,15 @@ import torch
 
 from tests.samplers.cases import DETERMINISTIC, PROCESSES, gaussian, mixture, name, normal
 from windvane.exact import GaussianMixtureDenoiser
-from windvane.grids import GRIDS, log_snr
+from windvane.grids import grid_named, log_snr
 from windvane.process import EDM, RectifiedFlow, VPLinear
+from windvane.registry import entries, known_names
 from windvane.samplers import (
     DDIM,
     BoundDenoiser,
     DPMSolverPP,
     DPMSolverSDE,
     DPMSolverSinglestep,
-    Euler,
     EVODiff,
     Heun,
     UniPC,
@@ -33,11 +33,11 @@ def error(sampler, process, grid, steps):
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=name)
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", known_names("grid"))
 def test_every_solver_converges_on_every_grid(grid, process):
     """What log-SNR and EDM grids leave out below t_min, all solvers leave out alike."""
     for sampler in DETERMINISTIC:
-        coarse, fine = (error(sampler, process, GRIDS[grid], steps) for steps in (20, 160))
+        coarse, fine = (error(sampler, process, grid_named(grid), steps) for steps in (20, 160))
         assert fine < max(0.5 * coarse, 5e-3), sampler
         assert fine < 0.2, sampler
 
@@ -184,11 +184,6 @@ def test_denoise_to_zero_is_one_more_call_at_the_last_noise(sampler, process):
 
 
 def test_the_lists_hold_every_deterministic_solver():
-    from windvane import samplers
-
     kinds = {type(s) for s in DETERMINISTIC} | {EVODiff}
-    for made in (getattr(samplers, key) for key in samplers.__all__):
-        if isinstance(made, type) and hasattr(made, "step") and made is not samplers.Sampler:
-            if getattr(made, "stochastic", True) is not True:
-                assert made in kinds, made
-    assert {Euler, Heun, DDIM} <= kinds
+    made = [row.make() for row in entries("sampler")]
+    assert {type(sampler) for sampler in made if not sampler.stochastic} <= kinds

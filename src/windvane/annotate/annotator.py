@@ -12,10 +12,10 @@ from windvane.annotate.features.base import FeatureExtractor, Images, learns, te
 from windvane.annotate.features.extraction import extract
 from windvane.annotate.features.learnt import learnt
 from windvane.annotate.features.spec import features_from
-from windvane.annotate.features.stored import FITTED
 from windvane.annotate.group import Group
 from windvane.annotate.storage import FORMAT, load_annotation, save_annotation
 from windvane.files import discard
+from windvane.registry import known_names
 
 
 def annotate(
@@ -70,7 +70,7 @@ def annotate(
     unfitted = extractor if learns(extractor) and not extractor.fitted else None
     recipe = extractor.name if unfitted is None else unfitted.recipe
     kept = None
-    if cache is not None and (unfitted is None or unfitted.kind in FITTED):
+    if cache is not None and (unfitted is None or unfitted.kind in known_names("features")):
         parts = (FORMAT, recipe, unfitted is not None, clusters.settings(), flip, data.fingerprint)
         kept = Path(cache) / f"annotation-{text_key(*parts)}"
         # An extractor that was given stays in use; one to be fitted is loaded with the annotation.

@@ -16,11 +16,12 @@ from torch import Tensor
 from windvane.annotate.annotation import Annotation
 from windvane.annotate.clusters import Clusters
 from windvane.annotate.features.base import FeatureExtractor, Images, learns
-from windvane.annotate.features.stored import FITTED, load_extractor, write_extractor
+from windvane.annotate.features.stored import load_extractor, write_extractor
 from windvane.annotate.owned import ANNOTATION
 from windvane.annotate.sealing import checked_pair, read_pair, sealed
 from windvane.damage import Damaged
 from windvane.files import atomic_folder, recover_folder
+from windvane.registry import known_names
 
 FORMAT = 1
 FILE, TENSORS = "annotation.json", "vector.safetensors"
@@ -62,7 +63,7 @@ def _described(annotation: Annotation) -> dict[str, Any]:
     extractor = annotation.extractor
     kind = getattr(extractor, "kind", None)
     described: dict[str, Any] = {"name": annotation.extractor_name, "kind": kind}
-    described["saved"] = extractor is not None and learns(extractor) and kind in FITTED
+    described["saved"] = extractor is not None and learns(extractor) and kind in known_names("features")
     if kind == "encoder":
         described["settings"] = extractor.settings()  # type: ignore[union-attr]
         described["licence"] = getattr(extractor, "licence", None)

@@ -60,7 +60,7 @@ def compare(
 ) -> "Comparison":
     """Open the model, run every solver at every budget, print the table and write the files."""
     from windvane.cli.processes import processes
-    from windvane.grids import GRIDS
+    from windvane.grids import grid_named
     from windvane.tasks.solvers import compare_solvers
 
     group = processes()
@@ -79,7 +79,7 @@ def compare(
         seeds=section.seed,
         n=section.n,
         cond=None if asked is None else asked.condition(),
-        grid=None if section.grid is None else GRIDS[section.grid],
+        grid=None if section.grid is None else grid_named(section.grid),
         clip=clip_of(model.denoiser, section),
         reference_steps=reference_steps,
         decode=model.decode,

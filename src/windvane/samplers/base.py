@@ -40,7 +40,7 @@ class Traits:
         stochastic: ``step`` needs noise.
         gaussian: given ``x``, a step draws from a Gaussian (a point where it is not stochastic), and
             ``transition`` has its mean and standard deviation.
-        grid: the name in :data:`windvane.grids.GRIDS` of the grid that suits the sampler; None takes the
+        grid: the registered name of the grid that suits the sampler; None takes the
             process's usual one. The rectified flow has its own all the same.
         needs_grid: ``grid`` also on the rectified flow, and again even below a start.
         memory: steps use predictions of earlier ones, so that a state belongs to its trajectory.

@@ -95,8 +95,8 @@ def sample(
         cond: ``n`` rows, or one row for all; a tensor of ids ``(n,)`` or vectors ``(n, K)`` stands for a
             condition of them.
         sampler: or its name, such as ``"dpm++2m"``.
-        grid: times ``(steps + 1,)``, a function (process, steps) -> times or the name of one in
-            :data:`windvane.grids.GRIDS`, or None for :func:`~windvane.samplers.default_grid`.
+        grid: times ``(steps + 1,)``, a function (process, steps) -> times or the name of a
+            registered one, or None for :func:`~windvane.samplers.default_grid`.
         start: (x_t ``(n, *)``, t) to begin at time t instead of from noise, see
             :func:`~windvane.samplers.start_from`. Rising times from a start invert the flow.
         dtype: of the state; coefficients are float64.

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from windvane.arguments import called, numbers, one_of, real, shown, sizes
 from windvane.conditions import Condition
 from windvane.finite import extremes
-from windvane.grids import GRIDS, edm, log_snr, uniform
+from windvane.grids import edm, grid_named, log_snr, uniform
 from windvane.process import EDM, PFGMPP, Process, RectifiedFlow, as_process
 from windvane.randomness import STREAM_PRIOR, seed_range
+from windvane.registry import known_names
 from windvane.samplers.base import Grid, Sampler
 
 Start = tuple[Tensor, float]
@@ -37,7 +38,7 @@ def default_grid(process: Process, sampler: Sampler) -> Grid:
         return sampler.own_grid
     traits = sampler.traits
     if traits.grid is not None and (traits.needs_grid or not isinstance(process, RectifiedFlow)):
-        return GRIDS[traits.grid]
+        return grid_named(traits.grid)
     return edm if isinstance(process, (EDM, PFGMPP)) else uniform
 
 
@@ -88,7 +89,7 @@ def resolve_times(
             raise ValueError(f"the grid must begin at the start's t={start[1]}, but it begins at t={begin}")
     else:
         if isinstance(grid, str):
-            grid = GRIDS[one_of(grid, "grid=, a name of times,", GRIDS)]
+            grid = grid_named(one_of(grid, "grid=, a name of times,", known_names("grid")))
         chosen = default_grid(process, sampler) if grid is None else grid
         times = _given_by(chosen, process, steps)
         if start is not None:
@@ -108,7 +109,7 @@ def _given_by(grid: Any, process: Process, steps: int) -> Tensor:
         received = shown(grid if times is None else times)
         raise ValueError(
             "grid= takes times (steps + 1,), a function (process, steps) -> times such as "
-            f"windvane.grids.log_snr, or a name ({', '.join(GRIDS)}), got {received}"
+            f"windvane.grids.log_snr, or a name ({', '.join(known_names('grid'))}), got {received}"
         )
     return times.detach().to("cpu", torch.float64)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.features.base import FittedExtractor, Images, text_key
-from windvane.annotate.features.stored import FITTED, Restore, load_extractor, save_extractor
+from windvane.annotate.features.stored import Restore, load_extractor, restorers, save_extractor
 from windvane.annotate.group import Group
 from windvane.files import discard
 
@@ -23,7 +23,7 @@ def learnt(
     cache: str | Path | None = None,
     device: str | torch.device | None = None,
     group: Group | None = None,
-    kinds: Mapping[str, Restore] = FITTED,
+    kinds: Mapping[str, Restore] | None = None,
     progress: bool = True,
 ) -> E:
     """The extractor fitted on the data by the first process, or the same one from the cache.
@@ -35,9 +35,11 @@ def learnt(
             no error.
         device: where to fit; None is the CPU.
         group: processes that all make this call and all get the same extractor.
-        kinds: the extractors that can be built again from a file, by kind; others are not kept.
+        kinds: the extractors that can be built again from a file, by kind, by default the registered
+            features; others are not kept.
         progress: show a bar.
     """
+    kinds = restorers() if kinds is None else kinds
     if group is None or group.count == 1:
         return _alone(extractor, data, cache, device, kinds, progress)
 

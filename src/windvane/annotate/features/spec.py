@@ -1,10 +1,15 @@
 """Feature extractors by a short text, as the command line and configurations name them."""
 
+from typing import Any
+
 from windvane.annotate.features.base import FeatureExtractor
 from windvane.annotate.features.encoder import HubEncoder
 from windvane.annotate.features.pixels import PCA, Pixels
 from windvane.annotate.features.selfsup import SelfSup
+from windvane.registry import find, known_names
+from windvane.yaml_text import read_tree
 
+_OWN = ("pixels", "pca", "selfsup")
 _KNOWN = "'pixels', 'pca', 'pca:COMPONENTS', 'selfsup', 'selfsup:STEPS', 'hub:NAME' or 'hub:FOLDER'"
 
 
@@ -29,4 +34,19 @@ def features_from(text: str, *, seed: int = 0, flip: bool = False) -> FeatureExt
         return PCA(int(rest)) if rest else PCA()
     if kind == "selfsup" and (not rest or rest.isdecimal()):
         return SelfSup(steps=int(rest), seed=seed, flip=flip) if rest else SelfSup(seed=seed, flip=flip)
+    if kind in known_names("features") and kind not in _OWN:
+        return _registered(kind, rest, {"seed": seed, "flip": flip})
     raise ValueError(f"unknown features {text!r}; known: {_KNOWN}")
+
+
+def _registered(kind: str, rest: str, common: dict[str, Any]) -> FeatureExtractor:
+    """Features of another package: ``name`` or ``name:option=value,...``; seed and flip if it has them."""
+    row = find("features", kind)
+    known = row.options()
+    given = {name: value for name, value in common.items() if name in known}
+    for part in rest.split(",") if rest else ():
+        name, equals, value = part.partition("=")
+        if not equals or name not in known:
+            raise ValueError(f"features {kind!r} has the options {', '.join(known) or 'none'}, got {part!r}")
+        given[name] = read_tree(value)
+    return row.make(**given)

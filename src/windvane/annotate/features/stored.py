@@ -8,18 +8,20 @@ from typing import Any
 from torch import Tensor
 
 from windvane.annotate.features.base import FittedExtractor
-from windvane.annotate.features.pixels import PCA, Pixels
-from windvane.annotate.features.selfsup import SelfSup
 from windvane.annotate.owned import EXTRACTOR
 from windvane.damage import Damaged, reading
 from windvane.files import atomic_folder, recover_folder
 from windvane.hashes import read_sealed, sealed
+from windvane.registry import entries
 
 #: Builds what was saved again, from its settings and its weights.
 Restore = Callable[[Mapping[str, Any], Mapping[str, Tensor]], Any]
-#: The extractors that learn from the data and are saved with a run: how each kind is restored.
-FITTED: dict[str, Restore] = {"pixels": Pixels.restore, "pca": PCA.restore, "selfsup": SelfSup.restore}
 SETTINGS, WEIGHTS = "extractor.json", "extractor.safetensors"
+
+
+def restorers() -> dict[str, Restore]:
+    """How each of the registered features is built again."""
+    return {row.name: row.load().restore for row in entries("features")}
 
 
 def write_extractor(extractor: FittedExtractor, folder: Path) -> None:
@@ -43,12 +45,12 @@ def save_extractor(extractor: FittedExtractor, path: str | Path) -> None:
         write_extractor(extractor, folder)
 
 
-def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] = FITTED) -> Any:
+def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] | None = None) -> Any:
     """Load what :func:`save_extractor` wrote.
 
     Args:
         path: the folder.
-        kinds: how each kind that it may be of is restored; by default the extractors of one vector an image.
+        kinds: how each kind that it may be of is restored; by default the registered features.
 
     Raises:
         ValueError: files missing, damaged, or weights that are not those the name was made from.
@@ -61,7 +63,8 @@ def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] = FITTED) -
             raise ValueError(f"no saved feature extractor in {folder}: {name} is missing")
     described = read_sealed(folder / SETTINGS)
     with reading(folder / SETTINGS):
-        restore, settings, name = kinds[described["kind"]], described["settings"], described["name"]
+        known = restorers() if kinds is None else kinds
+        restore, settings, name = known[described["kind"]], described["settings"], described["name"]
     with reading(folder / WEIGHTS):
         extractor = restore(settings, load_file(folder / WEIGHTS))
     if extractor.name != name:

@@ -1,0 +1,69 @@
+"""The library's own rows. A new method of a known kind is one row here, beside its file."""
+
+from windvane.registry.row import Row
+
+_SAMPLERS = (
+    Row("sampler", "ddpm", "windvane.samplers.ancestral:DDPM", "ancestral sampling, fresh noise every step"),
+    Row("sampler", "ddim", "windvane.samplers.ancestral:DDIM", "first order, any share of noise (eta)"),
+    Row("sampler", "euler", "windvane.samplers.euler:Euler", "Euler's rule on the flow; equals ddim"),
+    Row("sampler", "heun", "windvane.samplers.euler:Heun", "second order, two evaluations a step (EDM)"),
+    Row(
+        "sampler", "dpm++2s", "windvane.samplers.singlestep:DPMSolverSinglestep",
+        "DPM-Solver++ of second order without history", {"order": 2},
+    ),
+    Row(
+        "sampler", "dpm++3s", "windvane.samplers.singlestep:DPMSolverSinglestep",
+        "DPM-Solver++ of third order without history", {"order": 3},
+    ),
+    Row("sampler", "dpm++2m", "windvane.samplers.dpmpp:DPMSolverPP", "DPM-Solver++ 2M", {"order": 2}),
+    Row("sampler", "dpm++3m", "windvane.samplers.dpmpp:DPMSolverPP", "DPM-Solver++ 3M", {"order": 3}),
+    Row(
+        "sampler", "dpm++sde", "windvane.samplers.sde:DPMSolverSDE",
+        "DPM-Solver++ for the SDE, first order", {"order": 1},
+    ),
+    Row(
+        "sampler", "dpm++2m-sde", "windvane.samplers.sde:DPMSolverSDE",
+        "DPM-Solver++ for the SDE, second order", {"order": 2},
+    ),
+    Row("sampler", "unipc2", "windvane.samplers.unipc:UniPC", "UniPC of order 2, corrected", {"order": 2}),
+    Row("sampler", "unipc3", "windvane.samplers.unipc:UniPC", "UniPC of order 3, corrected", {"order": 3}),
+    Row("sampler", "evodiff", "windvane.samplers.evodiff:EVODiff", "entropy-aware two-step solver"),
+)  # fmt: skip
+_GRIDS = (
+    Row("grid", "uniform", "windvane.grids:uniform", "even in time"),
+    Row("grid", "quadratic", "windvane.grids:quadratic", "finer towards the data"),
+    Row("grid", "log_snr", "windvane.grids:log_snr", "even in log-SNR"),
+    Row("grid", "edm", "windvane.grids:edm", "EDM's, in powers of the noise level"),
+)
+_PROCESSES = (
+    Row("process", "vp_linear", "windvane.process:VPLinear", "variance preserving, linear rate (DDPM)"),
+    Row("process", "vp_cosine", "windvane.process:VPCosine", "variance preserving, cosine"),
+    Row("process", "edm", "windvane.process:EDM", "variance exploding (EDM)"),
+    Row("process", "rectified_flow", "windvane.process:RectifiedFlow", "straight lines from data to noise"),
+    Row("process", "vp_table", "windvane.process:VPTable", "a discrete schedule by its cumulative products"),
+    Row("process", "pfgmpp", "windvane.process:PFGMPP", "EDM's with Student-t noise (PFGM++)"),
+)
+_NETWORKS = (
+    Row(
+        "network", "unet", "windvane.networks.unet:ConditionedUNet",
+        "convolutions at several sizes", also=("conditioned_unet",),
+    ),
+    Row(
+        "network", "dit", "windvane.networks.dit:ConditionedDiT",
+        "transformer over patches", also=("conditioned_dit",),
+    ),
+    Row(
+        "network", "mlp", "windvane.networks.mlp:ResidualMLP",
+        "residual layers on flattened data", also=("residual_mlp",),
+    ),
+)  # fmt: skip
+_FEATURES = (
+    Row("features", "pixels", "windvane.annotate.features.pixels:Pixels", "the pixels themselves"),
+    Row("features", "pca", "windvane.annotate.features.pixels:PCA", "principal components of the pixels"),
+    Row(
+        "features", "selfsup", "windvane.annotate.features.selfsup:SelfSup",
+        "an encoder trained on the images without labels",
+    ),
+)  # fmt: skip
+
+ROWS: tuple[Row, ...] = (*_SAMPLERS, *_GRIDS, *_PROCESSES, *_NETWORKS, *_FEATURES)
