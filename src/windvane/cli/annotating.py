@@ -9,6 +9,7 @@ from windvane.cli.models import check_model_path
 from windvane.cli.opening import usable_cache
 from windvane.cli.sections import AnnotateSection
 from windvane.cli.stages import Stages
+from windvane.registry import known_names
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, Control, Group
@@ -27,7 +28,7 @@ IN_FILE = "clusters in"
 def check_features(text: str) -> None:
     """Refuse features of an unknown kind, and a denoiser that is not there, before anything is loaded."""
     kind, _, rest = text.partition(":")
-    if kind not in _KINDS or (kind in ("denoiser", "hub") and not rest):
+    if kind not in (*_KINDS, *known_names("features")) or (kind in ("denoiser", "hub") and not rest):
         raise ValueError(
             f"unknown features {text!r}; known: selfsup[:STEPS], pca[:COMPONENTS], pixels, denoiser:RUN, "
             "hub:NAME"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.sections import ModelSection, ProcessSection, SampleSection, TrainSection
+from windvane.registry import find
 
 if TYPE_CHECKING:
     from windvane.denoiser import Denoiser, NetworkDenoiser
@@ -36,13 +37,10 @@ def build_denoiser(
 
 
 def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None, layout: int | None) -> Any:
-    from windvane.networks import ConditionedDiT, ConditionedUNet, ResidualMLP
-
-    make: Any = {"unet": ConditionedUNet.build, "dit": ConditionedDiT.build, "mlp": ResidualMLP.build}[
-        model.type
-    ]
+    make: Any = find("network", model.type).load().build
     renamed = {("unet", "layers"): "layers_per_block", ("mlp", "depth"): "blocks"}
     arguments = {renamed.get((model.type, name), name): value for name, value in model.given().items()}
+    arguments |= model.options or {}
     if layout is None:
         return make(shape=shape, vector=vector, **arguments)
     if model.type == "mlp":

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
@@ -11,9 +11,9 @@ from windvane.cli.console import print_table, tell
 from windvane.cli.errors import say
 from windvane.cli.models import clip_of, open_model
 from windvane.cli.sections import SampleSection
-from windvane.cli.sections.sample import SamplerName
 from windvane.cli.suggest import suggestion
 from windvane.cli.wanted import wanted
+from windvane.registry import known_names
 
 if TYPE_CHECKING:
     from windvane.tasks.solvers import Comparison, SolverPoint
@@ -30,8 +30,8 @@ def names_of(text: str | None) -> tuple[str, ...]:
         return SOLVERS
     names = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for name in names:
-        if name not in get_args(SamplerName):
-            raise ValueError(f"--solvers: unknown solver {name!r}{suggestion(name, get_args(SamplerName))}")
+        if name not in known_names("sampler"):
+            raise ValueError(f"--solvers: unknown solver {name!r}{suggestion(name, known_names('sampler'))}")
     if not names:
         raise ValueError(f"--solvers needs names such as {','.join(SOLVERS[:3])}, got {text!r}")
     return names

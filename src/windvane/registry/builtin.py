@@ -31,9 +31,9 @@ _SAMPLERS = (
 )  # fmt: skip
 _GRIDS = (
     Row("grid", "uniform", "windvane.grids:uniform", "even in time"),
-    Row("grid", "quadratic", "windvane.grids:quadratic", "finer towards the data"),
     Row("grid", "log_snr", "windvane.grids:log_snr", "even in log-SNR"),
     Row("grid", "edm", "windvane.grids:edm", "EDM's, in powers of the noise level"),
+    Row("grid", "quadratic", "windvane.grids:quadratic", "finer towards the data"),
 )
 _PROCESSES = (
     Row("process", "vp_linear", "windvane.process:VPLinear", "variance preserving, linear rate (DDPM)"),

@@ -6,6 +6,12 @@ import typer
 
 from windvane.cli.options import Preset
 
+#: The settings whose values are registered names, and what kind of names.
+_NAMED = {
+    "annotate.features": "features", "model.type": "network", "process.type": "process",
+    "sample.sampler": "sampler", "sample.grid": "grid",
+}  # fmt: skip
+
 
 def settings(
     section: Annotated[
@@ -13,10 +19,14 @@ def settings(
     ] = None,
     preset: Preset = None,
 ) -> None:
-    """List all settings with their values and meanings, the values of a preset if one is named."""
+    """List all settings with their values and meanings, the values of a preset if one is named.
+
+    With a section, the names that it may hold are listed, too.
+    """
     from windvane.cli.config import Config, make_config
-    from windvane.cli.console import print_table
+    from windvane.cli.console import print_table, tell
     from windvane.cli.suggest import suggestion
+    from windvane.registry import entries
 
     made = make_config(preset=preset)
     names = [name for name in Config.model_fields if name != "preset"]
@@ -28,6 +38,10 @@ def settings(
         for key, field in type(part).model_fields.items():
             rows.append([f"{name}.{key}", _shown(getattr(part, key)), field.description or ""])
     print_table(["setting", "value", "meaning"], rows, keep=2)
+    for title, kind in _NAMED.items():
+        if section == title.partition(".")[0]:
+            tell("")
+            print_table([title, "meaning"], [[row.name, row.help] for row in entries(kind)], keep=1)
 
 
 def _shown(value: object) -> str:

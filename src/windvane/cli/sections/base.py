@@ -2,10 +2,30 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from windvane.registry import known_names
 
 #: Whole numbers below this fit the counters and the seeds of everything below.
 LIMIT = 2**63
+
+
+def named(kind: str, *, but: tuple[str, ...] = ()) -> BeforeValidator:
+    """Checks that a setting is a registered name of a kind, of this library or another package.
+
+    Args:
+        but: names that no setting can have, as they need more than settings.
+    """
+
+    def check(value: Any) -> Any:
+        known = [name for name in known_names(kind) if name not in but]
+        if not isinstance(value, str) or value not in known:
+            *first, last = (repr(name) for name in known)
+            raise PydanticCustomError("registered", f"Input should be {', '.join(first)} or {last}")
+        return value
+
+    return BeforeValidator(check)
 
 
 class Section(BaseModel):

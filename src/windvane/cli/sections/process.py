@@ -1,10 +1,10 @@
 """Section `process`: how noise is added."""
 
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from windvane.cli.sections.base import Section
+from windvane.cli.sections.base import Section, named
 
 _PARAMETERS = {
     "vp_linear": ("beta_min", "beta_max"),
@@ -18,7 +18,7 @@ _PARAMETERS = {
 class ProcessSection(Section):
     """The noising process; parameters that are left out take the process's own defaults."""
 
-    type: Literal["vp_linear", "vp_cosine", "edm", "rectified_flow", "pfgmpp"] = Field(
+    type: Annotated[str, named("process", but=("vp_table",))] = Field(
         default="vp_cosine",
         description="variance preserving (linear, cosine), EDM, rectified flow, PFGM++ (Student-t noise)",
     )
@@ -43,9 +43,9 @@ class ProcessSection(Section):
 
     @model_validator(mode="after")
     def _only_its_own(self) -> "ProcessSection":
-        foreign = [name for name in self.parameters() if name not in _PARAMETERS[self.type]]
+        foreign = [name for name in self.parameters() if name not in _PARAMETERS.get(self.type, ())]
         if foreign:
-            own = ", ".join(_PARAMETERS[self.type]) or "none"
+            own = ", ".join(_PARAMETERS.get(self.type, ())) or "none"
             raise ValueError(f"{', '.join(foreign)} is no parameter of {self.type}; its parameters: {own}")
         return self
 

@@ -1,16 +1,15 @@
 """Section `sample`: how pictures are made from a trained model."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from windvane.cli.sections.base import Section
+from windvane.cli.sections.base import Section, named
+from windvane.registry import known_names
 
 Level = Annotated[float, Field(allow_inf_nan=True)]
-SamplerName = Literal[
-    "ddpm", "ddim", "euler", "heun", "dpm++2s", "dpm++3s", "dpm++2m", "dpm++3m", "dpm++sde", "dpm++2m-sde",
-    "unipc2", "unipc3", "evodiff",
-]  # fmt: skip
+SamplerName = Annotated[str, named("sampler")]
+GridName = Annotated[str, named("grid")]
 
 
 class SampleSection(Section):
@@ -20,10 +19,10 @@ class SampleSection(Section):
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="the pictures have the seeds seed, seed + 1, ..."
     )
-    sampler: SamplerName = Field(default="ddim", description=", ".join(get_args(SamplerName)))
+    sampler: SamplerName = Field(default="ddim", description=", ".join(known_names("sampler")))
     eta: float = Field(default=0.0, ge=0, le=1, description="ddim: share of fresh noise")
     steps: int = Field(default=50, ge=1, le=100_000, description="sampling steps")
-    grid: Literal["uniform", "log_snr", "edm", "quadratic"] | None = Field(
+    grid: GridName | None = Field(
         default=None, description="where the steps are; default: the sampler's usual choice"
     )
     condition: Literal["empirical", "uniform", "none"] = Field(

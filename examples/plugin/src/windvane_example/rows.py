@@ -1,0 +1,15 @@
+"""The names that this package adds. Imported when names are asked for, so it imports no more than Row."""
+
+from windvane.registry import Row
+
+ROWS = [
+    Row(
+        "sampler",
+        "midpoint",
+        "windvane_example.midpoint:Midpoint",
+        "the midpoint rule",
+    ),
+    Row("grid", "cubic", "windvane_example.cubic:cubic", "finer still towards the data"),
+    Row("network", "tiny_conv", "windvane_example.tiny_conv:TinyConv", "two convolutions"),
+    Row("features", "colours", "windvane_example.colours:Colours", "a histogram of each channel"),
+]

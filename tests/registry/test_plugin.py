@@ -1,0 +1,109 @@
+"""The example package beside Windvane: its names work in every command, in fresh processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """What `pip install` leaves of the package, by hand: its modules and its entry points."""
+    site = tmp_path_factory.mktemp("site")
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
+    (site / "windvane_example").symlink_to(PLUGIN / "src" / "windvane_example")
+    info = site / f"windvane_example-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    points = project["entry-points"]["windvane.plugins"]
+    lines = "\n".join(f"{name} = {value}" for name, value in points.items())
+    (info / "entry_points.txt").write_text(f"[windvane.plugins]\n{lines}\n")
+    return site
+
+
+@pytest.fixture
+def run(site, tmp_path):
+    """A Python command in a fresh process, with the package or without."""
+
+    def call(*words, code=None, installed=True):
+        paths = [str(site)] if installed else []
+        paths += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "WINDVANE_CACHE": str(tmp_path / "cache"),
+        }
+        head = [sys.executable, "-c", code] if code else [sys.executable, "-m", "windvane", "--quiet"]
+        return subprocess.run(
+            [*head, *map(str, words)], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return call
+
+
+def lines(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_package_adds_one_of_each(run, tmp_path):
+    small = ["--set", "data.limit=40", "--set", "train.batch_size=8", "--set", "sample.n=4"]
+    own = ["--set", "model.type=tiny_conv", "--set", "model.options.width=8"]
+    lines(run("train", "digits", "--steps", "4", *own, *small, "--out", "run"))
+    told = json.loads((tmp_path / "run" / "model" / "windvane.json").read_text())
+    assert told["network"] == {"type": "tiny_conv", "config": {"channels": 1, "width": 8, "vector": None}}
+    lines(
+        run(
+            "sample",
+            "run",
+            "--n",
+            "2",
+            "--steps",
+            "3",
+            "--sampler",
+            "midpoint",
+            "--grid",
+            "cubic",
+            "--out",
+            "a",
+        )
+    )
+    index = json.loads((tmp_path / "a" / "samples.json").read_text())
+    assert [picture["evaluations"] for picture in index["pictures"]] == [5, 5]
+    assert "equal to" in lines(run("sample", "--again", "a/00000001.png", "--out", "b"))
+    lines(
+        run("annotate", "digits", "--features", "colours:bins=4", "--k", "3", *small[:2], "--out", "labels")
+    )
+    code = (
+        "import windvane as wv; from windvane.annotate import load_annotation\n"
+        "d = wv.load('run'); x = wv.sample(d, seeds=0, n=2, sampler='midpoint').x\n"
+        "print(type(d.network).__name__, tuple(x.shape))\n"
+        "print(load_annotation('labels').extractor.name)"
+    )
+    network, features = lines(run(code=code)).splitlines()
+    assert network == "TinyConv (2, 1, 8, 8)" and features == "colours(bins=4)"
+    table = lines(run("settings", "model"))
+    assert re.search(r"tiny_conv +two convolutions", table)
+    # Without the package its model says what is missing, and no file makes anything be imported.
+    gone = run(code="import windvane as wv; wv.load('run')", installed=False)
+    assert "unknown network type 'tiny_conv'; known:" in gone.stderr.splitlines()[-1]
+    refused = run("sample", "run", "--out", "c", installed=False)
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["midpoint", "cubic", "tiny_conv", "colours"])
+def test_one_file_and_one_row_each(module):
+    """What an addition touches: its own file, and one row."""
+    rows = (PLUGIN / "src" / "windvane_example" / "rows.py").read_text()
+    assert len(re.findall(rf'"windvane_example\.{module}:\w+"', rows)) == 1
+    others = [path for path in (PLUGIN / "src").rglob("*.py") if path.stem not in ("rows", module)]
+    assert not any(re.search(rf"\b{module}\b", path.read_text()) for path in others)
