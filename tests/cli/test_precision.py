@@ -31,8 +31,8 @@ def test_the_network_runs_in_bfloat16_and_the_picture_says_so(windvane, uncondit
 
 def test_pictures_in_bfloat16_are_made_again(windvane, unconditional, tmp_path):
     made(windvane, "sample", unconditional, tmp_path / "s", *BF16, n=3)
-    like = ("--like", tmp_path / "s" / "00000000.png")
-    made(windvane, "steer", unconditional, tmp_path / "t", *like, *BF16, n=2)
+    measured = ("--measure", f"superres=2:{tmp_path / 's' / '00000000.png'}")
+    made(windvane, "steer", unconditional, tmp_path / "t", *measured, *BF16, n=2)
     made(windvane, "search", unconditional, tmp_path / "u", "--reward", "brightness", *BF16, n=2, budget=16)
     first = [tmp_path / "s" / "00000001.png", tmp_path / "s" / "grid.png", tmp_path / "u" / "best.png"]
     first.append(next((tmp_path / "t").rglob("0*.png")))

@@ -80,6 +80,10 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     index = json.loads((tmp_path / "a" / "samples.json").read_text())
     assert [picture["evaluations"] for picture in index["pictures"]] == [5, 5]
     assert "equal to" in lines(run("sample", "--again", "a/00000001.png", "--out", "b"))
+    away = ["--guidance", "away:weak=run", "--weight", "2"]
+    assert "8 network evaluations" in lines(
+        run("sample", "run", "--n", "1", "--steps", "4", *away, "--out", "c")
+    )
     lines(
         run("annotate", "digits", "--features", "colours:bins=4", "--k", "3", *small[:2], "--out", "labels")
     )
@@ -96,11 +100,11 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     # Without the package its model says what is missing, and no file makes anything be imported.
     gone = run(code="import windvane as wv; wv.load('run')", installed=False)
     assert "unknown network type 'tiny_conv'; known:" in gone.stderr.splitlines()[-1]
-    refused = run("sample", "run", "--out", "c", installed=False)
+    refused = run("sample", "run", "--out", "d", installed=False)
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("module", ["midpoint", "cubic", "tiny_conv", "colours"])
+@pytest.mark.parametrize("module", ["midpoint", "cubic", "away", "tiny_conv", "colours"])
 def test_one_file_and_one_row_each(module):
     """What an addition touches: its own file, and one row."""
     rows = (PLUGIN / "src" / "windvane_example" / "rows.py").read_text()

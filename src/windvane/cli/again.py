@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.again_commands import command_again, page_command
 from windvane.cli.again_grids import grid_again, montage_again
 from windvane.cli.errors import say
+from windvane.cli.guiding import guidance_files
 from windvane.cli.models import check_model_path, open_model
 from windvane.cli.processes import processes
 from windvane.cli.recipe import Recipe, batch_of, other_numbers, section_of
@@ -124,7 +125,10 @@ def _sampled(
         if not force:
             raise ValueError(f"{changed}; --force makes the picture of the new weights")
         say(changed)
-    recipe = Recipe(opened.folder, opened.sha256, opened.step, section)
+    files = guidance_files(section)
+    if files != settings.get("guidance_files", files):
+        _differing(force)(f"what guided {image} is not what it was: {', '.join(files)}")
+    recipe = Recipe(opened.folder, opened.sha256, opened.step, section, files)
     seed, condition = int(settings["seed"]), settings.get("condition")
 
     def levels(rows: int, row: int) -> Any:

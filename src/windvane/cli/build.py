@@ -75,9 +75,13 @@ def build_sampler(section: SampleSection) -> "Sampler":
 
 
 def build_guided(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":
-    """The denoiser under classifier-free guidance, with the section's weight and interval."""
+    """The denoiser under classifier-free guidance, or that of `sample.guidance`, by weight and interval."""
     from windvane.guidance import ClassifierFree, constant, interval
 
+    if section.guidance:
+        from windvane.cli.guiding import guided_by
+
+        return guided_by(denoiser, section)
     if section.interval is None:
         return ClassifierFree(denoiser, constant(section.weight))
     return ClassifierFree(denoiser, interval(section.weight, *section.interval))

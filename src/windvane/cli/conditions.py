@@ -56,8 +56,13 @@ def asked_of(description: Mapping[str, Any]) -> Asked | None:
 def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) -> SampleSection:
     """The section with a weight that has an effect; a weight given in vain is refused.
 
-    Without a condition there is nothing to contrast: the weight is then 0, the unconditional model.
+    Without a condition there is nothing to contrast: the weight is then 0, the unconditional model. Paths in
+    `sample.guidance` become whole ones.
     """
+    if section.guidance:
+        from windvane.cli.guiding import settled_guidance
+
+        section = settled_guidance(section)
     if asked is not None and asked.kind == "vectors" and section.condition != "none":
         raise ValueError(
             f"this model is conditioned on vectors of {asked.count} numbers, which the command line has none "
@@ -71,6 +76,8 @@ def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) 
     drawn = any(given is not None for given in (section.boxes, section.mask, section.like))
     if asked is not None and (section.cluster is not None or section.condition != "none" or drawn):
         return section
+    if section.guidance:
+        return section.model_copy(update={"condition": "none"})
     if weight_given and section.weight != 0:
         why = "the model was trained without a condition" if asked is None else "--condition none was given"
         raise ValueError(f"--weight {section.weight:g} would guide nothing: {why}")

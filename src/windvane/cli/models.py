@@ -111,6 +111,13 @@ def open_model(
     return Model(folder, denoiser, description, weights_hash(folder, weights), asked)
 
 
+def model_hash(path: Path, weights: str) -> str:
+    """The hash that :func:`open_model` notes of the same, without opening it."""
+    from windvane.checkpoint import find_model
+
+    return _pipeline_hash(path) if (path / INDEX).is_file() else weights_hash(find_model(path), weights)
+
+
 def _open_pipeline(path: Path, device: str) -> Model:
     from windvane.adapters.pipeline import from_pipeline
 

@@ -43,6 +43,13 @@ Weight = Annotated[
 Interval = Annotated[
     str | None, typer.Option("--interval", metavar="LOW,HIGH", help="Guide at these noise levels only.")
 ]
+Guidance = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--guidance", metavar="NAME[:OPTION=VALUE,...]",
+        help="Guidance by name, such as autoguidance:weak=RUN; repeatable. See windvane settings sample.",
+    ),
+]  # fmt: skip
 Steps = Annotated[int | None, typer.Option("--steps", help="Sampling steps.")]
 Grid = Annotated[
     str | None, typer.Option("--grid", help="Where the steps are: uniform log_snr edm quadratic.")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,17 @@ CIRCUMSTANCES = ("windvane", "model", "batch", "machine", "evaluations", "step")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings that all pictures of one command share, and the model they come from."""
+    """The settings that all pictures of one command share, and the model they come from.
+
+    Args:
+        files: of the section's guidance, with the hash of each.
+    """
 
     model: Path
     weights_sha256: str
     step: int
     section: SampleSection
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """The shared settings as JSON values."""
@@ -40,6 +45,7 @@ class Recipe:
             "weights_sha256": self.weights_sha256,
             "step": self.step,
             **sampler_settings(self.section),
+            **({"guidance_files": dict(self.files)} if self.files else {}),
         }
 
     def of(self, seed: int, condition: Any) -> dict[str, Any]:
@@ -52,6 +58,8 @@ def sampler_settings(section: SampleSection) -> dict[str, Any]:
     from windvane.randomness import VERSION
 
     found = section.model_dump(mode="json", include=set(SAMPLER_SETTINGS))
+    if section.guidance:
+        found["guidance"] = list(section.guidance)
     if section.precision != "float32":  # pictures from before there was a choice have none
         found["precision"] = section.precision
     return {**found, "interval": finite_ends(section.interval), "randomness": VERSION}
@@ -90,6 +98,7 @@ def section_of(settings: Mapping[str, Any]) -> SampleSection:
     values = {name: settings[name] for name in SAMPLER_SETTINGS}
     values["interval"] = open_ends(values["interval"])
     values["precision"] = settings.get("precision", "float32")
+    values["guidance"] = settings.get("guidance")
     return check({"sample": values}, where="the picture's settings").sample
 
 

@@ -12,6 +12,7 @@ from windvane.cli.build import build_guided, build_sampler
 from windvane.cli.conditions import settled
 from windvane.cli.errors import Interrupted
 from windvane.cli.grid_cells import Cell, grid_settings
+from windvane.cli.guiding import guidance_files
 from windvane.cli.models import clip_of, open_model, pictures_of
 from windvane.cli.outputs import SAMPLES
 from windvane.cli.processes import Processes
@@ -70,7 +71,7 @@ def sample_run(
             stack.enter_context(claimed(out, SAMPLES))
         model = open_model(run, weights=section.weights, device=group.device, precision=section.precision)
         section = settled(section, model.asked, weight_given=weight_given)
-        recipe = Recipe(model.folder, model.sha256, model.step, section)
+        recipe = Recipe(model.folder, model.sha256, model.step, section, guidance_files(section))
         seeds = list(range(section.seed, section.seed + section.n))
         asked = wanted(section, model.asked, seeds, model=model.folder)
         if out is None:
@@ -210,8 +211,7 @@ def _write(
 def sample_rows(
     denoiser: "Denoiser", section: SampleSection, *, seeds: Sequence[int], cond: "Condition | None"
 ) -> "np.ndarray":
-    """The levels (rows, C, H, W) of some seeds in one batch; of one seed many times over any row is the
-    picture."""
+    """The levels (rows, C, H, W) of some seeds in one batch; of one seed repeated any row is the picture."""
     return to_uint8(pictures_of(denoiser, draw(denoiser, section, seeds=seeds, cond=cond).x))
 
 

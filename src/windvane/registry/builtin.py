@@ -35,6 +35,20 @@ _GRIDS = (
     Row("grid", "edm", "windvane.grids:edm", "EDM's, in powers of the noise level"),
     Row("grid", "quadratic", "windvane.grids:quadratic", "finer towards the data"),
 )
+_GUIDANCES = (
+    Row("guidance", "cfg", "windvane.guidance.contrast:ClassifierFree", "classifier-free guidance"),
+    Row(
+        "guidance", "autoguidance", "windvane.guidance.weaker:Autoguidance",
+        "away from a weaker model of the same data: weak=RUN",
+    ),
+    Row(
+        "guidance", "gradient-free", "windvane.guidance.confusion:GradientFree",
+        "away from the class that a classifier confuses it with: classifier=FILE",
+    ),
+    Row("guidance", "apg", "windvane.adapters.guiders:adaptive_projected", "adaptive projected guidance"),
+    Row("guidance", "zero-star", "windvane.adapters.guiders:zero_star", "CFG-Zero*"),
+    Row("guidance", "tangential", "windvane.adapters.guiders:tangential", "tangential guidance"),
+)  # fmt: skip
 _PROCESSES = (
     Row("process", "vp_linear", "windvane.process:VPLinear", "variance preserving, linear rate (DDPM)"),
     Row("process", "vp_cosine", "windvane.process:VPCosine", "variance preserving, cosine"),
@@ -66,4 +80,4 @@ _FEATURES = (
     ),
 )  # fmt: skip
 
-ROWS: tuple[Row, ...] = (*_SAMPLERS, *_GRIDS, *_PROCESSES, *_NETWORKS, *_FEATURES)
+ROWS: tuple[Row, ...] = (*_SAMPLERS, *_GRIDS, *_GUIDANCES, *_PROCESSES, *_NETWORKS, *_FEATURES)

@@ -12,6 +12,7 @@ KINDS = MappingProxyType(
     {
         "sampler": "a class derived from windvane.samplers.Sampler",
         "grid": "a function (process, steps) -> times (steps + 1,), float64, from noise to data",
+        "guidance": "a class or function (denoiser, **options) -> denoiser",
         "process": "a class derived from windvane.process.Process",
         "network": "a class derived from windvane.networks.Network",
         "features": "a feature extractor of images, derived from windvane.annotate.features.FeatureExtractor",
@@ -77,9 +78,9 @@ class Row:
         except (ImportError, AttributeError) as error:
             raise ValueError(f"the {self.kind} {self.name!r} cannot be opened: {error}") from error
 
-    def make(self, **options: Any) -> Any:
-        """What the target gives for the row's settings, with ``options`` over them."""
-        return self.load()(**{**self.settings, **options})
+    def make(self, *given: Any, **options: Any) -> Any:
+        """What the target gives for ``given`` and the row's settings, with ``options`` over them."""
+        return self.load()(*given, **{**self.settings, **options})
 
     def options(self) -> dict[str, Option]:
         """The settings of the target by name, with the defaults that hold under this name."""

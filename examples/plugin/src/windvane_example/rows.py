@@ -10,6 +10,7 @@ ROWS = [
         "the midpoint rule",
     ),
     Row("grid", "cubic", "windvane_example.cubic:cubic", "finer still towards the data"),
+    Row("guidance", "away", "windvane_example.away:Away", "away from a weaker model: weak=RUN"),
     Row("network", "tiny_conv", "windvane_example.tiny_conv:TinyConv", "two convolutions"),
     Row("features", "colours", "windvane_example.colours:Colours", "a histogram of each channel"),
 ]

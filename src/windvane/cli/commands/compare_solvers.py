@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.options import Cluster, ConditionName, ConfigFile, Interval, Settings, Weight, Weights
+from windvane.cli.options import (
+    Cluster,
+    ConditionName,
+    ConfigFile,
+    Guidance,
+    Interval,
+    Settings,
+    Weight,
+    Weights,
+)
 
 _MODEL = "Folder of a run, of a model, or of a diffusers pipeline, or a pipeline's name on the hub."
 _CALLS = "5,8,10,12,16,20"
@@ -40,6 +49,7 @@ def compare_solvers(
         Path | None, typer.Option("--mask", help="Which id every pixel shall have: a PNG, or a folder.")
     ] = None,
     weight: Weight = None,
+    guidance: Guidance = None,
     interval: Interval = None,
     grid: Annotated[
         str | None, typer.Option("--grid", help="uniform log_snr edm quadratic; default: each solver's own.")
@@ -69,6 +79,7 @@ def compare_solvers(
         "boxes": None if boxes is None else str(boxes),
         "mask": None if mask is None else str(mask),
         "weight": weight,
+        "guidance": guidance or None,
         "interval": parse_interval(interval),
         "grid": grid,
         "batch_size": batch_size,

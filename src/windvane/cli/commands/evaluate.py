@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from windvane.cli.options import ConfigFile, MetricFeatures, Reference, Settings
+from windvane.cli.options import ConfigFile, Guidance, MetricFeatures, Reference, Settings
 
 if TYPE_CHECKING:
     from windvane.cli.config import Config
@@ -20,6 +20,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="Pictures to make when a run is evaluated.")] = None,
     weight: Annotated[float | None, typer.Option("--weight", help="Guidance weight of those.")] = None,
+    guidance: Guidance = None,
     features: MetricFeatures = None,
     metric: Annotated[
         list[str] | None, typer.Option("--metric", help="Only this metric; repeatable.")
@@ -49,6 +50,7 @@ def evaluate(
             "evaluate.features": features,
             "evaluate.metrics": metric or None,
             "sample.weight": weight,
+            "sample.guidance": guidance or None,
         },
         settings=settings or (),
     )

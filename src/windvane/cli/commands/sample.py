@@ -13,6 +13,7 @@ from windvane.cli.options import (
     ConditionName,
     ConfigFile,
     Grid,
+    Guidance,
     Interval,
     Settings,
     Steps,
@@ -53,6 +54,7 @@ def sample(
         ),
     ] = None,
     weight: Weight = None,
+    guidance: Guidance = None,
     interval: Interval = None,
     sampler: Annotated[
         str | None,
@@ -95,6 +97,7 @@ def sample(
         "mask": None if mask is None else str(mask),
         "like": None if like is None else str(like),
         "weight": weight,
+        "guidance": guidance or None,
         "interval": parse_interval(interval),
         "sampler": sampler,
         "steps": steps,

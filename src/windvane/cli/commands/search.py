@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from windvane.cli.console import tell
-from windvane.cli.options import BatchSize, ConfigFile, Grid, Interval, Settings, Steps, Weight, Weights
+from windvane.cli.options import (
+    BatchSize,
+    ConfigFile,
+    Grid,
+    Guidance,
+    Interval,
+    Settings,
+    Steps,
+    Weight,
+    Weights,
+)
 
 
 def search(
@@ -46,6 +56,7 @@ def search(
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the search.")] = None,
     cluster: Annotated[int | None, typer.Option("--cluster", help="This cluster (or label).")] = None,
     weight: Weight = None,
+    guidance: Guidance = None,
     interval: Interval = None,
     sampler: Annotated[
         str | None,
@@ -84,6 +95,7 @@ def search(
         "seed": seed,
         "cluster": cluster,
         "weight": weight,
+        "guidance": guidance or None,
         "interval": parse_interval(interval),
         "sampler": sampler or ("ddpm" if draws else None),
         "steps": steps,

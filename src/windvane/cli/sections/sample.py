@@ -37,6 +37,9 @@ class SampleSection(Section):
     weight: float = Field(
         default=1.0, description="guidance: 1 the conditional model, 0 the unconditional one"
     )
+    guidance: list[str] | None = Field(
+        default=None, description="NAME or NAME:OPTION=VALUE,... instead of cfg; the first is the innermost"
+    )
     interval: tuple[Level, Level] | None = Field(
         default=None, description="guide only where sigma/alpha is between these noise levels"
     )
