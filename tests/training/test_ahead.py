@@ -51,7 +51,7 @@ def assert_same_batch(one, two):
 
 def test_the_batches_are_those_drawn_in_series():
     plain, watched = source(TensorData(data())), Watched()
-    with BatchesAhead(source(watched), 9) as ahead:
+    with BatchesAhead(source(watched), 9, worth=0) as ahead:
         for step in (0, 1, 2, 5, 6, 7, 8):  # a jump, too
             assert_same_batch(ahead.load(step), plain.load(step))
     assert set(watched.threads) == {"windvane-batches_0"} and not left_behind()
@@ -59,7 +59,7 @@ def test_the_batches_are_those_drawn_in_series():
 
 def test_the_next_batch_is_read_while_the_step_runs_and_none_after_the_last():
     watched = Watched()
-    with BatchesAhead(source(watched), 2) as ahead:
+    with BatchesAhead(source(watched), 2, worth=0) as ahead:
         ahead.load(0)
         for _ in range(500):
             if len(watched.calls) == 2:
@@ -80,7 +80,7 @@ def test_the_thread_computes_alone_and_leaves_the_cores_to_the_step():
 
     torch.set_num_threads(2)
     try:
-        with BatchesAhead(source(Counting()), 2) as ahead:
+        with BatchesAhead(source(Counting()), 2, worth=0) as ahead:
             ahead.load(0)
             other = threading.Thread(target=lambda: found.append(("other", torch.get_num_threads())))
             other.start()
@@ -90,6 +90,19 @@ def test_the_thread_computes_alone_and_leaves_the_cores_to_the_step():
         torch.set_num_threads(before)
     assert {number for name, number in found if name.startswith("windvane")} == {1}
     assert {number for name, number in found if name in ("other", "step")} == {2}
+
+
+def test_small_batches_are_drawn_in_their_step_and_slow_ones_ahead():
+    plain, quick = source(TensorData(data())), Watched()
+    with BatchesAhead(source(quick), 9, worth=60.0) as ahead:
+        for step in range(9):
+            assert_same_batch(ahead.load(step), plain.load(step))
+    assert set(quick.threads) == {"MainThread"}
+    slow = Watched(seconds=0.01)
+    with BatchesAhead(source(slow), 9) as ahead:
+        for step in range(9):
+            assert_same_batch(ahead.load(step), plain.load(step))
+    assert slow.threads == ["MainThread"] * 3 + ["windvane-batches_0"] * 6 and not left_behind()
 
 
 class Observing:

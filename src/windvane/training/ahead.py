@@ -1,5 +1,6 @@
 """The next batch, drawn by a thread while the step before it runs."""
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -7,6 +8,11 @@ from typing import Self
 import torch
 
 from windvane.training.batches import Batch, Batches, Rows
+
+#: Seconds: a batch that is drawn sooner costs as much to hand over as to draw.
+_WORTH = 1e-3
+#: So many batches in a row that took longer, and the thread draws from there on.
+_SLOW = 3
 
 
 class BatchesAhead:
@@ -17,13 +23,18 @@ class BatchesAhead:
     nothing of it. An error of the data is raised in the step that needs it, never before. Leaving the context
     ends the thread, after at most the batch that it is reading.
 
+    Small data in memory are drawn sooner than a thread could hand them over: the first batches are drawn in
+    their own step, and the thread begins after three in a row that took longer than ``worth``.
+
     Args:
         batches: of the training.
         end: the number of steps; nothing of step ``end`` is read.
+        worth: seconds; 0 lets the thread draw from the first step on.
     """
 
-    def __init__(self, batches: Batches, end: int) -> None:
-        self.batches, self.end = batches, end
+    def __init__(self, batches: Batches, end: int, *, worth: float = _WORTH) -> None:
+        self.batches, self.end, self.worth = batches, end, worth
+        self._slow = 0 if worth > 0 else _SLOW
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="windvane-batches")
         # Helpers of its own would spin on the cores on which the step computes: 1.6 times its time on two.
         threads = torch.get_num_threads()
@@ -42,10 +53,15 @@ class BatchesAhead:
         self._key = self._rows = None
 
     def load(self, step: int, begin: int = 0, end: int | None = None) -> Batch:
-        """As `Batches.load`; starts to read the same rows of the next step."""
+        """As `Batches.load`; starts to read the same rows of the next step, where that takes its time."""
+        if self._slow < _SLOW:
+            began = time.perf_counter()
+            rows = self.batches.rows(step, begin, end)
+            self._slow = self._slow + 1 if time.perf_counter() - began > self.worth else 0
+            return self.batches.timed(step, rows)
         key = (step, begin, end)
-        rows = self._rows if self._key == key else None
-        drawn = (self._submit(key) if rows is None else rows).result()
+        ready = self._rows if self._key == key else None
+        drawn = (self._submit(key) if ready is None else ready).result()
         self._key = self._rows = None
         if step + 1 < self.end:
             self._key = (step + 1, begin, end)

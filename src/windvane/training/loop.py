@@ -72,8 +72,8 @@ def train(
     generators are left as they were.
 
     Args:
-        data: ``len`` and ``batch(indices) -> (B, *shape)``, or a float tensor ``(n, *shape)``. Batches are
-            drawn ahead by a thread, while the step before runs.
+        data: ``len`` and ``batch(indices) -> (B, *shape)``, or a float tensor ``(n, *shape)``. Batches that
+            take more than a millisecond are drawn ahead by a thread, while the step before runs.
         conditions: n rows, row i belongs to sample i: a `Condition`, or whatever has ``len`` and makes one by
             ``index(rows)``; ``dropout`` of the rows lose all their signals.
         batch_size: samples per optimizer step over all processes; ``accumulate`` cuts each process's share
