@@ -1,6 +1,7 @@
 """Experts by noise range and their low-rank adapters."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -31,6 +32,15 @@ def adapted(name, rank=3, targets=None):
     clean, shape = encoder(name)
     network = add_low_rank(copy.deepcopy(clean), LowRank(rank=rank, alpha=6.0, targets=targets), seed=4)
     return clean, network, normal(5, *shape)
+
+
+def test_linear_layers_without_peft_name_the_extra_and_are_left_as_they_were(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    network = nn.Sequential(nn.Linear(8, 6), nn.SiLU(), nn.Linear(6, 3))
+    before = list(network.state_dict())
+    with pytest.raises(ValueError, match=r"need the library peft: pip install 'windvane\[adapters\]'"):
+        add_low_rank(network, LowRank(rank=2, alpha=2.0))
+    assert list(network.state_dict()) == before and all(p.requires_grad for p in network.parameters())
 
 
 def stir(network):

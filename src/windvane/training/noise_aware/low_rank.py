@@ -67,15 +67,24 @@ def add_low_rank(network: nn.Module, settings: LowRank, *, seed: int = 0) -> nn.
     weights get :class:`LowRankWeight`.
 
     Raises:
-        ValueError: no layer fits the targets, or a target is neither a linear layer nor a convolution.
+        ValueError: no layer fits the targets, or a target is neither a linear layer nor a convolution; linear
+            layers without peft, of which the network is left as it was.
     """
     chosen = _chosen(network, settings.targets)
     also = biases_and_norms(network)
-    network.requires_grad_(False)
     read_through = {
         id(part) for reader in network.modules() if isinstance(reader, _READERS) for part in reader.modules()
     }
     by_peft = [name for name, part in chosen if isinstance(part, nn.Linear) and id(part) not in read_through]
+    if by_peft:
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError:
+            raise ValueError(
+                f"low-rank adapters of linear layers ({by_peft[0]}) need the library peft: "
+                "pip install 'windvane[adapters]'"
+            ) from None
+    network.requires_grad_(False)
     for number, (name, part) in enumerate(chosen):
         if name in by_peft:
             continue
@@ -85,8 +94,6 @@ def add_low_rank(network: nn.Module, settings: LowRank, *, seed: int = 0) -> nn.
                 made = LowRankWeight(weight, settings.rank, settings.alpha, generator(seed, number))
                 parametrize.register_parametrization(part, held, made)
     if by_peft:
-        from peft import LoraConfig, inject_adapter_in_model
-
         config = LoraConfig(
             r=settings.rank, lora_alpha=settings.alpha,  # type: ignore[arg-type]
             target_modules="|".join(re.escape(name) for name in by_peft),
