@@ -220,6 +220,21 @@ def test_a_reader_during_many_saves_never_mixes_two_of_them(tmp_path):
     assert reads and all(reads)
 
 
+def test_a_model_that_is_replaced_while_it_is_looked_at_is_looked_for_again(tmp_path, monkeypatch):
+    save_model(tmp_path / "m", NetworkDenoiser(ResidualMLP(2, width=4, blocks=1), VPCosine()), step=3)
+    real, looks = windvane.checkpoint._text, []
+
+    def gone_at_first(folder):
+        looks.append(folder)
+        if len(looks) % 2:
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(folder)
+
+    monkeypatch.setattr(windvane.checkpoint, "_text", gone_at_first)
+    assert load(tmp_path / "m", "raw").step == 3
+    assert read_description(tmp_path / "m")["step"] == 3
+
+
 def edited(path: Path, **changes):
     file = path / "windvane.json"
     known = {key: value for key, value in json.loads(file.read_text()).items() if key != "content"}

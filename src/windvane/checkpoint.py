@@ -3,8 +3,7 @@
 ::
 
     model/
-      windvane.json            format, process, parametrisation, time, sigma_data, shape, network, step,
-                           weights, hashes
+      windvane.json    format, process, parametrisation, time, sigma_data, shape, network, step, hashes ...
       ema/, raw/               one of them or both, each with
         unet/ or transformer/  a diffusers folder, which diffusers' ``from_pretrained`` opens
         conditioning.safetensors   the rest of such a network: embeddings of conditions
@@ -12,12 +11,12 @@
 
 Which weights are loaded is said, never guessed. The description holds the hash of every other file and of
 itself, and loading compares them; folders of before have none and are opened as they are. A folder is
-replaced whole: a process killed while saving leaves the previous model or the new one, and :func:`load` finds
-it.
+replaced whole: a process killed while saving leaves the previous model or the new one.
 """
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +134,7 @@ def load(
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be 'ema' or 'raw', got {weights!r}")
     for _ in range(10):
-        folder = find_model(path)
-        text = _text(folder)
+        folder, text = _described(path)
         try:
             denoiser = _read(folder, text, weights)
         except (FileNotFoundError, ValueError):
@@ -168,8 +166,7 @@ def find_model(path: str | Path) -> Path:
 
 def read_description(path: str | Path) -> dict[str, Any]:
     """The contents of ``windvane.json``: settings, ``weights`` present, ``step``, ``extra``."""
-    folder = find_model(path)
-    return _parse(folder, _text(folder))
+    return _parse(*_described(path))
 
 
 def unwrapped(network: nn.Module) -> Network:
@@ -185,6 +182,13 @@ def unwrapped(network: nn.Module) -> Network:
     return inner
 
 
+def _described(path: str | Path) -> tuple[Path, str]:
+    """The model folder and its description; looked for again where it was replaced between the two."""
+    while True:
+        with suppress(FileNotFoundError):
+            return (folder := find_model(path)), _text(folder)
+
+
 def _text(folder: Path) -> str:
     with reading(folder / _DESCRIPTION):
         return (folder / _DESCRIPTION).read_text(encoding="utf-8")
@@ -192,7 +196,7 @@ def _text(folder: Path) -> str:
 
 def _unchanged(path: str | Path, text: str) -> bool:
     try:
-        return (find_model(path) / _DESCRIPTION).read_text(encoding="utf-8") == text
+        return _described(path)[1] == text
     except (FileNotFoundError, ValueError):
         return False
 
@@ -247,11 +251,8 @@ def _built(folder: Path, description: Mapping[str, Any], weights: str) -> Networ
 
 def _check_state(state: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
     missing, foreign = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
+    other = [key for key in own if key in state and state[key].shape != own[key].shape]
+    shapes = [f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}" for key in other]
     problems = [
         f"{label}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         for label, names in (("missing", missing), ("unknown", foreign), ("wrong shape", shapes))
