@@ -5,17 +5,17 @@ Loading looks at a local folder first, then the local cache of the hub, then the
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from windvane.adapters.hub import load_or_explain, quiet, small_files
 from windvane.adapters.missing import refuse_missing
 from windvane.adapters.preprocess import Preprocess
-from windvane.online import plain_name, ways
+from windvane.online import plain_name
 
 Pool = Literal["cls", "mean", "pooler"]
 
@@ -130,15 +130,13 @@ def load_encoder(
     Raises:
         ValueError: the model is not there, not readable or not whole; the message names the offline choices.
     """
-    tries, where = ways(name, offline)
-    failure: Exception | None = None
-    for only_local in tries:
-        try:
-            return _load(plain_name(name), size, revision, only_local, dtype)
-        except (OSError, ValueError, KeyError, ConnectionError) as error:
-            failure = error
-    reason = str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
-    raise ValueError(f"cannot load the encoder {str(name)!r}{where}: {reason}. {_OFFLINE_HELP}") from failure
+    return load_or_explain(
+        name,
+        lambda only_local: _load(plain_name(name), size, revision, only_local, dtype),
+        what="encoder",
+        remedy=_OFFLINE_HELP,
+        offline=offline,
+    )
 
 
 def _load(
@@ -146,7 +144,7 @@ def _load(
 ) -> ImageEncoder:
     from transformers import AutoConfig, AutoModel
 
-    with _quiet():
+    with quiet():
         config = AutoConfig.from_pretrained(name, revision=revision, local_files_only=only_local)
         vision = getattr(config, "vision_config", config)
         for part in (config, vision):
@@ -161,7 +159,7 @@ def _load(
             output_loading_info=True,
         )
     _without_fresh_weights(model, told["missing_keys"])
-    folder = _folder(name, revision, only_local)
+    folder = small_files(name, revision, only_local)
     preprocess = Preprocess.from_folder(folder, config.model_type, _side(vision))
     if size is not None:
         preprocess = preprocess.with_side(size)
@@ -184,16 +182,6 @@ def _without_fresh_weights(model: Any, missing: Iterable[str]) -> None:
         getattr(model, "vision_model", model).pooler = None
 
 
-def _folder(name: str, revision: str | None, only_local: bool) -> Path:
-    """The folder with the small files of a model: the given one, or the hub's snapshot of them."""
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-
-    small = ["preprocessor_config.json", "README.md", "config.json"]
-    return Path(snapshot_download(name, revision=revision, local_files_only=only_local, allow_patterns=small))
-
-
 def _licence(name: str, folder: Path) -> str:
     card = folder / "README.md"
     if card.is_file():
@@ -206,19 +194,3 @@ def _licence(name: str, folder: Path) -> str:
         if name.startswith(start):
             return licence
     return "unknown: see the model's page"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Loading prints bars and notes about the unused text tower, head or decoder; they are of no use here."""
-    from transformers.utils import logging
-
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
