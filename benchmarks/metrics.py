@@ -7,20 +7,18 @@
 - nearest, nearest of 5: beside faiss' exact index;
 - frechet: 2000 x 256 with interval and bias, beside torchmetrics' value alone.
 
-Every round runs both of a pair, one after the other; times are processor time on one thread.
+Every round runs both of a pair, their order turned each time; times are processor time on one thread.
 Run ``python benchmarks/metrics.py``.
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from paired import Call, paired
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parent.parent / "reproductions"))
@@ -29,8 +27,6 @@ from results import markdown, record  # noqa: E402
 from windvane.annotate import PCA  # noqa: E402
 from windvane.metrics import frechet, kernel_distance, manifold  # noqa: E402
 from windvane.metrics.distances import nearest  # noqa: E402
-
-Call = Callable[[], object]
 
 
 class Images:
@@ -124,13 +120,6 @@ def pairs(n: int, dims: list[int]) -> dict[str, tuple[Call, Call]]:
     return found
 
 
-def seconds(call: Call) -> float:
-    """Processor time of one call."""
-    begin = time.process_time()
-    call()
-    return time.process_time() - begin
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("parts", nargs="*", help="only rows whose names begin with one of these")
@@ -144,11 +133,8 @@ def main() -> None:
     for name, (ours, theirs) in pairs(args.rows, args.dims).items():
         if args.parts and not name.startswith(tuple(args.parts)):
             continue
-        ours(), theirs()
-        spent = [(seconds(ours), seconds(theirs)) for _ in range(args.rounds)]
-        own, other = (statistics.median(column) for column in zip(*spent))
-        ratio = statistics.median(a / b for a, b in spent)
-        lines.append([name, f"{1000 * own:.0f}", f"{1000 * other:.0f}", f"{ratio:.2f}"])
+        pair = paired(name, ours, theirs, args.rounds)
+        lines.append([name, f"{1000 * pair.own:.0f}", f"{1000 * pair.other:.0f}", f"{pair.ratio:.2f}"])
         print(*lines[-1], flush=True)
     body = markdown(["measure", "windvane, ms", "the other, ms", "ratio"], lines)
     body += f"\n\nProcessor time on one thread, medians of {args.rounds} rounds of interleaved pairs."
