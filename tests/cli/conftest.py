@@ -1,6 +1,8 @@
 """A command line to call in the same process, and a small model that knows three clusters."""
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from windvane.checkpoint import save_model
@@ -48,6 +50,31 @@ def refused(windvane):
         return lines[0]
 
     return call
+
+
+def noise_pictures(folder, *, seed):
+    """A new folder with twelve pictures of noise."""
+    folder.mkdir()
+    for i, levels in enumerate(np.random.default_rng(seed).integers(0, 256, (12, 8, 8), dtype=np.uint8)):
+        Image.fromarray(levels).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return noise_pictures(tmp_path / "photos", seed=0)
+
+
+def shorten_trainings(patch, *, steps, judge=None):
+    """Networks that `steer` trains get a few steps; what they learn is tested where they live."""
+    from windvane.metrics import judge_training
+    from windvane.text import training
+
+    for function in (training.train_text_encoder, training.train_noisy_classifier):
+        patch.setitem(function.__kwdefaults__, "steps", steps)
+        patch.setitem(function.__kwdefaults__, "width", 8)
+    if judge is not None:
+        patch.setitem(judge_training.train_judge.__kwdefaults__, "steps", judge)
 
 
 def tiny_denoiser(vector, *, seed=0, shape=(1, 8, 8)):

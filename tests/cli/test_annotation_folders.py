@@ -6,10 +6,10 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from tests.kept_folders import contents
 from windvane.folders import LIST
 from windvane.locks import replacement_lock
 
@@ -24,24 +24,10 @@ with replacement_lock(sys.argv[1], what="the annotation"):
 
 
 @pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    levels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
-    for i, picture in enumerate(levels):
-        Image.fromarray(picture).save(folder / f"{i:02d}.png")
-    return folder
-
-
-@pytest.fixture
 def annotation(windvane, photos, tmp_path):
     made = windvane("annotate", photos, out=tmp_path / "labels", **FAST)
     assert made.exit_code == 0, made.output
     return tmp_path / "labels"
-
-
-def contents(place):
-    return {path.relative_to(place): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
 def test_a_second_annotation_of_one_folder_is_refused_at_once(refused, windvane, photos, tmp_path):

@@ -3,23 +3,11 @@
 import json
 
 import numpy as np
-import pytest
 import torch
-from PIL import Image
 
 from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin
 from windvane.data import from_folder
 from windvane.pictures import save_png, to_picture
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    levels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
-    for i, picture in enumerate(levels):
-        Image.fromarray(picture).save(folder / f"{i:02d}.png")
-    return folder
 
 
 def told(windvane, *words, **options):

@@ -1,13 +1,13 @@
 """Pictures and files made to harm: one line that names them, at once and in little memory."""
 
 import json
-import struct
 import time
 import zlib
 
 import numpy as np
 import pytest
 
+from tests.pngs import chunk, png_file
 from windvane.pictures import read_settings, save_png, to_picture
 
 
@@ -64,15 +64,7 @@ def test_deep_or_broken_settings_are_refused(refused, tmp_path, text):
 
 def huge(path, side=60_000):
     """A small PNG that says it has side x side pixels."""
-
-    def chunk(kind, content):
-        check = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
-
-    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    rows = zlib.compress(bytes(1000))
-    end = chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + end)
+    path.write_bytes(png_file(side, side, chunk(b"IDAT", zlib.compress(bytes(1000)))))
     return path
 
 

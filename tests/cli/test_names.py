@@ -5,8 +5,8 @@ import pytest
 import torch
 import yaml
 
+from tests.cli.conftest import shorten_trainings
 from windvane.data import ImageData, digits, to_folder, to_parquet
-from windvane.text import training
 
 FEW = {"n": 2, "steps": 2}
 GARMENTS = ["T-shirt/top", "Trouser", "Bag"]
@@ -14,11 +14,7 @@ GARMENTS = ["T-shirt/top", "Trouser", "Bag"]
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch):
-    from windvane.metrics import judge_training
-
-    monkeypatch.setitem(training.train_text_encoder.__kwdefaults__, "steps", 2)
-    monkeypatch.setitem(training.train_text_encoder.__kwdefaults__, "width", 8)
-    monkeypatch.setitem(judge_training.train_judge.__kwdefaults__, "steps", 5)
+    shorten_trainings(monkeypatch, steps=2, judge=5)
 
 
 def garments(names, n=60):

@@ -3,11 +3,10 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
+from tests.cli.conftest import noise_pictures
 from windvane.folders import LIST
 from windvane.locks import LOCK
 from windvane.runs import Run
@@ -15,18 +14,6 @@ from windvane.runs import Run
 SMALL = ["--set", "model.type=mlp", "--set", "model.width=8", "--set", "model.depth=1", "--batch-size", 4]
 OFTEN = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=0"]
 ANNOTATE = {"features": "pixels", "k": 2}
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return pictures(tmp_path / "photos", seed=0)
-
-
-def pictures(folder, *, seed):
-    folder.mkdir()
-    for i, levels in enumerate(np.random.default_rng(seed).integers(0, 256, (12, 8, 8), dtype=np.uint8)):
-        Image.fromarray(levels).save(folder / f"{i:02d}.png")
-    return folder
 
 
 @pytest.fixture
@@ -47,7 +34,7 @@ def contents(place):
 
 
 def test_a_refused_resume_changes_nothing(windvane, refused, photos, run, tmp_path):
-    other = pictures(tmp_path / "other", seed=1)
+    other = noise_pictures(tmp_path / "other", seed=1)
     assert windvane("annotate", photos, out=tmp_path / "new", features="pixels", k=3).exit_code == 0
     before = contents(run)
     for words, said in [

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.cli.conftest import shorten_trainings
 from windvane.metrics import train_judge
 from windvane.pictures import read_pixels, read_settings, to_uint8
 
@@ -15,15 +16,8 @@ FEW = {"n": 4, "steps": 3}
 
 @pytest.fixture(autouse=True, scope="module")
 def short_trainings():
-    """Encoders and judges of a few steps; what they learn is tested where they live."""
-    from windvane.metrics import judge_training
-    from windvane.text import training
-
     with pytest.MonkeyPatch.context() as patch:
-        for function in (training.train_text_encoder, training.train_noisy_classifier):
-            patch.setitem(function.__kwdefaults__, "steps", 4)
-            patch.setitem(function.__kwdefaults__, "width", 8)
-        patch.setitem(judge_training.train_judge.__kwdefaults__, "steps", 20)
+        shorten_trainings(patch, steps=4, judge=20)
         yield
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.adapters import test_classifiers, tiny_bert, tiny_text
+from tests.cli.conftest import shorten_trainings
 from windvane.adapters import Classifier, load_classifier, load_text_image
 from windvane.cli.processes import Processes
 from windvane.cli.sections import DataSection
@@ -16,16 +17,13 @@ from windvane.metrics import train_judge
 from windvane.networks import ResidualMLP
 from windvane.process import VPCosine
 from windvane.tasks.steering import text_wish
-from windvane.text import training
 
 SHAPE = (3, 20, 20)
 
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch):
-    for function in (training.train_text_encoder, training.train_noisy_classifier):
-        monkeypatch.setitem(function.__kwdefaults__, "steps", 2)
-        monkeypatch.setitem(function.__kwdefaults__, "width", 8)
+    shorten_trainings(monkeypatch, steps=2)
 
 
 def target(shape, decode=None):

@@ -4,17 +4,13 @@ import json
 
 import pytest
 
-from windvane.metrics import judge_training
+from tests.cli.conftest import shorten_trainings
 from windvane.tasks import steering
-from windvane.text import training
 
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch):
-    for function in (training.train_text_encoder, training.train_noisy_classifier):
-        monkeypatch.setitem(function.__kwdefaults__, "steps", 4)
-        monkeypatch.setitem(function.__kwdefaults__, "width", 8)
-    monkeypatch.setitem(judge_training.train_judge.__kwdefaults__, "steps", 20)
+    shorten_trainings(monkeypatch, steps=4, judge=20)
 
 
 TOPS = {"top-1", "top-5", "top-10", "top-20"}

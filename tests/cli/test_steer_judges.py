@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from tests.cli.conftest import tiny_denoiser
+from tests.cli.conftest import shorten_trainings, tiny_denoiser
 from windvane.checkpoint import save_model
 from windvane.cli.judging import kept_judge
 from windvane.cli.steering_networks import Known, make_judges
@@ -20,10 +20,7 @@ FEW = {"n": 3, "steps": 2}
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch):
-    for function in (training.train_text_encoder, training.train_noisy_classifier):
-        monkeypatch.setitem(function.__kwdefaults__, "steps", 3)
-        monkeypatch.setitem(function.__kwdefaults__, "width", 8)
-    monkeypatch.setitem(judge_training.train_judge.__kwdefaults__, "steps", 20)
+    shorten_trainings(monkeypatch, steps=3, judge=20)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.adapters import tiny_bert
+from tests.cli.conftest import shorten_trainings
 from windvane.text import training
 
 FEW = {"n": 2, "steps": 2, "data": "digits"}
@@ -12,13 +13,7 @@ FEW = {"n": 2, "steps": 2, "data": "digits"}
 
 @pytest.fixture(autouse=True)
 def short_trainings(monkeypatch):
-    """Networks of a few steps; what they learn is tested where they live."""
-    from windvane.metrics import judge_training
-
-    for function in (training.train_text_encoder, training.train_noisy_classifier):
-        monkeypatch.setitem(function.__kwdefaults__, "steps", 3)
-        monkeypatch.setitem(function.__kwdefaults__, "width", 8)
-    monkeypatch.setitem(judge_training.train_judge.__kwdefaults__, "steps", 10)
+    shorten_trainings(monkeypatch, steps=3, judge=10)
 
 
 def test_any_text_guides_and_what_was_trained_is_kept(windvane, unconditional, tmp_path, monkeypatch):

@@ -1,12 +1,12 @@
 """Small pictures and files shared by the tests of the data room."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.pngs import chunk, png_file
 
 
 def colours(n=1, size=(6, 8), channels=3, seed=0):
@@ -32,12 +32,7 @@ def save(path, pixels, **options):
 
 def png_head(width, height):
     """A valid PNG whose header promises a size and whose data are empty."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    return png_file(width, height, chunk(b"IDAT", b""), kind=2)
 
 
 @pytest.fixture

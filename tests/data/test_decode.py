@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.pngs import chunk, png_file
 from windvane.data import Decoder, UnreadableImage
 from windvane.data.decode import read_header
 
@@ -251,11 +252,6 @@ def test_unknown_policies_are_refused(settings):
 
 
 def test_sixteen_bit_colour_keeps_its_high_bytes():
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
     row = b"\0" + struct.pack(">6H", 0x1234, 0xFFFF, 0x00FF, 0x8000, 0x7FFF, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row))
-    got = Decoder()(data + chunk(b"IEND", b""))
+    got = Decoder()(png_file(2, 1, chunk(b"IDAT", zlib.compress(row)), depth=16, kind=2))
     np.testing.assert_array_equal(got[:, 0].T, [[0x12, 0xFF, 0], [0x80, 0x7F, 0]])

@@ -1,13 +1,12 @@
 """One limit of pixels, the one that is set."""
 
 import io
-import struct
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
 
+from tests.pngs import png_file
 from windvane.data import Decoder, UnreadableImage
 
 
@@ -21,21 +20,12 @@ def header_only(width, height, *, progressive):
     return bytes(content)
 
 
-def png_header(width, height):
-    """A PNG with a header and no pixels."""
-    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [head, b"IEND"]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in chunks
-    )
-
-
 def test_max_pixels_stands_in_the_place_of_pillows_own_limit():
     """It refused more than 179 million pixels whatever `max_pixels` was, and named no setting."""
     with pytest.raises(UnreadableImage, match=r"20000 x 10000, more than max_pixels=89478485"):
-        Decoder(32)(png_header(20_000, 10_000))
+        Decoder(32)(png_file(20_000, 10_000))
     with pytest.raises(UnreadableImage, match="truncated|damaged"):  # it is read
-        Decoder(32, max_pixels=200_000_000)(png_header(20_000, 10_000))
+        Decoder(32, max_pixels=200_000_000)(png_file(20_000, 10_000))
     # By draft, an eighth each way.
     assert Decoder(32)(header_only(20_000, 10_000, progressive=False)).shape == (3, 32, 32)
     with pytest.raises(UnreadableImage, match=r"20000 x 10000, more than max_pixels"):
@@ -45,7 +35,7 @@ def test_max_pixels_stands_in_the_place_of_pillows_own_limit():
 
 def test_pillows_limit_comes_back_after_the_last_of_several_threads(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 12345)
-    content = png_header(20_000, 10_000)
+    content = png_file(20_000, 10_000)
 
     def refused(_):
         with pytest.raises(UnreadableImage, match="max_pixels=89478485"):

@@ -9,29 +9,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.pngs import chunk, png_file
 from windvane.data import Decoder
 
 
 def png(values, depth, kind, transparent=None, turn=None):
     """A PNG written by hand: rows of numbers (H, W, channels) at `depth` bits."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     height, width, _ = values.shape
     rows = b""
     for row in values.reshape(height, -1):
         bits = "".join(f"{v:0{depth}b}" for v in row)
         bits += "0" * (-len(bits) % 8)
         rows += b"\0" + bytes(int(bits[k : k + 8], 2) for k in range(0, len(bits), 8))
-    out = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
+    chunks = []
     if turn is not None:
         exif = Image.Exif()
         exif[0x0112] = turn
-        out += chunk(b"eXIf", exif.tobytes()[6:])
+        chunks.append(chunk(b"eXIf", exif.tobytes()[6:]))
     if transparent is not None:
-        out += chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))
-    return out + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        chunks.append(chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)))
+    chunks.append(chunk(b"IDAT", zlib.compress(rows)))
+    return png_file(width, height, *chunks, depth=depth, kind=kind)
 
 
 CASES = [(0, 1, d) for d in (1, 2, 4, 8, 16)] + [(2, 3, d) for d in (8, 16)] + [(4, 2, 8), (6, 4, 8)]
