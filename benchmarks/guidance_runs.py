@@ -13,7 +13,7 @@ from windvane.denoiser import Denoiser
 from windvane.energies import MeasurementNorm, Reward
 from windvane.evaluations import count_evaluations
 from windvane.guidance import GradientGuidance, Guide, StepWeight, presets
-from windvane.guidance.steps import Step
+from windvane.guidance.step_weights import Step
 from windvane.networks import preset
 from windvane.operators import BlockMean
 from windvane.samplers import DDPM

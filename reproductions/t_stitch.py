@@ -24,6 +24,7 @@ from torch import Tensor
 
 from windvane.compress import row_flops, similarity, stitched
 from windvane.conditions import Condition
+from windvane.current_step import current_step
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser, NetworkDenoiser
 from windvane.grids import edm
@@ -33,7 +34,6 @@ from windvane.networks import ResidualMLP
 from windvane.process import EDM, Process
 from windvane.randomness import scoped_seed
 from windvane.samplers import DDIM, sample
-from windvane.stepping import current_step
 from windvane.training import train
 
 PROCESS = EDM(sigma_max=40.0, sigma_min=0.02)

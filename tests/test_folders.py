@@ -22,8 +22,8 @@ from windvane.pictures import save_png, save_pngs
 from windvane.report.page import Report
 from windvane.runs import RUN, Run
 from windvane.search.budget import Spent
-from windvane.search.found_files import save_found
-from windvane.search.rounds import Found
+from windvane.search.result_files import save_found
+from windvane.search.search_loop import Found
 
 KINDS = [SAMPLES, STEERED, SEARCH, SOLVERS, STITCHED, DEMO, RUN]
 PICTURE = Image.new("L", (2, 2))

@@ -11,7 +11,7 @@ from windvane.convert import score_from_x0, x0_from_score
 from windvane.denoiser import FunctionDenoiser
 from windvane.exact import GaussianMixtureDenoiser
 from windvane.noise import Gaussian, StudentT
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, process_from_config
 from windvane.randomness import noise_for
 from windvane.samplers import (

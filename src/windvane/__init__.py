@@ -6,6 +6,7 @@ Names are imported when first used, so that ``import windvane`` is quick and doe
 import importlib
 from typing import Any
 
+from windvane._moved import forward_old_names
 from windvane._version import __version__
 
 _NAMES = {
@@ -37,6 +38,7 @@ _NAMES = {
     "runs": ["Run"],
     "catalog": ["cite"],
 }
+forward_old_names()
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_WHERE)]  # noqa: PLE0604

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from windvane.files import settle, sync, temporary_name, usual_mode
-from windvane.scarcity import writing
+from windvane.resource_errors import writing
 
 
 @contextmanager

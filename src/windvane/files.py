@@ -18,7 +18,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from windvane.scarcity import writing
+from windvane.resource_errors import writing
 
 _MARK = ".windvane-tmp"
 #: What systems leave in any folder they show, and what killed writers left; it may go with the rest.

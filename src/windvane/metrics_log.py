@@ -11,7 +11,7 @@ from typing import Any
 
 from windvane.damage import reading
 from windvane.files import atomic_write_text
-from windvane.scarcity import writing
+from windvane.resource_errors import writing
 
 
 def _finite(value: Any) -> Any:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from windvane.escaping import escaped
+from windvane.terminal_text import escaped
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import pytest
 
 from windvane.cli.searching_methods import METHODS, settings_for
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
-from windvane.search import growing, load_found, log_z
+from windvane.search import expansion, load_found, log_z
 from windvane.search.states import States
 
 QUICK = {"budget": 600, "steps": 5}
@@ -317,7 +317,7 @@ def test_an_infinite_lam_is_written_and_read_again(windvane, unconditional, tmp_
 
 
 def test_a_tree_that_branches_too_seldom_ends_with_a_line(windvane, unconditional, tmp_path, monkeypatch):
-    monkeypatch.setattr(growing, "IDLE_ROLLOUTS", 50)
+    monkeypatch.setattr(expansion, "IDLE_ROLLOUTS", 50)
     made = windvane(
         "search", unconditional, "--reward", "contrast", "--method", "dts", "--with", "exponent=0.05",
         "--with", "widening=1", "--steps", 5, "--out", tmp_path, "--budget", 2000,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from windvane.data import from_folder, open_data
-from windvane.data.store import RowStore
+from windvane.data.row_store import RowStore
 
 from .conftest import colours, encoded, save
 

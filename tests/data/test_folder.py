@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from windvane.data import ImageData, from_folder, to_folder
-from windvane.data.store import RowStore
+from windvane.data.row_store import RowStore
 
 from .conftest import colours, encoded, save
 

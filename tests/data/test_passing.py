@@ -184,7 +184,7 @@ def test_a_full_cache_disk_does_not_stop_the_reading(pictures, tmp_path, monkeyp
 
     cache = tmp_path / "cache"
     with monkeypatch.context() as patch:
-        target = "store._npy_header" if part == "rows" else "cache.atomic_write_text"
+        target = "row_store._npy_header" if part == "rows" else "cache.atomic_write_text"
         patch.setattr(f"windvane.data.{target}", full)
         with pytest.warns(UserWarning, match="going on without it"):
             found = from_folder(pictures, 8, cache=cache, progress=False)

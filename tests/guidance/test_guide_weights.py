@@ -7,7 +7,7 @@ import torch
 
 from windvane.energies import Reward
 from windvane.guidance import Guide, Shaped, VarianceAndSine
-from windvane.guidance.steps import Step
+from windvane.guidance.step_weights import Step
 from windvane.process import VPCosine
 
 from .guided_cases import scalar

@@ -19,7 +19,7 @@ from windvane.energies import (
 )
 from windvane.guidance import Autoencoder, GradientGuidance, Guide, OnManifold, presets
 from windvane.operators import BlockMean, Inpainting
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, RectifiedFlow, VPCosine, VPLinear, VPTable
 from windvane.registry import entries
 from windvane.samplers import (

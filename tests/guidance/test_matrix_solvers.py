@@ -18,7 +18,7 @@ from windvane.guidance import (
     presets,
 )
 from windvane.operators import Inpainting
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, RectifiedFlow, VPCosine, VPLinear
 from windvane.samplers import DDIM, EVODiff, UniPC, sample
 

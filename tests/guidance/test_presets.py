@@ -6,7 +6,7 @@ import torch
 from windvane.energies import ClassLogProb, ImageSimilarity, MeasurementNorm, Reference, Reward
 from windvane.energies.targets import time_noise
 from windvane.guidance import Autoencoder, presets
-from windvane.guidance.pushed import derived_noise
+from windvane.guidance.guided_sampler import derived_noise
 from windvane.operators import Matrix
 from windvane.samplers import DDIM, DDPM
 

@@ -9,7 +9,7 @@ from windvane.conditions import Condition
 from windvane.energies import Reward
 from windvane.exact import GaussianDenoiser
 from windvane.guidance import Projected, presets
-from windvane.guidance.pushed import derived_noise
+from windvane.guidance.guided_sampler import derived_noise
 from windvane.operators import FunctionOperator, Inpainting, Matrix, Stacked
 from windvane.samplers import DDIM, sample
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from windvane.conditions import Condition
+from windvane.current_step import at_step, current_step
 from windvane.denoiser import FunctionDenoiser
 from windvane.evaluations import count_evaluations
 from windvane.exact import GaussianMixtureDenoiser
@@ -11,7 +12,6 @@ from windvane.guidance import ClassifierFree
 from windvane.guidance.routed import ByLogSNR, ByNoiseLevel, BySteps, ByTime, Routed, count_routes
 from windvane.process import EDM, RectifiedFlow, VPCosine, VPLinear
 from windvane.samplers import DDIM, DDPM, DPMSolverPP, DPMSolverSinglestep, Heun, UniPC, sample
-from windvane.stepping import at_step, current_step
 
 QUIET = {"progress": False, "dtype": torch.float64}
 HALF = BySteps((0.5, 0.5))

@@ -9,7 +9,7 @@ from tests.samplers.cases import PROCESSES, mixture, name, normal
 from windvane.convert import eps_from_x0
 from windvane.energies import Reward
 from windvane.guidance import KickedSampler, presets
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import PFGMPP, expand
 from windvane.registry import known_names
 from windvane.samplers import (

@@ -5,7 +5,7 @@ import torch
 
 from tests.samplers.cases import even_log_snr, name, run
 from tests.samplers.test_sampler_order import ORDERS, exact_history, slope
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import PFGMPP
 from windvane.samplers import BoundDenoiser, EVODiff
 

@@ -35,7 +35,7 @@ from windvane.search import (
     ZeroOrder,
     run,
 )
-from windvane.search.costs import rehearsed
+from windvane.search.step_costs import rehearsed
 
 COND = Condition.vector(torch.tensor([1]))
 STEPS = 6

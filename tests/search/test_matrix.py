@@ -12,7 +12,7 @@ from windvane.exact import GaussianMixtureDenoiser
 from windvane.guidance import ClassifierFree
 from windvane.guidance.presets import dps
 from windvane.guidance.routed import BySteps, Routed
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, RectifiedFlow, VPCosine, VPLinear, VPTable
 from windvane.samplers import (
     DDIM,

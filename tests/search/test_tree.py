@@ -14,10 +14,10 @@ from windvane.exact import GaussianMixtureDenoiser
 from windvane.guidance import ClassifierFree
 from windvane.guidance.presets import dps
 from windvane.guidance.routed import BySteps, Routed
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import PFGMPP
 from windvane.samplers import DDIM, DDPM, DPMSolverSDE, Heun
-from windvane.search import BestOf, Budget, Chain, DiffusionTree, MeanRank, growing, run
+from windvane.search import BestOf, Budget, Chain, DiffusionTree, MeanRank, expansion, run
 from windvane.search.nodes import Nodes, pick, soft_value
 from windvane.search.selection import Selection
 
@@ -242,7 +242,7 @@ def test_exploring_is_asked_for_at_every_node():
 
 def test_a_tree_that_only_comes_back_to_its_leaves_stops_with_the_reason(monkeypatch):
     """With exponent 0.05 the third child takes a million visits; rollouts may be limited themselves."""
-    monkeypatch.setattr(growing, "IDLE_ROLLOUTS", 100)
+    monkeypatch.setattr(expansion, "IDLE_ROLLOUTS", 100)
     barren = {"widening": 1.0, "exponent": 0.05}
     with pytest.warns(UserWarning, match="rollouts came back to finished samples.*exponent=0.05"):
         tree = grown(nfe=2000, **barren)

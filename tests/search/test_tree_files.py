@@ -229,7 +229,7 @@ def test_an_interrupt_at_any_line_of_a_batch_leaves_the_tree_as_it_was(tmp_path,
     lines = lines_of_a_batch(fresh(start))
     times = {line: (lines.index(line), len(lines) - 1 - lines[::-1].index(line)) for line in lines}
     files = {Path(file).stem for file, _ in times}
-    assert {"tree", "growing", "selection", "nodes", "states", "rollouts", "rewards", "chain"} <= files
+    assert {"tree", "expansion", "selection", "nodes", "states", "rollouts", "rewards", "chain"} <= files
     tree, before = fresh(start), planted().grow(rollouts=start, progress=False)
     whole = 0
     for stop in sorted({number for pair in times.values() for number in pair}):

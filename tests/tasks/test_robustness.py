@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from windvane.exact import GaussianDenoiser
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, VPCosine
 from windvane.samplers import DDIM, DDPM, Euler, Heun, UniPC, sample
 from windvane.tasks.robustness import added, robustness

@@ -7,7 +7,7 @@ from windvane.conditions import Condition
 from windvane.exact import GaussianMixtureDenoiser
 from windvane.grids import log_snr, uniform
 from windvane.guidance import ClassifierFree
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, RectifiedFlow, VPLinear
 from windvane.samplers import (
     DDIM,

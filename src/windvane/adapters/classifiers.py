@@ -8,13 +8,13 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
+from windvane.adapters.exported_programs import check_program, check_script, refusal
 from windvane.adapters.hub import load_from_hub
-from windvane.adapters.missing import refuse_missing
+from windvane.adapters.missing_weights import refuse_missing
 from windvane.adapters.preprocess import Preprocess
-from windvane.adapters.programs import check_program, check_script, refusal
 from windvane.damage import Damaged, reading
 from windvane.energies import ClassLogProb
-from windvane.online import plain_name
+from windvane.hub_access import plain_name
 
 #: File suffixes of TorchScript and of torch.export.
 SCRIPTS, PROGRAMS = (".pt", ".pth", ".ts"), (".pt2",)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windvane.online import HUB, plain_name, ways
+from windvane.hub_access import HUB, plain_name, ways
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from windvane.online import plain_name, ways
+from windvane.hub_access import plain_name, ways
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from windvane.adapters.hub import load_from_hub
-from windvane.adapters.missing import refuse_missing
-from windvane.online import plain_name
+from windvane.adapters.missing_weights import refuse_missing
+from windvane.hub_access import plain_name
 from windvane.randomness import scoped_seed
 
 _AT_ONCE, _REMEMBERED, _LONGEST = 64, 50_000, 512

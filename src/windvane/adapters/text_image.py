@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.hub import load_from_hub
-from windvane.adapters.missing import refuse_missing
+from windvane.adapters.missing_weights import refuse_missing
 from windvane.adapters.preprocess import Preprocess
 from windvane.energies import FeatureMatch, ImageSimilarity, TextSimilarity
-from windvane.online import plain_name
+from windvane.hub_access import plain_name
 
 #: The families, and how many tokens their texts are padded to; None: as long as the longest.
 FAMILIES: dict[str, int | None] = {"clip": None, "siglip": 64, "siglip2": 64}

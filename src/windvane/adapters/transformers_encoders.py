@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.hub import load_or_explain, quiet, small_files
-from windvane.adapters.missing import refuse_missing
+from windvane.adapters.missing_weights import refuse_missing
 from windvane.adapters.preprocess import Preprocess
-from windvane.online import plain_name
+from windvane.hub_access import plain_name
 
 Pool = Literal["cls", "mean", "pooler"]
 

@@ -20,7 +20,7 @@ GUIDES = (
         ),
         state="works",
         callable="windvane.guidance.presets.elucd",
-        test="tests/guidance/test_kick.py",
+        test="tests/guidance/test_kicked_sampler.py",
         reproduction="reproductions/elucd.py",
     ),
     System(
@@ -54,7 +54,7 @@ GUIDES = (
         ),
         state="works",
         callable="windvane.guidance.GradientFree",
-        test="tests/guidance/test_weaker.py",
+        test="tests/guidance/test_autoguidance.py",
         reproduction="reproductions/gfcg.py",
     ),
     System(

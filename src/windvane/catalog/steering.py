@@ -220,7 +220,7 @@ STEERING = (
         papers=(_NOISES,),
         state="works",
         callable="windvane.search.ZeroOrder",
-        test="tests/search/test_noises.py",
+        test="tests/search/test_noise_search.py",
         reproduction="reproductions/inference_time_scaling.py",
     ),
     System(

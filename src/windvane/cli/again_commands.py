@@ -10,8 +10,8 @@ from typing import Any
 
 from windvane.cli.config import check, write_yaml
 from windvane.damage import reading
-from windvane.escaping import escaped
 from windvane.files import atomic_write_text
+from windvane.terminal_text import escaped
 from windvane.yaml_text import read_tree
 
 #: The commands that leave pictures or pages.

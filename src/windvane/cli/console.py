@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from windvane.escaping import escaped
+from windvane.terminal_text import escaped
 
 
 def tell(text: object = "") -> None:

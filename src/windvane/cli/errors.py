@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 from zipfile import BadZipFile
 
-from windvane.escaping import escaped
-from windvane.scarcity import NO_ROOM, is_memory
+from windvane.resource_errors import NO_ROOM, is_memory
+from windvane.terminal_text import escaped
 
 # FloatingPointError: samples or a loss that are no longer finite, which settings cause and settings cure.
 USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError)

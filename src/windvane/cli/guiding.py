@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def guided_by(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":
     """The denoiser under the guidances that the section names."""
     from windvane.adapters import load_classifier
-    from windvane.guidance.named import guided
+    from windvane.guidance.by_name import guided
 
     device = str(next((tensor.device for tensor in denoiser.parameters()), "cpu"))
 
@@ -34,7 +34,7 @@ def settled_guidance(section: SampleSection) -> SampleSection:
     """
     if not section.guidance:
         return section
-    from windvane.guidance.named import Named
+    from windvane.guidance.by_name import Named
 
     texts = []
     for text in section.guidance:
@@ -51,7 +51,7 @@ def guidance_files(section: SampleSection) -> dict[str, str]:
     """The models and files of the section's guidance, with the hash of what each holds."""
     if not section.guidance:
         return {}
-    from windvane.guidance.named import Named
+    from windvane.guidance.by_name import Named
 
     found = {}
     for file in (file for text in section.guidance for file in Named.read(text).files()):

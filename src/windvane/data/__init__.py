@@ -13,9 +13,9 @@ from windvane.data.hub import from_hub
 from windvane.data.images import ImageData
 from windvane.data.longtail import longtail_counts
 from windvane.data.name_list import with_names
-from windvane.data.natural import natural_patches
 from windvane.data.open import open_data
 from windvane.data.parquet import from_parquet
+from windvane.data.photographs import natural_patches
 from windvane.data.resize import resized
 from windvane.data.scan import Scan, scan
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from windvane.data.images import ImageData
+from windvane.data.row_store import RowStore
 from windvane.data.scan import Scan
-from windvane.data.store import RowStore
 from windvane.files import atomic_file, atomic_write_text
 
 _FORMAT = 6

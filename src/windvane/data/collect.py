@@ -7,8 +7,8 @@ from functools import partial
 from windvane.data.decode import Decoder, quiet_pillow
 from windvane.data.inspection import Entry, inspect
 from windvane.data.parallel import ordered_map
+from windvane.data.row_store import RowStore
 from windvane.data.scan import Scan, Tally, printable
-from windvane.data.store import RowStore
 from windvane.progress import track
 
 _COLOURED = frozenset("RGB RGBA RGBX RGBa CMYK YCbCr HSV LAB".split())

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from windvane.data.errors import TooLittle, UnreadableImage, is_passing, refuse_scarcity
-from windvane.data.keyed import opacity, stored_layout, with_opacity
 from windvane.data.pixels import (
     ALPHAS,
     DEPTHS,
@@ -33,6 +32,7 @@ from windvane.data.pixels import (
     to_channels,
     to_eight_bits,
 )
+from windvane.data.png_transparency import opacity, stored_layout, with_opacity
 
 if TYPE_CHECKING:
     from PIL.Image import Image

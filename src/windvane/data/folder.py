@@ -10,8 +10,8 @@ from windvane.data.folder_labels import folder_labels, why_no_classes
 from windvane.data.images import ImageData
 from windvane.data.listing import list_images, nothing_found
 from windvane.data.pixels import Size
+from windvane.data.row_store import RowStore
 from windvane.data.scan import entries_of
-from windvane.data.store import RowStore
 
 
 def from_folder(

@@ -15,8 +15,8 @@ from windvane.data.inspection import Entry
 from windvane.data.labels import to_ids
 from windvane.data.parquet import entry_of
 from windvane.data.pixels import Size
-from windvane.data.store import RowStore
-from windvane.online import kept_offline, plain_name, ways
+from windvane.data.row_store import RowStore
+from windvane.hub_access import kept_offline, plain_name, ways
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,8 +10,8 @@ from windvane.data.folder import from_folder
 from windvane.data.hub import from_hub
 from windvane.data.images import ImageData
 from windvane.data.name_list import with_names
-from windvane.data.natural import natural_patches
 from windvane.data.parquet import from_parquet
+from windvane.data.photographs import natural_patches
 from windvane.data.pixels import Size
 from windvane.data.resize import resized
 

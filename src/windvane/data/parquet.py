@@ -15,7 +15,7 @@ from windvane.data.images import ImageData
 from windvane.data.inspection import Entry
 from windvane.data.labels import to_ids
 from windvane.data.pixels import Size
-from windvane.data.store import RowStore
+from windvane.data.row_store import RowStore
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch

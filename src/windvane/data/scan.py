@@ -14,8 +14,8 @@ from windvane.data.duplicates import exact_groups, near_groups
 from windvane.data.inspection import Entry, Inspection, inspect
 from windvane.data.listing import Listing, list_images, nothing_found
 from windvane.data.parallel import ordered_map
-from windvane.escaping import escaped
 from windvane.progress import track
+from windvane.terminal_text import escaped
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from windvane.conditions import Condition
 from windvane.denoiser import checked_prediction
 from windvane.finite import all_finite
-from windvane.guidance.checks import Watch, first_level
+from windvane.guidance.backward import Pull
+from windvane.guidance.data_range import DataRange, largest
+from windvane.guidance.energy_checks import Watch, first_level
 from windvane.guidance.guide import Guide
-from windvane.guidance.idle import key_of, why_idle
-from windvane.guidance.memory import checkpointed_blocks
-from windvane.guidance.moves import Move, rms
-from windvane.guidance.pull import Pull
-from windvane.guidance.range import DataRange, largest
-from windvane.guidance.steps import Step
+from windvane.guidance.inactive import key_of, why_idle
+from windvane.guidance.pushes import Move, rms
+from windvane.guidance.recomputation import checkpointed_blocks
+from windvane.guidance.step_weights import Step
 from windvane.process import Process, expand, require_gaussian, scalar, shared_time
 
 Base = Callable[[Tensor, Tensor, Condition | None], Tensor]
@@ -56,7 +56,7 @@ class Composer:
     (D, or x_s) with plain weights, since these add before it; one more for each guide that is relative or
     limited, whose size is known only after it. None where no guide needs it. At its first use, a sum of
     energies takes one extra gradient per term, to name a term that has none; a gradient that is zero in
-    every row then takes up to three more, see :class:`~windvane.guidance.checks.Watch`.
+    every row then takes up to three more, see :class:`~windvane.guidance.energy_checks.Watch`.
 
     Where gradients are on outside (``sample(..., grad=True)``), pushes keep their own graph.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times, like
-from windvane.guidance.reach import Reach
+from windvane.guidance.data_range import Reach
 from windvane.guidance.weights import Constant, Schedule, as_schedule, scheduled
 from windvane.process import expand, scalar, shared_time
 

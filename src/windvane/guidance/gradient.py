@@ -9,11 +9,11 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times, like
-from windvane.guidance.checks import GuidanceWarning
 from windvane.guidance.composer import Composer, as_base
+from windvane.guidance.energy_checks import GuidanceWarning
 from windvane.guidance.guide import Guide
-from windvane.guidance.pushed import GuidedSampler, Recurrence
-from windvane.guidance.steps import StepWeight
+from windvane.guidance.guided_sampler import GuidedSampler, Recurrence
+from windvane.guidance.step_weights import StepWeight
 from windvane.guidance.weights import Schedule
 from windvane.samplers.base import Sampler
 from windvane.samplers.names import as_sampler
@@ -28,7 +28,7 @@ class Guided(Denoiser):
     changes nothing, and at the end of a run of every guide that changed nothing in it.
 
     Args:
-        low_memory: see :func:`~windvane.guidance.memory.checkpointed_blocks`.
+        low_memory: see :func:`~windvane.guidance.recomputation.checkpointed_blocks`.
     """
 
     def __init__(self, denoiser: Denoiser, *guides: Guide, low_memory: bool = False) -> None:

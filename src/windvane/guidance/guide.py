@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from windvane.energies import Energy
-from windvane.guidance.manifold import Autoencoder
-from windvane.guidance.steps import Step, StepWeight
+from windvane.guidance.autoencoder import Autoencoder
+from windvane.guidance.step_weights import Step, StepWeight
 from windvane.guidance.weights import Elementwise, Schedule, as_schedule, scheduled
 from windvane.process import Process, scalar, shared_moment
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from windvane.energies import Energy
+from windvane.guidance.autoencoder import Autoencoder, OnManifold
 from windvane.guidance.gradient import GradientGuidance
 from windvane.guidance.guide import Guide
-from windvane.guidance.manifold import Autoencoder, OnManifold
-from windvane.guidance.pushed import Recurrence
-from windvane.guidance.steps import PerSignal, Shaped, StepWeight, Variance, VarianceAndSine
+from windvane.guidance.guided_sampler import Recurrence
+from windvane.guidance.step_weights import PerSignal, Shaped, StepWeight, Variance, VarianceAndSine
 from windvane.guidance.weights import Elementwise, Schedule
 
 Window = tuple[float, float] | None

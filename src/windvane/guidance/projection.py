@@ -8,8 +8,8 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times, like
 from windvane.energies.targets import rows_of
-from windvane.guidance.checks import GuidanceWarning
 from windvane.guidance.composer import DENOISER_SIGNALS, without
+from windvane.guidance.energy_checks import GuidanceWarning
 from windvane.guidance.weights import Schedule, as_schedule, scheduled
 from windvane.operators import Operator
 from windvane.operators.base import inverted, measured

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
+from windvane.current_step import current_step
 from windvane.denoiser import Denoiser, as_times
 from windvane.evaluations import count_evaluations
 from windvane.process import Process
-from windvane.stepping import current_step
 
 
 class Route(Protocol):
@@ -93,7 +93,7 @@ class BySteps:
 
     The first round(fractions[0] N) steps, and so on; all evaluations of a step are by its model, also those
     that a solver makes at the end of the step or keeps for the next one. Needs a sampling loop, or
-    :func:`windvane.stepping.at_step` around each step.
+    :func:`windvane.current_step.at_step` around each step.
     """
 
     fractions: tuple[float, ...]
@@ -114,7 +114,7 @@ class BySteps:
         if step is None:
             raise ValueError(
                 "a route by steps needs to know the step: sample through windvane.sample, enter "
-                "windvane.stepping.at_step, or route by noise level, time or log-SNR"
+                "windvane.current_step.at_step, or route by noise level, time or log-SNR"
             )
         number = sum(step[0] >= begin for begin in self.boundaries(step[1]))
         return torch.full((len(times),), number, dtype=torch.int64)

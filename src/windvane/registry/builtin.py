@@ -38,11 +38,11 @@ _GRIDS = (
 _GUIDANCES = (
     Row("guidance", "cfg", "windvane.guidance.contrast:ClassifierFree", "classifier-free guidance"),
     Row(
-        "guidance", "autoguidance", "windvane.guidance.weaker:Autoguidance",
+        "guidance", "autoguidance", "windvane.guidance.autoguidance:Autoguidance",
         "away from a weaker model of the same data: weak=RUN",
     ),
     Row(
-        "guidance", "gradient-free", "windvane.guidance.confusion:GradientFree",
+        "guidance", "gradient-free", "windvane.guidance.gradient_free:GradientFree",
         "away from the class that a classifier confuses it with: classifier=FILE",
     ),
     Row("guidance", "apg", "windvane.adapters.guiders:adaptive_projected", "adaptive projected guidance"),

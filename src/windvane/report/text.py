@@ -2,7 +2,7 @@
 
 import html
 
-from windvane.escaping import escaped
+from windvane.terminal_text import escaped
 
 
 def plain(text: object) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from windvane.arguments import flag, whole
 from windvane.compiled import compile_networks
 from windvane.conditions import Condition
+from windvane.current_step import finish
 from windvane.denoiser import as_denoiser
 from windvane.evaluations import count_evaluations
 from windvane.progress import track
@@ -33,7 +34,6 @@ from windvane.samplers.plan import (
     resolve_times,
 )
 from windvane.samplers.run import Callback, Run, Trajectory
-from windvane.stepping import finish
 
 
 @dataclass(frozen=True)

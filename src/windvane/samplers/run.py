@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from windvane.arguments import shown
+from windvane.current_step import LoopStep
 from windvane.finite import extremes
 from windvane.randomness import STREAM_PRIOR, StepNoise
 from windvane.samplers.base import BoundDenoiser, Sampler, State, moved
-from windvane.stepping import LoopStep
 
 
 class StopSampling(Exception):

@@ -1,16 +1,16 @@
 """Search: more quality from a frozen model, by spending evaluations on what a reward likes."""
 
 from windvane.search.budget import Budget, Spent
-from windvane.search.builtin import BUILTIN
 from windvane.search.chain import Chain
-from windvane.search.found_files import load_found, save_found
-from windvane.search.noises import BestOf, RandomNoise, ZeroOrder, neighbours
+from windvane.search.ensemble import log_z, resampled
+from windvane.search.image_rewards import BUILTIN
+from windvane.search.noise_search import BestOf, RandomNoise, ZeroOrder, neighbours
 from windvane.search.particles import FeynmanKac
-from windvane.search.paths import Paths
+from windvane.search.path_search import Paths
 from windvane.search.resampling import effective_size, multinomial, systematic
+from windvane.search.result_files import load_found, save_found
 from windvane.search.rewards import MeanRank, RewardError, Verifier, as_verifier, ranks
-from windvane.search.rounds import Found, Job, Method, Moment, run
-from windvane.search.sweeps import log_z, resampled
+from windvane.search.search_loop import Found, Job, Method, Moment, run
 from windvane.search.tree import DiffusionTree
 
 __all__ = [

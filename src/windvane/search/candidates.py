@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from windvane.search.rounds import Found, Job
+from windvane.search.search_loop import Found, Job
 
 
 def tried_more(job: Job, found: Found | None, number: int) -> Found:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
+from windvane.current_step import at_step
 from windvane.denoiser import checked_prediction
 from windvane.evaluations import count_evaluations
 from windvane.process import Process, require_gaussian
@@ -17,8 +18,7 @@ from windvane.randomness import STREAM_PRIOR, noise_for
 from windvane.samplers import DDIM, BoundDenoiser, Sampler
 from windvane.samplers.names import as_sampler
 from windvane.samplers.plan import Grid, resolve_device, resolve_shape, resolve_times
-from windvane.search.costs import rehearsed, require_left
-from windvane.stepping import at_step
+from windvane.search.step_costs import rehearsed, require_left
 
 
 class Chain:

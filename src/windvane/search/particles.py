@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from windvane.current_step import at_step
 from windvane.evaluations import count_evaluations
 from windvane.randomness import derive_seed
 from windvane.samplers import index_state
 from windvane.search.chain import Chain, Replay, quiet
-from windvane.search.costs import require_left
+from windvane.search.ensemble import together
 from windvane.search.resampling import RESAMPLING, effective_size
 from windvane.search.rewards import Verifier
-from windvane.search.rounds import Found, Job
-from windvane.search.sweeps import together
-from windvane.stepping import at_step
+from windvane.search.search_loop import Found, Job
+from windvane.search.step_costs import require_left
 
 _STREAM_PARTICLE = 1 << 46
 _STREAM_RESAMPLE = (1 << 46) + 1
@@ -37,8 +37,8 @@ class FeynmanKac:
 
     Memory of the result: ``particles`` ``(n, M, *)`` of all sweeps, their ``log_weights`` ``(n, M)``
     (normalised) and ``log_z`` ``(n, sweeps)``. A sweep counts by its estimate of Z, see
-    :func:`~windvane.search.sweeps.together`. :func:`resampled` draws from the particles, :func:`log_z` is log
-    of the mean estimate. ``x`` is the best particle of all sweeps.
+    :func:`~windvane.search.ensemble.together`. :func:`resampled` draws from the particles, :func:`log_z` is
+    log of the mean estimate. ``x`` is the best particle of all sweeps.
 
     Args:
         particles: P.

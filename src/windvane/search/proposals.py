@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
+from windvane.current_step import at_step
 from windvane.denoiser import checked_prediction
 from windvane.evaluations import count_evaluations
 from windvane.process import Process
 from windvane.samplers import BoundDenoiser, Sampler, WrappedSampler
 from windvane.search.chain import Chain, Replay, quiet
-from windvane.search.costs import require_left
-from windvane.stepping import at_step
+from windvane.search.step_costs import require_left
 
 
 def check_proposal(chain: Chain, proposal: Sampler) -> None:

@@ -14,7 +14,7 @@ from windvane.samplers import Sampler
 from windvane.search import tree_files
 from windvane.search.budget import Budget, Meter, Spent
 from windvane.search.chain import Chain
-from windvane.search.growing import Idle, Log, Open, grow_once
+from windvane.search.expansion import Idle, Log, Open, grow_once
 from windvane.search.nodes import ROOT, Nodes, pick
 from windvane.search.proposals import check_proposal
 from windvane.search.rewards import Reward, Verifier, as_verifier

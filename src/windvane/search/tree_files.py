@@ -21,7 +21,7 @@ from windvane.hashes import check_seal, sealed
 from windvane.samplers import Sampler
 from windvane.search.budget import Meter, Spent
 from windvane.search.chain import Chain
-from windvane.search.growing import Open
+from windvane.search.expansion import Open
 from windvane.search.nodes import Nodes
 from windvane.search.rewards import Reward, Verifier
 from windvane.search.states import States

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from windvane.annotate.boxes.geometry import PatchGrid
 from windvane.annotate.features.base import beside, version
-from windvane.online import short_name
+from windvane.hub_access import short_name
 
 Facet = Literal["key", "query", "value", "token"]
 #: What the projections of the attention are called in the models of transformers, old and new.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.features.base import beside, version
-from windvane.online import short_name
+from windvane.hub_access import short_name
 
 
 class HubEncoder:

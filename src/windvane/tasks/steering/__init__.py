@@ -4,6 +4,17 @@ More Control for Free! (SDG), Liu et al. 2023, arXiv 2112.05744, and the family 
 """
 
 from windvane.tasks.steering.experiment import Arm, steer
+from windvane.tasks.steering.goals import (
+    KINDS,
+    Eyes,
+    Wish,
+    class_wish,
+    combined,
+    image_wish,
+    measurement_wish,
+    own_eyes,
+    text_wish,
+)
 from windvane.tasks.steering.measure import Judges, Score, measured, unjudged
 from windvane.tasks.steering.measurements import (
     OPERATIONS,
@@ -28,17 +39,6 @@ from windvane.tasks.steering.protocol import (
     picture_candidates,
     protocol,
     text_candidates,
-)
-from windvane.tasks.steering.wishes import (
-    KINDS,
-    Eyes,
-    Wish,
-    class_wish,
-    combined,
-    image_wish,
-    measurement_wish,
-    own_eyes,
-    text_wish,
 )
 
 __all__ = [

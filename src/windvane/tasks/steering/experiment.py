@@ -13,8 +13,8 @@ from windvane.guidance import GuidanceWarning, presets
 from windvane.guidance.composer import DENOISER_SIGNALS, without
 from windvane.samplers import DDIM, Sampler, sample
 from windvane.samplers.plan import Grid, resolve_cond
+from windvane.tasks.steering.goals import Wish, combined
 from windvane.tasks.steering.methods import DEFAULT
-from windvane.tasks.steering.wishes import Wish, combined
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from windvane.data import ImageData
 from windvane.energies import gram
 from windvane.metrics import Judge, frechet, mean_distances, nearest
-from windvane.tasks.steering.wishes import Wish
+from windvane.tasks.steering.goals import Wish
 from windvane.text import TextImageEncoder, describe, top_k
 
 #: For tables: name, and whether more is better.

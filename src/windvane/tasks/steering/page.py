@@ -10,8 +10,8 @@ from torch import Tensor
 from windvane import report as html
 from windvane.pictures import image_grid
 from windvane.tasks.steering.experiment import Arm
+from windvane.tasks.steering.goals import Wish
 from windvane.tasks.steering.measure import ARROWS, OPERATOR, PIXELS, Score
-from windvane.tasks.steering.wishes import Wish
 
 if TYPE_CHECKING:
     from PIL.Image import Image

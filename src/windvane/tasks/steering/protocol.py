@@ -16,9 +16,9 @@ from windvane.randomness import generator
 from windvane.samplers import DDIM, Sampler
 from windvane.samplers.plan import Grid, resolve_cond
 from windvane.tasks.steering.experiment import steer
+from windvane.tasks.steering.goals import Eyes, Wish, image_wish, text_wish
 from windvane.tasks.steering.measure import ARROWS, MEASURES, Judges, in_parts
 from windvane.tasks.steering.methods import DEFAULT
-from windvane.tasks.steering.wishes import Eyes, Wish, image_wish, text_wish
 from windvane.text import describe
 from windvane.text.retrieval import TOPS, ranked
 

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 
 from windvane.guidance.guide import Guide
-from windvane.guidance.steps import StepWeight
+from windvane.guidance.step_weights import StepWeight
 
 
 def key_of(guide: Guide) -> Hashable:

@@ -8,9 +8,9 @@ from torch import Tensor
 from windvane.process import require_gaussian
 from windvane.randomness import noise_for
 from windvane.search.chain import Chain
-from windvane.search.noises import better, like
+from windvane.search.noise_search import better, like
 from windvane.search.rewards import Verifier
-from windvane.search.rounds import Found, Job
+from windvane.search.search_loop import Found, Job
 
 _STREAM_START = 1 << 45
 _STREAM_RENOISE = (1 << 45) + 1

@@ -1,4 +1,4 @@
-"""Whether guidance leaves the data's range: said once, at the end of a run."""
+"""Whether guidance, or a contrast of predictions, leaves the range of the data: said at the end of a run."""
 
 import math
 import warnings
@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from windvane.current_step import will_finish
 from windvane.finite import ends
-from windvane.guidance.checks import GuidanceWarning
+from windvane.guidance.energy_checks import GuidanceWarning
 from windvane.guidance.guide import Guide
-from windvane.guidance.steps import StepWeight
+from windvane.guidance.step_weights import StepWeight
 
 #: How many times the range of data and noise is orders of magnitude beyond it.
 FAR = 100.0
@@ -96,3 +97,30 @@ def largest(x: Tensor) -> float:
     """The largest magnitude, NaN or infinite if a number is not finite, in one pass over x."""
     low, high = ends(x)
     return max(-low, high)
+
+
+class Reach:
+    """What the first unguided prediction of a run reaches, and the newest guided one."""
+
+    def __init__(self) -> None:
+        self._usual = 0.0
+        self._newest: Tensor | None = None
+
+    def note(self, plain: Tensor, guided: Tensor) -> None:
+        """A prediction without guidance and with it, in a run that somebody will end."""
+        if will_finish():
+            if self._newest is None:
+                self._usual = max(1.0, largest(plain))
+            self._newest = guided.detach() if guided.requires_grad else guided
+
+    def finish(self, who: str) -> None:
+        """At the end of a run: warns where the last prediction is orders of magnitude beyond the first."""
+        newest, self._newest = self._newest, None
+        if newest is None or not (reached := largest(newest)) >= FAR * self._usual:
+            return
+        warnings.warn(
+            f"guidance has left the data's range: the last prediction reaches {reached:.3g}, where the first "
+            f"one without guidance reached {self._usual:.3g}. Lower the weight of {who}: 1.5 to 10 are usual",
+            GuidanceWarning,
+            stacklevel=2,
+        )

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
+from windvane.current_step import will_finish
 from windvane.denoiser import as_times
 from windvane.energies import Energy
-from windvane.guidance.checks import Watch
 from windvane.guidance.composer import DENOISER_SIGNALS
-from windvane.guidance.moves import rms
-from windvane.guidance.pushed import GuidedState
+from windvane.guidance.energy_checks import Watch
+from windvane.guidance.guided_sampler import GuidedState
+from windvane.guidance.pushes import rms
 from windvane.process import expand
 from windvane.samplers.base import BoundDenoiser, Denoise, State, is_zero, moved
 from windvane.samplers.wrapped import WrappedSampler
-from windvane.stepping import will_finish
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from windvane.damage import reading
 from windvane.files import atomic_file
 from windvane.hashes import check_seal, sealed, tensors_hash
 from windvane.search.budget import Spent
-from windvane.search.rounds import Found, Moment
+from windvane.search.search_loop import Found, Moment
 
 FORMAT = 1
 _MEMORY = "memory."

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from windvane.evaluations import EvaluationLimit
 from windvane.search.chain import Chain
-from windvane.search.rounds import Found, Job
+from windvane.search.search_loop import Found, Job
 
 
 def check_final(chain: Chain, final: Chain | None) -> None:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from windvane.conditions import Condition
+from windvane.current_step import will_finish
 from windvane.energies import Energy
 from windvane.finite import all_finite
 from windvane.process import Process, shared_moment
 from windvane.randomness import noise_for
-from windvane.stepping import will_finish
 
 #: Values beyond this are not data of any scale, but a guidance that has run away.
 _FAR = 1e6

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from windvane.current_step import at_step
 from windvane.evaluations import EvaluationLimit, evaluations_left
 from windvane.process import Process
 from windvane.samplers import Sampler
-from windvane.stepping import at_step
 
 
 @dataclass

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from windvane.energies.targets import time_noise
-from windvane.guidance.checks import Watch
+from windvane.guidance.energy_checks import Watch
 from windvane.guidance.guide import Guide
-from windvane.guidance.moves import Move, merged_moves
+from windvane.guidance.pushes import Move, merged_moves
 from windvane.process import Process, expand
 
 

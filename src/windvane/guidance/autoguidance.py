@@ -5,7 +5,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_denoiser, as_times, like
 from windvane.guidance.contrast import contrast
-from windvane.guidance.reach import Reach
+from windvane.guidance.data_range import Reach
 from windvane.guidance.weights import Schedule, as_schedule, scheduled
 
 

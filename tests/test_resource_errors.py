@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from windvane.files import atomic_file, atomic_folder, atomic_write_text
+from windvane.resource_errors import is_memory, writing
 from windvane.runs import STATE
-from windvane.scarcity import is_memory, writing
 
 resource = pytest.importorskip("resource")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from windvane.randomness import derive_seed
 from windvane.search.resampling import systematic
-from windvane.search.rounds import Found
+from windvane.search.search_loop import Found
 
 
 def together(

@@ -9,7 +9,7 @@ from windvane.energies import Reward
 from windvane.exact import GaussianDenoiser, GaussianMixtureDenoiser
 from windvane.guidance import ClassifierFree
 from windvane.guidance.presets import dps
-from windvane.points import PointsDenoiser
+from windvane.point_set import PointsDenoiser
 from windvane.process import PFGMPP, VPLinear
 from windvane.randomness import derive_seed
 from windvane.samplers import DDIM, DDPM, EVODiff, Heun, UniPC, sample
@@ -25,7 +25,7 @@ from windvane.search import (
     ranks,
     run,
 )
-from windvane.search.paths import _STREAM_START
+from windvane.search.path_search import _STREAM_START
 
 
 def quiet_run(*args, **settings):

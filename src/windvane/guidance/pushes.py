@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from windvane.guidance.checks import Watch
+from windvane.guidance.energy_checks import Watch
 from windvane.process import expand, scalar
 
 

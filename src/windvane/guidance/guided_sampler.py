@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
+from windvane.current_step import will_finish
 from windvane.denoiser import as_times
 from windvane.guidance.composer import Composer
 from windvane.guidance.guide import Guide
-from windvane.guidance.moves import Move, rms
-from windvane.guidance.steps import Step
+from windvane.guidance.pushes import Move, rms
+from windvane.guidance.step_weights import Step
 from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for
 from windvane.samplers.base import (
@@ -26,7 +27,6 @@ from windvane.samplers.base import (
     restarted,
 )
 from windvane.samplers.wrapped import WrappedSampler
-from windvane.stepping import will_finish
 
 
 @dataclass(frozen=True)

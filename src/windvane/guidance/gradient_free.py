@@ -7,7 +7,7 @@ from torch import Tensor
 
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times, like
-from windvane.guidance.weaker import require_alike
+from windvane.guidance.autoguidance import require_alike
 from windvane.guidance.weights import Schedule, as_schedule, scheduled
 from windvane.process import expand
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from windvane import online as network
+from windvane import hub_access as network
 from windvane.adapters import (
     from_pipeline,
     load_classifier,
@@ -18,7 +18,7 @@ from windvane.adapters.transformers_encoders import load_encoder
 from windvane.annotate import HubEncoder
 from windvane.annotate.dense import HubPatches
 from windvane.data import from_hub, open_data
-from windvane.online import ways
+from windvane.hub_access import ways
 
 LOADERS = [
     from_pipeline, load_classifier, load_sentence_encoder, load_text_image, load_encoder,

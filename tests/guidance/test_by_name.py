@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tests.guidance.test_weaker import COND, MAIN, WEAK, T, X, logits
-from windvane.adapters.guider import GuidedByDiffusers
+from tests.guidance.test_autoguidance import COND, MAIN, WEAK, T, X, logits
+from windvane.adapters.guiders import GuidedByDiffusers
 from windvane.guidance import Autoguidance, ClassifierFree, GradientFree, interval
-from windvane.guidance.named import Named, guided
+from windvane.guidance.by_name import Named, guided
 from windvane.registry import entries
 
 OPENERS = {"denoiser": {"weak": WEAK}.__getitem__, "classifier": {"sorts": logits}.__getitem__}

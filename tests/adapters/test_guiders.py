@@ -8,9 +8,9 @@ from diffusers import guiders
 
 import windvane as wv
 from windvane.adapters import GuidedByDiffusers
-from windvane.adapters.guider import KNOWN
+from windvane.adapters.guiders import KNOWN
 from windvane.convert import prediction_from_x0, x0_from_prediction
-from windvane.stepping import at_step
+from windvane.current_step import at_step
 
 PROCESSES = [wv.VPLinear(), wv.VPCosine(), wv.EDM(), wv.RectifiedFlow()]
 SCALE, ALPHA = 2.5, 8.0

@@ -8,9 +8,9 @@ from torch import Tensor
 from windvane.randomness import noise_for
 from windvane.search.candidates import tried_more
 from windvane.search.chain import Chain
-from windvane.search.finals import check_final, final_cost, generated, require_final
+from windvane.search.final_sample import check_final, final_cost, generated, require_final
 from windvane.search.rewards import Verifier
-from windvane.search.rounds import Found, Job
+from windvane.search.search_loop import Found, Job
 
 _STREAM_DIRECTION = 1 << 44
 _STREAM_RESTART = (1 << 44) + 1
