@@ -127,9 +127,12 @@ class Process(ABC):
         Where all rows share the times, as on the sampling path, they are remembered under the times and
         ``key``, which tells one formula from another: a run asks for its grid again for every batch.
         """
-        moments = [shared_moment(t) for t in times]
-        if None in moments:
-            return tuple(expand(c, x) for c in compute(*times))
+        moments = []
+        for t in times:  # no comprehension: this is the most frequent call of a sampling
+            moment = shared_moment(t)
+            if moment is None:
+                return tuple(expand(c, x) for c in compute(*times))
+            moments.append(moment)
 
         def made() -> tuple[Tensor, ...]:
             ones = (torch.tensor(m, dtype=t.dtype) for m, t in zip(moments, times))

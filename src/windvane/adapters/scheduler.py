@@ -4,6 +4,7 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -113,7 +114,7 @@ class DiffusersScheduler(Sampler):
         """Short: the settings of a scheduler fill a page."""
         return f"DiffusersScheduler({type(self.scheduler).__name__}{f', eta={self.eta}' if self.eta else ''})"
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         name = type(self.scheduler).__name__
         noisy = MARKOV[name] or self.eta > 0 or bool(self.scheduler.config.get("stochastic_sampling"))

@@ -31,18 +31,21 @@ class Pull:
 
     def all(self, waiting: list[tuple[bool, bool, Move]], watch: Watch) -> list[tuple[bool, Move]]:
         """The moves with their directions taken back to x; plain ones for one place share a pass."""
+        if len(waiting) == 1:
+            ((after, is_plain, move),) = waiting
+            return [self._taken_back(after, merged_moves([move], watch) if is_plain else move, True)]
         together: list[tuple[bool, Move]] = []
         for after in (False, True):
             plain = [m for place, is_plain, m in waiting if place == after and is_plain]
             if plain:
                 together.append((after, merged_moves(plain, watch)))
             together += [(place, m) for place, is_plain, m in waiting if place == after and not is_plain]
-        done = []
-        for k, (after, move) in enumerate(together):
-            last = k == len(together) - 1
-            back = self._back(move.direction, last)
-            done.append((after, Move(back, move.factor, move.relative, move.limit, move.keys)))
-        return done
+        last = len(together) - 1
+        return [self._taken_back(after, move, k == last) for k, (after, move) in enumerate(together)]
+
+    def _taken_back(self, after: bool, move: Move, last: bool) -> tuple[bool, Move]:
+        back = self._back(move.direction, last)
+        return after, Move(back, move.factor, move.relative, move.limit, move.keys)
 
     def _back(self, cotangent: Tensor, last: bool) -> Tensor:
         """(dD / dx)^T cotangent."""

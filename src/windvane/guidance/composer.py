@@ -16,7 +16,7 @@ from windvane.guidance.data_range import DataRange, largest
 from windvane.guidance.energy_checks import Watch, first_level
 from windvane.guidance.guide import Guide
 from windvane.guidance.inactive import key_of, why_idle
-from windvane.guidance.pushes import Move, rms
+from windvane.guidance.pushes import Move, all_plain, rms
 from windvane.guidance.recomputation import checkpointed_blocks
 from windvane.guidance.step_weights import Step
 from windvane.process import Process, expand, require_gaussian, scalar, shared_time
@@ -86,13 +86,17 @@ class Composer:
     ) -> Steered:
         chosen = self.guides if guides is None else guides
         seen = times[0] if len(times) and shared_time(times) else times
-        weighted = [(g, g.weights(self.process, seen if g.even else times, step)) for g in chosen]
-        active = [(g, w) for g, w in weighted if (bool(w.any()) if w.ndim else w.item() != 0)]
-        self.watch.acted.update(key_of(g) for g, _ in active)
+        active: list[tuple[Guide, Tensor]] = []
+        backward = False
+        for guide in chosen:
+            weight = guide.weights(self.process, seen if guide.even else times, step)
+            if bool(weight.any()) if weight.ndim else weight.item() != 0:
+                active.append((guide, weight))
+                self.watch.acted.add(key_of(guide))
+                backward = backward or guide.backward
         if not active:
             return Steered(base(x_t, times, self.hide(cond)), active=False)
         outer = torch.is_grad_enabled()
-        backward = any(g.backward for g, _ in active)
         saving = checkpointed_blocks(network) if self.low_memory and backward else nullcontext()
         with torch.enable_grad():
             x = x_t if outer and x_t.requires_grad else x_t.detach().requires_grad_(True)
@@ -103,8 +107,7 @@ class Composer:
             moves, after = self._moves(active, pull, times, cond, step)
         pushed = x0 if outer else x0.detach()
         if moves:
-            plain = all(move.plain for move in moves)
-            unit = None if plain else self._unknown(x_t, pushed, times)
+            unit = None if all_plain(moves) else self._unknown(x_t, pushed, times)
             for move in moves:
                 pushed = self.moved(pushed, move, unit, times)
         return Steered(pushed, after)

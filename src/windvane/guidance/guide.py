@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -117,17 +118,17 @@ class Guide:
         if not finite:
             raise ValueError(f"a guide's weight must be finite, got {self.weight}")
 
-    @property
+    @cached_property
     def after_step(self) -> bool:
         """Whether the push comes after the step, and so needs the sampler."""
         return self.push in ("state", "x0_keep_eps")
 
-    @property
+    @cached_property
     def even(self) -> bool:
         """Whether rows of one time have one weight: it is no schedule, which may tell rows apart."""
         return isinstance(self.weight, (StepWeight, Elementwise)) or not callable(self.weight)
 
-    @property
+    @cached_property
     def backward(self) -> bool:
         """Whether it needs a backward pass through the denoiser."""
         return self.where != "x_t" and self.through

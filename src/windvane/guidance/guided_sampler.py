@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from windvane.current_step import will_finish
 from windvane.denoiser import as_times
 from windvane.guidance.composer import Composer
 from windvane.guidance.guide import Guide
-from windvane.guidance.pushes import Move, rms
+from windvane.guidance.pushes import Move, all_plain, rms
 from windvane.guidance.step_weights import Step
 from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for
@@ -88,7 +89,7 @@ class GuidedSampler(WrappedSampler):
         super().__post_init__()
         object.__setattr__(self, "_composer", None)
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         inner, again = self.sampler.traits, self.recurrence.times > 1
         return replace(
@@ -165,7 +166,7 @@ class GuidedSampler(WrappedSampler):
     def _pushed(self, tap: "_Tap", x: Tensor, x_s: Tensor, inner: State) -> tuple[Tensor, State]:
         if not tap.moves:
             return x_s, inner
-        unit = None if all(move.plain for move in tap.moves) else rms(x_s - x)
+        unit = None if all_plain(tap.moves) else rms(x_s - x)
         pushed = x_s
         for move in tap.moves:
             pushed = tap.composer.moved(pushed, move, unit, tap.step.t)
@@ -201,17 +202,18 @@ class _Tap:
         self.composer, self.outer, self.step = composer, denoise, step
         self.process = denoise.process
         self.cond: Condition | None = getattr(denoise, "cond", None)
-        self.clip = denoise.clip if isinstance(denoise, BoundDenoiser) else None
+        self.bound = denoise if isinstance(denoise, BoundDenoiser) else None
+        self.clip = self.bound.clip if self.bound else None
         self.moves: tuple[Move, ...] = ()
         self.first = True
 
     def _base(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
-        if isinstance(self.outer, BoundDenoiser):
-            return BoundDenoiser(self.outer.denoiser, cond)(x, t)
-        return self.outer(x, t)
+        return self.bound.predict(x, t, cond) if self.bound else self.outer(x, t)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        guides = [g for g in self.composer.guides if self.first or not g.after_step]
+        guides = self.composer.guides
+        if not self.first:
+            guides = tuple(g for g in guides if not g.after_step)
         network = getattr(self.outer, "denoiser", None)
         found = self.composer(
             self._base,
@@ -225,9 +227,7 @@ class _Tap:
         if self.first:
             self.moves, self.first = found.moves, False
         x0 = found.x0 if self.clip is None else found.x0.clamp(*self.clip)
-        if isinstance(self.outer, BoundDenoiser):
-            self.outer.latest = x0
-        return x0
+        return self.bound.show(x0) if self.bound else x0
 
 
 def ancestral_std(sampler: Sampler, process: Process, t: Tensor, s: Tensor, state: State) -> float:

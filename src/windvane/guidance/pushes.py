@@ -48,6 +48,11 @@ class Move:
         return expand(factor, self.direction) * self.direction
 
 
+def all_plain(moves: Sequence[Move]) -> bool:
+    """Whether no push needs the size of its surroundings."""
+    return moves[0].plain if len(moves) == 1 else all(move.plain for move in moves)
+
+
 def merged_moves(plain: Sequence[Move], watch: Watch) -> Move:
     """The sum of plain pushes, by the guides without which it would be another one."""
     if len(plain) == 1:

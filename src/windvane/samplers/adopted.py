@@ -1,6 +1,7 @@
 """Objects with a sampler's methods that do not derive from :class:`~windvane.samplers.Sampler`."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +22,7 @@ class AdoptedSampler(Sampler):
     def __repr__(self) -> str:
         return repr(self.plain)
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         needs = bool(getattr(self.plain, "needs_log_snr", False))
         prefers = needs or bool(getattr(self.plain, "prefers_log_snr", False))

@@ -4,7 +4,7 @@ Both draw from q(x_s | x_t, x0) with x0 replaced by its prediction; they differ 
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
@@ -36,7 +36,7 @@ class DDIM(Sampler):
     def __post_init__(self) -> None:
         settle(self, eta=real(self.eta, "eta of DDIM (0 deterministic, 1 ancestral)", least=0, most=1))
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         return Traits(stochastic=self.eta > 0, gaussian=True)
 

@@ -7,6 +7,7 @@ steps in an explicit, immutable state. Nothing here loops: :mod:`windvane.sample
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -74,7 +75,7 @@ class Sampler(ABC):
     #: Times ``(steps + 1,)`` of (process, steps), for a sampler that brings its own.
     own_grid: Grid | None = None
 
-    @property
+    @cached_property
     def stochastic(self) -> bool:
         """Whether ``step`` needs noise."""
         return self.traits.stochastic
@@ -134,15 +135,22 @@ class BoundDenoiser:
         self.latest: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        times = t.expand(x.shape[0]) if t.ndim == 0 else t
-        # Without a condition the argument is left out: a plain function of (x, t) is a denoiser too.
-        x0 = self.denoiser(x, times) if self.cond is None else self.denoiser(x, times, self.cond)
-        if not self._checked:
-            x0 = checked_prediction(x0, x, self.denoiser)
-        if x0.dtype != x.dtype:
-            x0 = x0.to(x.dtype)
+        x0 = self.predict(x, t.expand(x.shape[0]) if t.ndim == 0 else t, self.cond)
         if self.clip is not None:
             x0 = x0.clamp(*self.clip)
+        self.latest = x0
+        return x0
+
+    def predict(self, x: Tensor, times: Tensor, cond: Condition | None) -> Tensor:
+        """The denoiser's own prediction at ``times`` ``(B,)`` under another condition, unclipped."""
+        # Without a condition the argument is left out: a plain function of (x, t) is a denoiser too.
+        x0 = self.denoiser(x, times) if cond is None else self.denoiser(x, times, cond)
+        if not self._checked:
+            x0 = checked_prediction(x0, x, self.denoiser)
+        return x0 if x0.dtype == x.dtype else x0.to(x.dtype)
+
+    def show(self, x0: Tensor) -> Tensor:
+        """Let callbacks and recordings see ``x0`` as the latest prediction: what guides have made of it."""
         self.latest = x0
         return x0
 

@@ -1,6 +1,7 @@
 """DPM-Solver++ multistep: 2M and 3M."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -53,7 +54,7 @@ class DPMSolverPP(Sampler):
             lower_order_final=flag(self.lower_order_final, "lower_order_final"),
         )
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         return Traits(grid="log_snr", memory=self.order > 1)
 

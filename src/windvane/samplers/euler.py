@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -78,7 +79,7 @@ class Heun(Sampler):
             s_noise=real(self.s_noise, "s_noise of Heun", least=0),
         )
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         return Traits(stochastic=self.churn > 0, evaluations=2)
 

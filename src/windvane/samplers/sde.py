@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class DPMSolverSDE(Sampler):
             lower_order_final=flag(self.lower_order_final, "lower_order_final"),
         )
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         return Traits(stochastic=True, gaussian=True, grid="log_snr", memory=self.order > 1)
 

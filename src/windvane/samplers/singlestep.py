@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ class DPMSolverSinglestep(Sampler):
         count = whole(evaluations, "evaluations", least=1)
         return cls(order, (*(singlestep_orders(count - 1, order) if count > 1 else ()), 1))
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         return Traits(grid="log_snr", evaluations=None if self.orders else self.order)
 

@@ -1,6 +1,7 @@
 """A sampler round another one: what it does not change itself it passes on, in this one place."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor
 
@@ -27,7 +28,7 @@ class WrappedSampler(Sampler):
     def __post_init__(self) -> None:
         object.__setattr__(self, "sampler", as_sampler(self.sampler))
 
-    @property
+    @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
         inner, made = self.sampler.traits, type(self)
         known = made.step is WrappedSampler.step or made.transition is not WrappedSampler.transition
