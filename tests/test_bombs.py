@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from windvane.adapters import load_classifier
-from windvane.cli.config import read_yaml
+from windvane.cli.common.config import read_yaml
 from windvane.damage import Damaged, check_inflation
 from windvane.data import open_data
 from windvane.runs import Run

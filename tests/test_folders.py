@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from windvane.cli.outputs import DEMO, SAMPLES, SEARCH, SOLVERS, STEERED, STITCHED
+from windvane.cli.common.folders import DEMO, SAMPLES, SEARCH, SOLVERS, STEERED, STITCHED
 from windvane.file_batches import atomic_files
 from windvane.folders import LIST, check_file, claimed, note_files, read_list
 from windvane.metrics_log import MetricsLog
@@ -141,7 +141,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
 def test_the_second_writer_is_refused_at_once_and_a_dead_ones_place_is_taken(tmp_path):
     code = f"""
 import time
-from windvane.cli.outputs import SEARCH
+from windvane.cli.common.folders import SEARCH
 from windvane.folders import claimed
 with claimed({str(tmp_path / "out")!r}, SEARCH):
     print("held", flush=True)

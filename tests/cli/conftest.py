@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from windvane.checkpoint import save_model
 from windvane.cli import app
-from windvane.cli.conditions import Asked
+from windvane.cli.common.conditions.vocabulary import Asked
 from windvane.denoiser import NetworkDenoiser
 from windvane.networks import ResidualMLP
 from windvane.process import VPCosine

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from windvane.cli.again_commands import MAKERS
 from windvane.cli.commands import COMMANDS
+from windvane.cli.common.again.commands import MAKERS
 from windvane.data import digits, to_folder
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
 
@@ -234,7 +234,7 @@ def test_the_commands_are_commands():
 
 
 def test_long_conditions_leave_the_command(windvane, model, tmp_path, monkeypatch):
-    from windvane.cli import grid_cells
+    from windvane.cli.common import grid_cells
 
     monkeypatch.setattr(grid_cells, "_LONGEST", 3)
     assert windvane("sample", model, "--quiet", out=tmp_path / "s", n=2, steps=STEPS).exit_code == 0

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from windvane.cli import annotate_pacing
-from windvane.cli.annotate_pacing import expected, fitted_annotation
-from windvane.cli.deadline import Budget
-from windvane.cli.sections import AnnotateSection
+from windvane.cli.common.annotations import pacing as annotate_pacing
+from windvane.cli.common.annotations.pacing import expected, fitted_annotation
+from windvane.cli.common.deadline import Budget
+from windvane.cli.common.sections import AnnotateSection
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from windvane.cli.stages import duration
+from windvane.cli.common.stages import duration
 
 QUICK = ("--set", "data.size=8", "--set", "annotate.stability=2")
 

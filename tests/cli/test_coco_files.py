@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from windvane.annotate import load_annotation, load_regions
-from windvane.cli.conditions import Asked
-from windvane.cli.sections import SampleSection
-from windvane.cli.wanted import wanted
+from windvane.cli.common.conditions.requests import wanted
+from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.sections import SampleSection
 
 SHAPES = [(48, 64), (60, 40), (50, 50)]
 

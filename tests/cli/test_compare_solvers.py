@@ -7,7 +7,7 @@ import pytest
 
 from tests.adapters import tiny_pipelines as tiny
 from windvane.checkpoint import load
-from windvane.cli.comparing import SOLVERS, names_of, numbers_of
+from windvane.cli.compare_solvers.run import SOLVERS, names_of, numbers_of
 from windvane.samplers import DDIM, UniPC
 from windvane.tasks.solvers import compare_solvers
 

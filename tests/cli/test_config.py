@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windvane.cli.config import Config, check, make_config, merged, parse_setting, put, write_yaml
-from windvane.cli.presets import PRESETS
+from windvane.cli.common.config import Config, check, make_config, merged, parse_setting, put, write_yaml
+from windvane.cli.common.presets import PRESETS
 
 #: Whole numbers that once had no upper end: a seed lost its high bits, a count its loop, without a word.
 WHOLE = [

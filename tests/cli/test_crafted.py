@@ -86,7 +86,7 @@ def test_files_nested_too_deeply_are_named(refused, sampled, tmp_path, name):
 
 
 def test_a_json_of_boxes_nested_too_deeply_is_named(refused, sampled, tmp_path):
-    from windvane.cli.drawn import read_boxes
+    from windvane.cli.common.conditions.files import read_boxes
 
     (tmp_path / "deep.json").write_text(json.dumps([]) + "[" * 100_000)
     with pytest.raises(ValueError, match=r"deep\.json"):

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from windvane.cli.config import make_config
+from windvane.cli.common.config import make_config
 from windvane.pictures import png_bytes
 
 FAST = {"features": "pixels", "k": 2}

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from tests.cli.test_layouts import SIZE, boxed  # noqa: F401
-from windvane.cli.build import build_denoiser
-from windvane.cli.conditions import Asked
-from windvane.cli.drawn import read_masks
-from windvane.cli.models import open_model
-from windvane.cli.sections import ModelSection, ProcessSection, SampleSection
-from windvane.cli.wanted import wanted
+from windvane.cli.common.builders import build_denoiser
+from windvane.cli.common.conditions.files import read_masks
+from windvane.cli.common.conditions.requests import wanted
+from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.models import open_model
+from windvane.cli.common.sections import ModelSection, ProcessSection, SampleSection
 from windvane.data.decode import Decoder
 
 

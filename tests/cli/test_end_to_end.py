@@ -15,9 +15,9 @@ import yaml
 
 from windvane.annotate import load_annotation
 from windvane.checkpoint import load, read_description
-from windvane.cli.config import check
-from windvane.cli.opening import open_parts
-from windvane.cli.recipe import weights_hash
+from windvane.cli.common.config import check
+from windvane.cli.common.datasets import open_parts
+from windvane.cli.common.recipe import weights_hash
 from windvane.data import digits, to_folder
 from windvane.pictures import read_settings
 from windvane.runs import Run
@@ -196,7 +196,7 @@ def test_a_run_that_a_program_made_can_be_sampled(done, home, model):
 
 
 def test_labels_that_say_nothing_do_not_judge(monkeypatch, capsys):
-    from windvane.cli.judging import poor
+    from windvane.cli.common.judges import poor
 
     data = digits().subset(slice(0, 100))
     most = float(data.label_counts().max()) / 100

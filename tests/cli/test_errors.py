@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from windvane.cli.app import global_flags_first
-from windvane.cli.errors import Interrupted, describe, explain, guarded
+from windvane.cli.common.errors import Interrupted, describe, explain, guarded
 
 
 @pytest.mark.parametrize(

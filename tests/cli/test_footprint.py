@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from windvane.cli import footprint as module
-from windvane.cli.build import build_denoiser
-from windvane.cli.config import make_config
-from windvane.cli.footprint import footprint
+from windvane.cli.common.builders import build_denoiser
+from windvane.cli.common.config import make_config
+from windvane.cli.train import footprint as module
+from windvane.cli.train.footprint import footprint
 
 
 def config(*settings):
@@ -41,7 +41,7 @@ def test_the_footprint_is_what_a_pass_keeps(kind):
 
 def test_too_large_a_batch_is_one_line_before_anything_is_made(refused, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "free_memory", lambda: 20 << 30)
-    monkeypatch.setattr("windvane.cli.training.train_run", None)
+    monkeypatch.setattr("windvane.cli.train.run.train_run", None)
     wide = ("--set", "model.type=mlp", "--set", "model.width=8192")
     line = refused("train", "digits", *wide, batch_size=60_000, out=tmp_path / "run")
     assert "too little memory" in line and "lower --batch-size below" in line and "accumulate" in line

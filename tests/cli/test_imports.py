@@ -78,7 +78,7 @@ def test_what_opens_nothing_imports_not_even_torch(words):
 def test_the_compiler_comes_when_it_is_asked_for():
     program = """
 import sys
-from windvane.cli.light_torch import spare_the_compiler
+from windvane.cli.common.compiler_stub import spare_the_compiler
 spare_the_compiler()
 import torch
 optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], lr=0.1)

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from windvane import catalog
-from windvane.cli import checks
-from windvane.cli.config import Config
-from windvane.cli.console import print_table
+from windvane.cli.common.config import Config
+from windvane.cli.common.console import print_table
+from windvane.cli.doctor import checks
 
 
 def test_papers_lists_every_system_once(windvane):

@@ -9,11 +9,11 @@ from PIL import Image
 
 from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, load_annotation, load_regions
 from windvane.checkpoint import save_model
-from windvane.cli.conditions import Asked
-from windvane.cli.drawn import read_boxes, read_masks
-from windvane.cli.models import open_model
-from windvane.cli.sections import SampleSection
-from windvane.cli.wanted import wanted, wanted_again
+from windvane.cli.common.conditions.files import read_boxes, read_masks
+from windvane.cli.common.conditions.requests import wanted, wanted_again
+from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.models import open_model
+from windvane.cli.common.sections import SampleSection
 from windvane.data import digits
 from windvane.data.scenes import scenes
 from windvane.denoiser import NetworkDenoiser

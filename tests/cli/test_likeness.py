@@ -19,9 +19,9 @@ from windvane.annotate import (
 from windvane.annotate.dense import Patches
 from windvane.annotate.masks import PatchClusters
 from windvane.checkpoint import save_model
-from windvane.cli.conditions import Asked
-from windvane.cli.models import open_model
-from windvane.cli.wanted import wanted_again
+from windvane.cli.common.conditions.requests import wanted_again
+from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.models import open_model
 from windvane.data import digits, open_data
 from windvane.pictures import read_settings
 

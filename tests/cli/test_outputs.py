@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.kept_folders import contents
 from windvane.annotate import load_annotation, load_regions
-from windvane.cli.outputs import check_annotation_folder
+from windvane.cli.common.folders import check_annotation_folder
 
 QUICK = [
     "--set", "data.channels=1", "--set", "data.holdout=0", "--set", "annotate.stability=0",
@@ -35,7 +35,7 @@ def untimely(monkeypatch):
     def opened(*arguments, **options):
         raise AssertionError("the data were opened before the folder was looked at")
 
-    monkeypatch.setattr("windvane.cli.opening.open_parts", opened)
+    monkeypatch.setattr("windvane.cli.common.datasets.open_parts", opened)
 
 
 @pytest.mark.parametrize("words", [[], ["--boxes", "--dense", "patches:3"], ["--masks", "2"]])
@@ -131,7 +131,7 @@ def test_a_run_keeps_what_it_was_trained_on(windvane, refused, photos, tmp_path)
 @pytest.mark.parametrize("part", ["model", "annotations"])
 @pytest.mark.parametrize("condition", [[], ["--annotate", "2"]])
 def test_a_training_replaces_nothing_of_the_users(refused, monkeypatch, photos, part, condition):
-    monkeypatch.setattr("windvane.cli.opening.open_parts", None)
+    monkeypatch.setattr("windvane.cli.common.datasets.open_parts", None)
     out = photos.parent / "project"
     (out / part).mkdir(parents=True)
     (out / part / "bust.stl").write_text("mine")

@@ -7,12 +7,12 @@ import torch
 import yaml
 
 from tests.training.tiny import assert_same_weights, data, mlp, short, weights
-from windvane.cli import training_plan
-from windvane.cli.config import Config
-from windvane.cli.deadline import Budget, Deadline
-from windvane.cli.pacing import Costs, estimate, first_pictures, fitted, measured
-from windvane.cli.sample_grids import SampleGrids, after
-from windvane.cli.sections.train import TrainSection
+from windvane.cli.common.config import Config
+from windvane.cli.common.deadline import Budget, Deadline
+from windvane.cli.common.sections.train import TrainSection
+from windvane.cli.train import plan as training_plan
+from windvane.cli.train.pacing import Costs, estimate, first_pictures, fitted, measured
+from windvane.cli.train.sample_grids import SampleGrids, after
 from windvane.denoiser import FunctionDenoiser
 from windvane.process import VPCosine
 from windvane.progress import duration, track

@@ -7,7 +7,7 @@ import torch
 from tests.adapters import tiny_pipelines as tiny
 from windvane.adapters import from_pipeline
 from windvane.checkpoint import load
-from windvane.cli.models import open_model
+from windvane.cli.common.models import open_model
 from windvane.conditions import Condition
 from windvane.pictures import read_pixels, read_settings, to_uint8
 from windvane.samplers import sample
@@ -103,7 +103,7 @@ def test_what_is_no_model_is_refused_in_one_line(refused, tmp_path, monkeypatch)
 
 
 def test_features_of_a_pipeline_are_refused(refused, saved, tmp_path):
-    from windvane.cli.annotating import features_of
+    from windvane.cli.common.annotations.labels import features_of
 
     with pytest.raises(ValueError, match="is a diffusers pipeline"):
         features_of(f"denoiser:{saved / 'ddim'}", seed=0, flip=False, device="cpu")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from windvane.checkpoint import load
-from windvane.cli.config import make_config, write_yaml
-from windvane.cli.models import run_config
+from windvane.cli.common.config import make_config, write_yaml
+from windvane.cli.common.models import run_config
 from windvane.pictures import read_pixels, to_uint8
 from windvane.process import PFGMPP
 from windvane.samplers import sample

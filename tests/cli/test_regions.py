@@ -5,8 +5,8 @@ import torch
 
 from tests.annotate.stand_ins import TensorImages
 from windvane.annotate import MaskAnnotation, Origin
-from windvane.cli import regions
-from windvane.cli.sections import AnnotateSection
+from windvane.cli.common.annotations import regions
+from windvane.cli.common.sections import AnnotateSection
 
 DATA = TensorImages(torch.zeros(6, 1, 8, 8))
 

@@ -11,9 +11,9 @@ import torch
 
 from windvane.annotate.draws import draw_ids
 from windvane.checkpoint import load, save_model
-from windvane.cli.conditions import Asked, draw
-from windvane.cli.sampling import file_of
-from windvane.cli.sections import SampleSection
+from windvane.cli.common.conditions.vocabulary import Asked, draw
+from windvane.cli.common.sampling import file_of
+from windvane.cli.common.sections import SampleSection
 from windvane.conditions import Condition
 from windvane.grids import quadratic
 from windvane.guidance import ClassifierFree, interval
@@ -106,7 +106,7 @@ def test_what_is_there_is_kept_and_the_rest_is_made(made, windvane, model):
 
 
 def test_an_interrupted_sampling_keeps_its_pictures(windvane, model, tmp_path, monkeypatch):
-    from windvane.cli import sampling
+    from windvane.cli.common import sampling
 
     wrote = []
     save = sampling.save_pngs

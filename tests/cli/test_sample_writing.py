@@ -4,7 +4,7 @@ import errno
 import threading
 
 from windvane import samplers
-from windvane.cli import sampling
+from windvane.cli.common import sampling
 
 
 def test_the_disk_is_waited_for_while_the_next_batch_is_drawn(windvane, model, monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from windvane.cli.searching_methods import METHODS, settings_for
+from windvane.cli.search.methods import METHODS, settings_for
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
 from windvane.search import expansion, load_found, log_z
 from windvane.search.states import States

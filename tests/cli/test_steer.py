@@ -268,8 +268,8 @@ def test_the_towers_of_clip_take_the_place_of_the_own_encoder(
         lambda name, device: asked.append((name, str(device))) or Stand(),
         raising=False,
     )
-    from windvane.cli.steering import Asked, Target
-    from windvane.cli.steering_networks import make_eyes
+    from windvane.cli.steer.networks import make_eyes
+    from windvane.cli.steer.wishes import Asked, Target
 
     target = Target(None, (1, 8, 8), {}, decode=lambda x: 2 * x)
     eyes = make_eyes(Asked(text=("anything",), encoder="clip:some/folder"), target, lambda: None, 0)

@@ -8,10 +8,10 @@ import torch
 from tests.adapters import test_classifiers, tiny_bert, tiny_text
 from tests.cli.conftest import shorten_trainings
 from windvane.adapters import Classifier, load_classifier, load_text_image
-from windvane.cli.processes import Processes
-from windvane.cli.sections import DataSection
-from windvane.cli.steering import Asked, Target
-from windvane.cli.steering_networks import known_images, make_eyes
+from windvane.cli.common.processes import Processes
+from windvane.cli.common.sections import DataSection
+from windvane.cli.steer.networks import known_images, make_eyes
+from windvane.cli.steer.wishes import Asked, Target
 from windvane.denoiser import NetworkDenoiser
 from windvane.metrics import train_judge
 from windvane.networks import ResidualMLP
@@ -112,7 +112,8 @@ def test_classifiers_of_transformers_and_judges(tmp_path, monkeypatch):
 
 
 def test_the_model_is_opened_on_the_processes_device(unconditional, windvane, monkeypatch, tmp_path):
-    from windvane.cli import processes, steering_run
+    from windvane.cli.common import processes
+    from windvane.cli.steer import run as steering_run
 
     asked = []
 

@@ -9,8 +9,8 @@ import yaml
 
 from tests.cli.conftest import shorten_trainings, tiny_denoiser
 from windvane.checkpoint import save_model
-from windvane.cli.judging import kept_judge
-from windvane.cli.steering_networks import Known, make_judges
+from windvane.cli.common.judges import kept_judge
+from windvane.cli.steer.networks import Known, make_judges
 from windvane.data import from_arrays
 from windvane.metrics import judge_training
 from windvane.text import training

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from tests.adapters import tiny_pipelines as tiny
-from windvane.cli import processes
+from windvane.cli.common import processes
 from windvane.metrics import judge_training
 from windvane.text import training
 

@@ -50,9 +50,9 @@ def test_the_guide_reads_with_it_and_the_picture_side_is_its_own(tmp_path):
     import torch
 
     import windvane as wv
-    from windvane.cli.sections import DataSection
-    from windvane.cli.steering import Asked, Target
-    from windvane.cli.steering_networks import known_images, make_eyes
+    from windvane.cli.common.sections import DataSection
+    from windvane.cli.steer.networks import known_images, make_eyes
+    from windvane.cli.steer.wishes import Asked, Target
 
     asked = Asked(text=("seven",), encoder=f"sentences:{tiny_bert.save(tmp_path / 'bert')}")
     model = wv.GaussianMixtureDenoiser([1.0], torch.zeros(1, 64), [1.0], wv.VPCosine(), shape=(1, 8, 8))

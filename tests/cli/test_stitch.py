@@ -8,8 +8,8 @@ import torch
 
 from tests.cli.conftest import SIZES
 from windvane.checkpoint import load, save_model
-from windvane.cli.conditions import Asked
-from windvane.cli.stitching import Draws
+from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.stitch.run import Draws
 from windvane.compress import row_flops, stitched
 from windvane.conditions import Condition
 from windvane.data import digits
@@ -59,8 +59,8 @@ def test_the_curve_is_what_the_library_measures(windvane, unconditional, large, 
     x = sample(
         stitched(models, [0.4, 0.6]), seeds=3, n=12, sampler=DDIM(), steps=5, clip=1.0, progress=False
     ).x.clamp(-1, 1)
-    from windvane.cli.judging import features_for
-    from windvane.cli.sections import EvaluateSection
+    from windvane.cli.common.judges import features_for
+    from windvane.cli.common.sections import EvaluateSection
 
     reference = digits()
     extractor = features_for(reference, EvaluateSection(features="pca:4"))

@@ -198,7 +198,7 @@ def test_one_bad_pixel_mode_does_not_stop_the_others(tmp_path):
 
 
 def test_control_characters_of_names_are_escaped(tmp_path, capsys):
-    from windvane.cli.errors import say
+    from windvane.cli.common.errors import say
 
     name = "a\x1b[2J\x9b\u202eb.png"
     (tmp_path / name).write_bytes(b"")

@@ -7,9 +7,9 @@ import torch
 from typer.testing import CliRunner
 
 from windvane.cli import app
-from windvane.cli.models import run_data
-from windvane.cli.opening import open_parts
-from windvane.cli.sections import DataSection
+from windvane.cli.common.datasets import open_parts
+from windvane.cli.common.models import run_data
+from windvane.cli.common.sections import DataSection
 from windvane.data import digits, train_and_held_out
 from windvane.metrics import Interval, train_judge
 from windvane.pictures import image_grid, save_png

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import windvane as wv
-from windvane.cli.searching_rewards import _like
+from windvane.cli.search.rewards import _like
 from windvane.energies import Reward
 from windvane.metrics import frechet, train_judge
 from windvane.operators import BlockMean, CompressedSensing, GaussianBlur, Greyscale, Inpainting, MotionBlur

@@ -11,9 +11,9 @@ from typer.core import TyperGroup
 
 from windvane._version import __version__
 from windvane.cli.commands import COMMANDS
-from windvane.cli.errors import guarded, warned
-from windvane.cli.light_torch import spare_the_compiler
-from windvane.cli.memory import bound_memory
+from windvane.cli.common.compiler_stub import spare_the_compiler
+from windvane.cli.common.errors import guarded, warned
+from windvane.cli.common.memory import bound_memory
 from windvane.invocation import carrying_out
 
 PROGRESS_VARIABLE = "WINDVANE_PROGRESS"

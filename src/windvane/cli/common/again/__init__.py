@@ -1,0 +1,1 @@
+"""A picture or a page that a command made, once more."""

@@ -1,0 +1,105 @@
+"""What a trained model may be asked for: how many ids it knows, how often each occurred, their names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from windvane.cli.common.errors import say
+from windvane.cli.common.sections import SampleSection
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kind = Literal["clusters", "labels", "boxes", "masks", "vectors"]
+#: The key under which a model folder's `extra` keeps this.
+KEY = "condition"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The ids of a model: `count` of them, with training images per id and names where they are known.
+
+    A model of boxes or masks also has `layout`, the channels of its maps, and `size`, (height, width) of its
+    pictures; `count` is then the number of ids beside the boxes, or 0. `shape` is that of a picture, where it
+    is known.
+    """
+
+    count: int
+    kind: Kind = "clusters"
+    sizes: Sequence[int] | None = None
+    names: Sequence[str] | None = None
+    layout: int | None = None
+    size: tuple[int, int] | None = None
+    shape: tuple[int, ...] | None = None
+
+    def to_extra(self) -> dict[str, Any]:
+        """As JSON values, for the model folder."""
+        sizes = None if self.sizes is None else [int(size) for size in self.sizes]
+        return {KEY: {"kind": self.kind, "count": self.count, "sizes": sizes, "names": self.names}}
+
+
+def asked_of(description: Mapping[str, Any]) -> Asked | None:
+    """What the description of a model folder says, or None for an unconditional model."""
+    config = description["network"]["config"]
+    count, layout = config.get("vector"), config.get("layout")
+    known = description.get("extra", {}).get(KEY) or {}
+    shape = None if description.get("shape") is None else tuple(description["shape"])
+    if layout is not None:
+        height, width = description["shape"][-2:]
+        kind = known.get("kind", "boxes" if layout == 1 else "masks")
+        return Asked(count or 0, kind, known.get("sizes"), None, layout, (height, width), shape)
+    if count is None:
+        return None
+    return Asked(count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"), shape=shape)
+
+
+def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) -> SampleSection:
+    """The section with a weight that has an effect; a weight given in vain is refused.
+
+    Without a condition there is nothing to contrast: the weight is then 0, the unconditional model. Paths in
+    `sample.guidance` become whole ones.
+    """
+    if section.guidance:
+        from windvane.cli.common.guidance import settled_guidance
+
+        section = settled_guidance(section)
+    if asked is not None and asked.kind == "vectors" and section.condition != "none":
+        raise ValueError(
+            f"this model is conditioned on vectors of {asked.count} numbers, which the command line has none "
+            "of: --condition none, or in Python cond=Condition.vector(vectors)"
+        )
+    if section.cluster is not None and (asked is None or asked.kind == "masks" or not asked.count):
+        trained = "without a condition" if asked is None else f"on {asked.kind} alone"
+        raise ValueError(f"--cluster: this model was trained {trained}, it has no clusters")
+    if section.cluster is not None and asked is not None and section.cluster >= asked.count:
+        raise ValueError(f"--cluster {section.cluster}: the model has {asked.count}, 0 to {asked.count - 1}")
+    drawn = any(given is not None for given in (section.boxes, section.mask, section.like))
+    if asked is not None and (section.cluster is not None or section.condition != "none" or drawn):
+        return section
+    if section.guidance:
+        return section.model_copy(update={"condition": "none"})
+    if weight_given and section.weight != 0:
+        why = "the model was trained without a condition" if asked is None else "--condition none was given"
+        raise ValueError(f"--weight {section.weight:g} would guide nothing: {why}")
+    return section.model_copy(update={"weight": 0.0, "interval": None, "condition": "none"})
+
+
+def draw(section: SampleSection, asked: Asked | None, seeds: Sequence[int]) -> "Tensor | None":
+    """The ids of the seeds, int64 (n,): each depends on its own seed alone. None: no condition."""
+    if asked is None or (section.condition == "none" and section.cluster is None):
+        return None
+    import torch
+
+    from windvane.annotate.draws import draw_ids
+
+    if section.cluster is not None:
+        return torch.full((len(seeds),), section.cluster, dtype=torch.int64)
+    if asked.sizes is None:
+        if section.condition != "uniform":
+            say(
+                f"the model does not say how often each of its {asked.count} ids occurred in training: all "
+                "are equally likely here; --cluster K asks for one"
+            )
+        return draw_ids(torch.ones(asked.count), list(seeds), "uniform")
+    source: Literal["empirical", "uniform"] = "uniform" if section.condition == "uniform" else "empirical"
+    return draw_ids(torch.tensor(asked.sizes), list(seeds), source)

@@ -1,0 +1,1 @@
+"""`windvane compare-solvers`."""

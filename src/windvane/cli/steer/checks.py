@@ -1,0 +1,128 @@
+"""What `windvane steer` refuses before it trains or opens anything large."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from windvane.cli.steer.wishes import Asked, Manner, Target
+    from windvane.samplers import Sampler
+
+#: What SDG's protocol can guide by, alone or as `text+style`.
+EVALUATED = ("text", "like", "content", "style")
+_FILES = (".safetensors", ".pt", ".pth", ".ts", ".pt2")
+
+
+def parse_weights(text: str | None, kinds: Sequence[str]) -> dict[str, float]:
+    """`2` -> {"": 2.0} for all kinds; `text=1,style=0.5` -> by kind."""
+    found: dict[str, float] = {}
+    for part in (text or "").split(",") if text else []:
+        name, equals, value = part.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        alone = text is not None and "," not in text
+        if not abs(number) < float("inf") or (equals and name not in kinds) or not (equals or alone):
+            raise ValueError(
+                f"--weights takes one number, or kinds such as text=1,style=0.5, got {text!r}; "
+                f"kinds: {', '.join(kinds)}"
+            )
+        found[name] = number
+    return found
+
+
+def parse_sweep(text: str | None) -> list[float]:
+    """`0,0.5,1` -> [0.0, 0.5, 1.0]; nothing -> []."""
+    if text is None:
+        return []
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--sweep needs strengths such as 0,0.5,1,2, got {text!r}") from None
+    if not all(abs(value) < float("inf") for value in found):
+        raise ValueError(f"--sweep needs finite strengths, got {text!r}")
+    return list(dict.fromkeys(found))
+
+
+def parse_evaluate(text: str) -> tuple[str, ...]:
+    """`text` -> ("text",); `text+style` -> ("text", "style")."""
+    kinds = tuple(text.split("+"))
+    if not set(kinds) <= set(EVALUATED) or len(set(kinds)) != len(kinds):
+        raise ValueError(
+            f"--evaluate is for text, like, content or style, or a mixture such as text+style, got {text!r}"
+        )
+    return kinds
+
+
+def check_wishes(asked: "Asked", evaluated: Sequence[str]) -> None:
+    """Refuse what cannot be wished for, before torch is imported.
+
+    Args:
+        evaluated: the kinds of SDG's protocol, where that is asked for instead of wishes.
+    """
+    for text in asked.text:
+        if not text.strip():
+            raise ValueError("--text is empty; say what to draw, such as --text 'a bold seven'")
+    kinds = asked.kinds
+    if evaluated and kinds:
+        raise ValueError("--evaluate chooses its own texts or pictures; leave out the wishes")
+    if not evaluated and not kinds:
+        raise ValueError("nothing to steer by: give --text, --like, --content, --style, --class or --measure")
+    idle = [kind for kind in asked.weights if kind and kind not in (*kinds, *evaluated)]
+    if idle:
+        raise ValueError(f"--weights has {', '.join(idle)}, and nothing of that kind is wished for")
+    if asked.encoder is not None:
+        _check_encoder(asked, evaluated)
+    if asked.classifier is not None:
+        if "class" not in kinds:
+            raise ValueError("--classifier belongs to --class, which is not there")
+        if asked.classifier.endswith(_FILES) and not Path(asked.classifier).is_file():
+            raise ValueError(f"there is no classifier {asked.classifier}")
+    for path in (*asked.like, *asked.content, *asked.style):
+        if not path.is_file():
+            raise ValueError(f"there is no picture {path}")
+
+
+def _check_encoder(asked: "Asked", evaluated: Sequence[str]) -> None:
+    assert asked.encoder is not None
+    if not asked.encoder.startswith(("clip:", "siglip:", "sentences:")):
+        raise ValueError(
+            "--encoder takes clip:NAME_OR_FOLDER, siglip:NAME_OR_FOLDER or sentences:NAME_OR_FOLDER, got "
+            f"{asked.encoder!r}"
+        )
+    if not (asked.looks or evaluated):
+        raise ValueError("--encoder belongs to --text, --like, --content and --style, of which there is none")
+
+
+def check_manner(
+    asked: "Asked", evaluated: Sequence[str], target: "Target", manner: "Manner", sampler: "Sampler"
+) -> None:
+    """Refuse what cannot be done together, and files that do not fit: before any guide is trained."""
+    from windvane.tasks.steering import check_method, check_noisy, open_measure, read_picture
+
+    check_noisy(manner.preset, _blind(asked, evaluated, target))
+    check_method(
+        manner.preset,
+        sampler,
+        target.denoiser.process,
+        paper_scale=manner.paper_scale,
+        backward=manner.inner,
+        recurrences=manner.repeat,
+    )
+    for text in asked.measure:
+        open_measure(text, target.shape)
+    for path in (*asked.like, *asked.content, *asked.style):
+        read_picture(path, target.shape)
+
+
+def _blind(asked: "Asked", evaluated: Sequence[str], target: "Target") -> list[str]:
+    """The wishes whose guides know clean pictures only."""
+    latent = target.decode is not None
+    looks = latent or (asked.encoder is not None and asked.sentences is None)
+    names = latent or asked.classifier is not None
+    return [
+        title
+        for kind, title in (*asked.titles, *((kind, kind) for kind in evaluated))
+        if kind == "measure" or (names if kind == "class" else looks)
+    ]

@@ -1,0 +1,273 @@
+"""What `windvane steer` steers, and what is wished for."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windvane.cli.common.errors import say
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from windvane.cli.common.conditions.vocabulary import Asked as Conditions
+    from windvane.cli.common.sections import SampleSection
+    from windvane.cli.steer.networks import Known
+    from windvane.conditions import Condition
+    from windvane.data import ImageData
+    from windvane.denoiser import Denoiser
+    from windvane.tasks.steering import Eyes, Wish
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model to steer.
+
+    Args:
+        shape: (C, H, W) of its pictures.
+        about: what identifies it, as JSON values.
+        decode: state -> pictures where these differ (latents), or None.
+        clip: the bound for its predictions, or None.
+        cond: of every sample, one row, or None.
+    """
+
+    denoiser: "Denoiser"
+    shape: tuple[int, ...]
+    about: dict[str, Any]
+    decode: "Callable[[Tensor], Tensor] | None" = None
+    clip: float | None = None
+    cond: "Condition | None" = None
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the denoiser is, and so every network that guides it must be."""
+        from windvane.samplers.plan import resolve_device
+
+        return resolve_device(self.denoiser, None)
+
+    def pictures(self, x: "Tensor") -> "Tensor":
+        """The pictures of states."""
+        import torch
+
+        if self.decode is None:
+            return x
+        with torch.no_grad():
+            return torch.cat([self.decode(part) for part in x.split(16)])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags asked for, as they were written."""
+
+    text: Sequence[str] = ()
+    like: Sequence[Path] = ()
+    content: Sequence[Path] = ()
+    style: Sequence[Path] = ()
+    classes: Sequence[str] = ()
+    measure: Sequence[str] = ()
+    weights: dict[str, float] = field(default_factory=dict)
+    encoder: str | None = None
+    classifier: str | None = None
+    trust: bool = False
+
+    @property
+    def sentences(self) -> str | None:
+        """Name or folder of the text model that the own encoder reads with."""
+        kind, _, name = (self.encoder or "").partition(":")
+        return name if kind == "sentences" else None
+
+    @property
+    def titles(self) -> list[tuple[str, str]]:
+        """Every wish: its kind, and what errors call it."""
+        named = (("text", self.text), ("like", self.like), ("content", self.content), ("style", self.style))
+        given = (*named, ("class", self.classes), ("measure", self.measure))
+        return [(kind, f"{kind} {one}") for kind, ones in given for one in ones]
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of what is wished for."""
+        return {kind for kind, _ in self.titles}
+
+    @property
+    def looks(self) -> bool:
+        """Whether an encoder is needed."""
+        return bool(self.kinds & {"text", "like", "content", "style"})
+
+    def weight(self, kind: str) -> float:
+        """The weight of a kind, 1 unless it was given."""
+        return self.weights.get(kind, self.weights.get("", 1.0))
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the wishes steer.
+
+    Args:
+        preset: a name among the library's methods.
+        paper_scale: weights are the paper's own, not fractions of the step.
+        strengths: what all weights are multiplied by, one arm each; 0, unguided, comes first.
+        inner: gradient steps on the prediction itself, `--backward`.
+        repeat: how often each guided step is made.
+    """
+
+    preset: str
+    paper_scale: bool = False
+    strengths: Sequence[float] = (0.0, 1.0)
+    inner: int = 0
+    repeat: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """What shapes the pictures of one strength, as JSON values."""
+        scale = "paper" if self.paper_scale else "relative"
+        return {"preset": self.preset, "scale": scale, "backward": self.inner, "repeat": self.repeat}
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Warnings of the library as lines on standard error, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+        say(message)
+
+
+def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
+    """A run or model folder of Windvane, a folder of a diffusers pipeline, or its name on the hub.
+
+    Raises:
+        ValueError: no images, weights that are not there, or a class that the model needs or does not know.
+    """
+    import torch
+
+    from windvane.cli.common.models import clip_of, open_model
+
+    try:
+        model = open_model(path, weights=section.weights, device=device, precision=section.precision)
+    except ValueError as error:  # `--weights` is about guidance here
+        raise ValueError(str(error).replace("ask for weights='raw'", "--set sample.weights=raw")) from None
+    denoiser = model.denoiser
+    for note in getattr(denoiser, "notes", ()):
+        say(f"{path}: {note}")
+    if denoiser.shape is None or len(denoiser.shape) != 3:
+        raise ValueError(f"{path} makes data of shape {denoiser.shape}; steer works on images (C, H, W)")
+    about = {"model": str(model.folder.resolve()), "weights_sha256": model.sha256, "step": model.step}
+    sampled, cond = conditioned(denoiser, model.asked, section)
+    clip = clip_of(denoiser, section)
+    if getattr(denoiser, "latent", None) is None:
+        return Target(sampled, denoiser.shape, about, clip=clip, cond=cond)
+    decode: Any = denoiser.decode
+    with torch.no_grad():
+        picture = decode(torch.zeros(1, *denoiser.shape, device=device))
+    return Target(sampled, tuple(picture.shape[1:]), about, decode, clip, cond)
+
+
+def conditioned(
+    denoiser: "Denoiser", asked: "Conditions | None", section: "SampleSection"
+) -> "tuple[Denoiser, Condition | None]":
+    """The denoiser and the condition for every sample: none, or the class that `--cluster` names.
+
+    Raises:
+        ValueError: a model that makes nothing without a class, or none of the class that is named.
+    """
+    from windvane.cli.common.builders import build_guided
+    from windvane.cli.common.conditions.vocabulary import draw, settled
+    from windvane.conditions import Condition
+
+    classes, null = (getattr(denoiser, name, None) for name in ("classes", "null_class"))
+    if section.cluster is None:
+        if classes is not None and null is None:
+            raise ValueError(
+                "this pipeline has no class that stands for none: --cluster K says which it makes, "
+                f"0 to {classes - 1}"
+            )
+        return denoiser, None
+    section = settled(section, asked, weight_given=False)
+    if asked is not None and asked.size is not None:
+        raise ValueError(f"--cluster: steer knows no {asked.kind}, without which this model has no clusters")
+    if classes is not None and null is None and section.weight != 1:
+        raise ValueError(
+            "this pipeline has no class that stands for none, and a sample.weight needs one unless it is 1"
+        )
+    ids = draw(section, asked, [0])
+    return build_guided(denoiser, section), None if ids is None else Condition.vector(ids)
+
+
+def make_wishes(
+    asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[], Known]", *, judged: "Known | None"
+) -> "list[Wish]":
+    """The wishes in a fixed order: texts, pictures, classes, measurements.
+
+    Args:
+        images: those that guides learn from.
+        judged: those that judges learn from, where there are judges.
+    """
+    from windvane.tasks.steering import (
+        image_wish,
+        measurement_wish,
+        open_measure,
+        read_picture,
+        text_wish,
+    )
+
+    process = target.denoiser.process
+    made = [text_wish(eyes, text, asked.weight("text")) for text in asked.text]
+    for kind, paths in (("like", asked.like), ("content", asked.content), ("style", asked.style)):
+        for path in paths:
+            picture = read_picture(path, target.shape)[None]
+            made.append(image_wish(eyes, kind, picture, process, asked.weight(kind), what=path.name))
+    for name in asked.classes:
+        made.append(_class_wish(name, asked, eyes, images, None if judged is None else judged.judge))
+    for text in asked.measure:
+        found = open_measure(text, target.shape)
+        made.append(
+            measurement_wish(
+                found.operator, found.y, asked.weight("measure"), what=found.what, decode=target.decode
+            )
+        )
+    return made
+
+
+def _class_wish(
+    name: str, asked: Asked, eyes: "Eyes", images: "Callable[[], Known]", judged: "ImageData | None"
+) -> "Wish":
+    """A class of the own classifier, which the judge knows by the same number; or of another one."""
+    from windvane.tasks.steering import class_wish
+
+    if asked.classifier is None:
+        label, told = class_of(name, images().guide)
+        return class_wish(eyes, label, asked.weight("class"), what=told)
+    label, told = (eyes.class_id(name), name) if eyes.class_id is not None else class_of(name, None)
+    made = class_wish(eyes, label, asked.weight("class"), what=told)
+    return replace(made, label=same_class(eyes.class_names.get(label), judged))
+
+
+def same_class(name: str | None, data: "ImageData | None") -> int | None:
+    """The label in `data` of what another classifier calls `name`; its numbers may mean anything."""
+    ours = None if data is None else data.label_names
+    if name is None or ours is None:
+        return None
+    theirs = {part.strip().lower() for part in (name, *name.split(","))}
+    return next((label for label, known in enumerate(ours) if known.strip().lower() in theirs), None)
+
+
+def of_pictures(look: "Callable[[Tensor], Tensor]", target: Target) -> "Callable[[Tensor], Tensor]":
+    """What looks at pictures, as one that looks at the target's states."""
+    decode = target.decode
+    return look if decode is None else lambda x: look(decode(x))
+
+
+def class_of(name: str, data: "ImageData | None") -> tuple[int, str]:
+    """A class by its number or by the name of its label."""
+    names = None if data is None else data.label_names
+    if names and name in names:
+        return names.index(name), name
+    if not name.isdecimal():
+        known = f"; labels: {', '.join(names[:20])}" if names else "; give its number"
+        raise ValueError(f"--class: there is no class {name!r}{known}")
+    if data is not None and data.labels is not None and int(name) > int(data.labels.max()):
+        raise ValueError(f"--class {name}: the images have classes 0 to {int(data.labels.max())}")
+    return int(name), name

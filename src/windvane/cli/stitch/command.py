@@ -1,0 +1,99 @@
+"""`windvane stitch`: what two models or more give together, over the cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from windvane.cli.common.options import (
+    BatchSize,
+    Cluster,
+    ConfigFile,
+    Grid,
+    MetricFeatures,
+    Reference,
+    Settings,
+    Steps,
+    Weight,
+)
+
+
+def stitch(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="SMALL... LARGE", help="Runs or models, the cheapest first.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the table and the plot.")] = Path("stitched"),
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="SHARE", help="Pick the best point of at most this share of LARGE."),
+    ] = None,
+    parts: Annotated[
+        int, typer.Option("--parts", min=1, max=1_000, help="Shares in multiples of 1 / PARTS.")
+    ] = 10,
+    by: Annotated[str, typer.Option("--by", help="Switch by the share of steps, t or log_snr.")] = "steps",
+    reference: Reference = None,
+    n: Annotated[int | None, typer.Option("--n", help="Pictures of each point; default 1000.")] = None,
+    features: MetricFeatures = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture.")] = None,
+    cluster: Cluster = None,
+    weight: Weight = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", "--solver", help="As of windvane sample.")
+    ] = None,
+    steps: Steps = None,
+    grid: Grid = None,
+    batch_size: BatchSize = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Let SMALL take the noisiest steps and LARGE the rest: quality over cost, with nothing trained.
+
+    For every division of the steps: the Fréchet distance to held-out images, the calls of each model and the
+    operations of a picture; and LARGE alone with fewer steps at the same costs. The models share process,
+    size of pictures and condition.
+    """
+    from windvane.cli.common.config import make_config
+    from windvane.cli.common.datasets import check_source
+    from windvane.cli.common.folders import STITCHED
+    from windvane.cli.common.models import check_model_path, run_config
+    from windvane.cli.stitch.run import stitch_models
+    from windvane.folders import claimed
+
+    if len(models) < 2:
+        raise ValueError("which models? windvane stitch SMALL LARGE --out DIR, the cheapest first")
+    if budget is not None and not 0 < budget <= 1:
+        raise ValueError(f"--budget is a share of the cost of LARGE, above 0 and at most 1, got {budget:g}")
+    STITCHED.check(out)
+    for path in models:
+        check_model_path(path)
+    base = run_config(models[-1])
+    flags = {
+        "sample.n": n if n is not None else 1000,
+        "sample.seed": seed,
+        "sample.cluster": cluster,
+        "sample.weight": weight,
+        "sample.sampler": sampler,
+        "sample.steps": steps,
+        "sample.grid": grid,
+        "sample.batch_size": batch_size,
+        "evaluate.features": features,
+    }
+    made = make_config(base=base, file=config, flags=flags, settings=settings or ())
+    known = bool(base)
+    if reference is not None:
+        check_source(made.data.model_copy(update={"source": reference}), wanted="reference")
+    elif not known:
+        raise ValueError(f"{models[-1]} does not tell what it was trained on; name images: --reference DATA")
+    weight_given = weight is not None or any(text.startswith("sample.weight=") for text in settings or ())
+    with claimed(out, STITCHED):
+        stitch_models(
+            models,
+            made,
+            out=out,
+            budget=budget,
+            parts=parts,
+            by=by,
+            reference=reference,
+            known=known,
+            weight_given=weight_given,
+        )

@@ -1,0 +1,132 @@
+"""What `windvane stitch` prints and leaves in its folder."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from windvane.cli.common.console import print_table, tell
+
+TABLE, NUMBERS, PLOT = "stitch.csv", "stitch.json", "stitch.png"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One division of the steps, or the last model alone with fewer.
+
+    Args:
+        calls: network calls of each model; flops: operations of one picture, a multiply-add counting as two.
+        share: of the last model's operations with all steps.
+        distance: the Fréchet distance, less is better.
+    """
+
+    fractions: tuple[float, ...]
+    steps: int
+    calls: tuple[int, ...]
+    flops: int
+    share: float
+    distance: float
+
+
+def write(
+    out: Path,
+    settings: dict[str, Any],
+    rows: Sequence[Row],
+    alone: Sequence[Row],
+    frontier: Sequence[Row],
+    best: Row | None,
+) -> None:
+    """The table as CSV, everything as JSON, and the curve as a picture."""
+    from windvane.cli.common.folders import STITCHED
+    from windvane.files import atomic_file, atomic_write_json
+    from windvane.folders import note_files
+    from windvane.invocation import made_by
+
+    note_files(out, STITCHED, STITCHED.files)
+    with atomic_file(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["fractions", "steps", "calls", "flops", "share", "distance"])
+        for row in (*rows, *alone):
+            table.writerow(
+                [_name(row), row.steps, "+".join(map(str, row.calls)), row.flops, row.share, row.distance]
+            )
+    atomic_write_json(
+        out / NUMBERS,
+        {
+            "settings": settings,
+            "points": [{**asdict(row), "frontier": row in frontier} for row in rows],
+            "alone": [asdict(row) for row in alone],
+            "chosen": None if best is None else asdict(best),
+        },
+    )
+    _plot(rows, alone, frontier, best, out / PLOT, {**settings, **made_by()})
+
+
+def _plot(
+    rows: Sequence[Row],
+    alone: Sequence[Row],
+    frontier: Sequence[Row],
+    best: Row | None,
+    path: Path,
+    settings: dict[str, Any],
+) -> None:
+    from matplotlib.figure import Figure
+
+    from windvane.files import atomic_file
+    from windvane.pictures import text_chunk
+
+    figure = Figure(figsize=(7.0, 4.4), layout="constrained", dpi=130)
+    axes = figure.subplots()
+    axes.plot([r.share for r in frontier], [r.distance for r in frontier], lw=1.5, label="best of a cost")
+    axes.plot([r.share for r in rows], [r.distance for r in rows], ls="", marker="o", ms=4, label="stitched")
+    whole = [*alone, rows[-1]]
+    axes.plot(
+        [r.share for r in whole], [r.distance for r in whole], lw=1, ls=":", marker="s", ms=4, color="0.5",
+        label="the last model alone, fewer steps",
+    )  # fmt: skip
+    if best is not None:
+        axes.plot(
+            [best.share], [best.distance], ls="", marker="o", ms=11, mfc="none", color="k", label="chosen"
+        )
+    axes.set_xlabel("operations of a picture, share of the last model's")
+    axes.set_ylabel("Fréchet distance")
+    axes.grid(color="0.9", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", pil_kwargs={"pnginfo": text_chunk(settings)})
+
+
+def _name(row: Row) -> str:
+    return "/".join(f"{100 * f:.0f}" for f in row.fractions)
+
+
+def show(
+    out: Path,
+    paths: Sequence[Path],
+    rows: Sequence[Row],
+    alone: Sequence[Row],
+    frontier: Sequence[Row],
+    best: Row | None,
+    budget: float | None,
+) -> None:
+    """The curve, the cheapest first; what no other point beats is marked."""
+
+    def cells(row: Row, name: str, mark: str) -> list[str]:
+        calls = "+".join(map(str, row.calls))
+        return [name, calls, f"{row.flops / 1e9:.4g}", f"{row.share:.0%}", f"{row.distance:.4g}{mark}"]
+
+    order = sorted(rows, key=lambda row: (row.flops, row.distance))
+    table = [cells(row, _name(row), "*" if row in frontier else " ") for row in order]
+    table += [cells(row, f"alone, {row.steps} steps", " ") for row in alone]
+    print_table(["% of the steps", "calls", "GFLOPs", "cost", "Fréchet"], table, right=range(1, 5))
+    names = ", ".join(path.name for path in paths)
+    tell(f"\n% of the steps of {names}; * no other point is both cheaper and better.")
+    if best is not None:
+        fractions = ", ".join(f"{f:g}" for f in best.fractions)
+        tell(
+            f"At most {budget:.0%} of the cost: {_name(best)}, Fréchet {best.distance:.4g} at "
+            f"{best.share:.0%}. In Python: stitched(models, [{fractions}])"
+        )
+    tell(f"\n{out / PLOT}, {out / TABLE}, {out / NUMBERS}")
