@@ -2,11 +2,8 @@
 
 import difflib
 
-from windvane.catalog.applications import APPLICATIONS
 from windvane.catalog.model import KINDS, Paper, Part, State, System
-from windvane.catalog.speed import SPEED
-from windvane.catalog.steering import STEERING
-from windvane.catalog.training import TRAINING
+from windvane.catalog.rows import read_rows
 
 __all__ = ["KINDS", "SYSTEMS", "Paper", "Part", "State", "System", "cite", "get", "table"]
 
@@ -15,7 +12,7 @@ def _order(system: System) -> tuple[bool, int]:
     return system.state != "works", KINDS.index(system.kind)
 
 
-SYSTEMS: tuple[System, ...] = tuple(sorted((*STEERING, *SPEED, *TRAINING, *APPLICATIONS), key=_order))
+SYSTEMS: tuple[System, ...] = tuple(sorted(read_rows(), key=_order))
 """All systems: those that work first, then by kind."""
 
 
