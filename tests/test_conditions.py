@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windvane.conditions import Condition
+from windvane.conditions import Condition, for_networks
+from windvane.guidance.composer import own_signals
 
 
 def make(n: int = 4) -> Condition:
@@ -54,3 +55,9 @@ def test_refusals_name_what_was_received():
         Condition.cat([make(), Condition.vector(torch.arange(2))])
     with pytest.raises(ValueError, match="mask"):
         Condition({"vector": torch.arange(2)}, {"layout": torch.ones(2, dtype=torch.bool)})
+
+
+def test_networks_take_kinds_of_signals_and_energies_keep_their_own():
+    given = ["vector", "y", "scalar:w", "reference"]
+    assert [for_networks(name) for name in given] == [True, False, True, False]
+    assert own_signals(given) == {"y", "reference"}

@@ -13,6 +13,12 @@ import torch
 from torch import Tensor
 
 from windvane.arguments import shown
+from windvane.registry import known_names
+
+
+def for_networks(name: str) -> bool:
+    """Whether networks may take a signal of this name; energies have others for themselves."""
+    return name.partition(":")[0] in known_names("signal")
 
 
 def _named(values: object, what: str) -> dict[str, Tensor]:
@@ -42,9 +48,11 @@ class Condition:
     """Signals of ``n`` rows, and for each signal which rows have it.
 
     Args:
-        signals: name to tensor ``(n, *)``. The library's own names: ``"vector"`` (class ids ``(n,)``
-            int64, or one-hot, multi-hot or real vectors ``(n, K)``), ``"layout"`` (maps
-            ``(n, C, H, W)``), ``"tokens"`` (``(n, L, D)``).
+        signals: name to tensor ``(n, *)``, any names. Networks take those of the registry:
+            ``"vector"`` (class ids ``(n,)`` int64, or one-hot, multi-hot or real vectors ``(n, K)``),
+            ``"layout"`` (maps ``(n, C, H, W)``), ``"tokens"`` (``(n, L, D)``), ``"scalar:NAME"`` (numbers
+            ``(n,)``), ``"attributes"`` (ids ``(n, A)``, -1 for unknown), and what packages add. Where there
+            are several of one kind, a name follows the kind: ``"vector:author"``.
         present: name to bool ``(n,)``; a name left out is present in every row.
     """
 
@@ -80,12 +88,9 @@ class Condition:
         object.__setattr__(self, "present", masks)
 
     @classmethod
-    def of(
-        cls, *, vector: Tensor | None = None, layout: Tensor | None = None, tokens: Tensor | None = None
-    ) -> "Condition":
-        """A condition from the library's own signals, present in every row."""
-        named = {"vector": vector, "layout": layout, "tokens": tokens}
-        return cls({name: signal for name, signal in named.items() if signal is not None})
+    def of(cls, **signals: Tensor | None) -> "Condition":
+        """A condition of these signals, present in every row; None leaves one out."""
+        return cls({name: signal for name, signal in signals.items() if signal is not None})
 
     @classmethod
     def vector(cls, values: Tensor) -> "Condition":

@@ -39,7 +39,7 @@ def test_a_block_gets_its_time_embedding_plus_the_vector():
     seen = modulations(network, x, time, cond)
     for block, modulation in zip(network.transformer.transformer_blocks, seen, strict=False):
         own = block.norm1.emb.timestep_embedder(block.norm1.emb.time_proj(time))
-        expected = block.norm1.linear(torch.nn.functional.silu(own + network.embed(cond, 2).vector))
+        expected = block.norm1.linear(torch.nn.functional.silu(own + network.embed(cond, 2).add))
         assert torch.allclose(modulation, expected, atol=1e-5)
 
 
@@ -60,7 +60,7 @@ def test_a_diffusers_label_equals_its_row_given_as_an_embedding():
     expected = model(x, timestep=time, class_labels=labels).sample
     rows = model.transformer_blocks[0].norm1.emb.class_embedder.embedding_table(labels)
     network = ConditionedDiT(model)
-    embedding = network.embed(None, 2)._replace(vector=rows)
+    embedding = network.embed(None, 2)._replace(add=rows)
     assert torch.allclose(network.run(x, time, embedding), expected, atol=1e-6)
 
 

@@ -35,7 +35,7 @@ def test_an_unconditional_wrapper_is_the_diffusers_model():
 def test_the_vector_is_added_to_the_time_embedding():
     network, (x, time) = unet(vector=CLASSES), batch(2)
     cond = Condition.vector(torch.tensor([1, 4]))
-    added = network.embed(cond, 2).vector
+    added = network.embed(cond, 2).add
     assert torch.equal(network(x, time, cond), network.unet(x, time, class_labels=added).sample)
     seen = []
     handle = (

@@ -8,10 +8,17 @@ from hypothesis import strategies as st
 from tests.networks.tiny import draw
 from windvane.conditions import Condition
 from windvane.networks import VectorEmbedding
+from windvane.networks.vector import encode_vector, one_hot
+
+F32 = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 
 def embed(layer, cond, rows):
-    return layer(layer.encode(cond, rows))
+    return layer(cond, rows, **F32)
+
+
+def encoded(cond, rows):
+    return encode_vector(cond, "vector", rows, 4, torch.zeros(1))
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=9))
@@ -26,15 +33,15 @@ def test_ids_equal_one_hot_vectors_exactly(ids):
 
 @given(st.lists(st.booleans(), min_size=2, max_size=8), st.booleans())
 def test_absent_rows_are_zero_vectors_whatever_they_hold(absent, as_ids):
-    layer, rows = VectorEmbedding(4, 6), len(absent)
+    rows = len(absent)
     absent = torch.tensor(absent)
     values = torch.arange(rows) % 4 if as_ids else draw(rows, 4)
-    whole = layer.encode(Condition.vector(values), rows)
+    whole = encoded(Condition.vector(values), rows)
     holed = values.clone()
     holed[absent] = -1 if as_ids else float("nan")
-    dropped = layer.encode(Condition.vector(holed).drop(absent), rows)
+    dropped = encoded(Condition.vector(holed).drop(absent), rows)
     assert torch.equal(dropped, whole * ~absent[:, None])
-    assert torch.equal(layer.encode(None, rows), layer.encode(Condition.vector(values).null(), rows))
+    assert torch.equal(encoded(None, rows), encoded(Condition.vector(values).null(), rows))
 
 
 def test_the_null_is_before_the_layers_and_not_learned():
@@ -48,7 +55,7 @@ def test_the_null_is_before_the_layers_and_not_learned():
 @pytest.mark.parametrize("wrong", [7, -1])
 def test_an_id_out_of_range_is_named(wrong):
     with pytest.raises(ValueError, match=rf"class id {wrong} .* 7 classes \(0 .. 6\)"):
-        VectorEmbedding(7, 10).encode(Condition.vector(torch.tensor([0, wrong, 3])), 3)
+        embed(VectorEmbedding(7, 10), Condition.vector(torch.tensor([0, wrong, 3])), 3)
 
 
 @pytest.mark.parametrize(
@@ -56,12 +63,10 @@ def test_an_id_out_of_range_is_named(wrong):
 )
 def test_a_wrong_shape_says_what_would_work(values):
     with pytest.raises(ValueError, match=r"integer ids \(B,\) or vectors \(B, 7\)"):
-        VectorEmbedding(7, 10).encode(Condition.vector(values), 3)
+        embed(VectorEmbedding(7, 10), Condition.vector(values), 3)
 
 
 def test_where_ids_are_not_looked_at_a_wrong_one_is_nan_not_null():
-    from windvane.networks.vector import one_hot
-
     encoded = one_hot(torch.tensor([2, 9, -3]), 4, torch.float32)
     assert torch.equal(encoded[0], torch.tensor([0.0, 0.0, 1.0, 0.0]))
     assert bool(encoded[1:].isnan().all())

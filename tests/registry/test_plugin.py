@@ -87,6 +87,21 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     lines(
         run("annotate", "digits", "--features", "colours:bins=4", "--k", "3", *small[:2], "--out", "labels")
     )
+    turned = (
+        "import torch, windvane as wv; from windvane.networks import ResidualMLP\n"
+        "net = ResidualMLP.build(shape=(2,), width=8, blocks=1, signals={'angle': {'harmonics': 2}})\n"
+        "d = wv.NetworkDenoiser(net, wv.VPCosine(), shape=(2,)); turn = torch.linspace(0, 3, 64)\n"
+        "wv.train(d, torch.randn(64, 2), conditions=wv.Condition({'angle': turn}), dropout={'angle': 0.2}, "
+        "steps=2, batch_size=8, run=wv.Run('turned'), progress=False)"
+    )
+    lines(run(code=turned))
+    code = (
+        "import torch, windvane as wv\n"
+        "d = wv.load('turned'); print(d.network.config['signals'])\n"
+        "print(*wv.sample(d, seeds=0, n=2, cond=wv.Condition.of(angle=torch.ones(2)), steps=2).x.shape)"
+    )
+    assert lines(run(code=code)).splitlines() == ["{'angle': {'harmonics': 2}}", "2 2"]
+    assert "there is no signal 'angle'" in run(code=code, installed=False).stderr
     code = (
         "import windvane as wv; from windvane.annotate import load_annotation\n"
         "d = wv.load('run'); x = wv.sample(d, seeds=0, n=2, sampler='midpoint').x\n"
@@ -104,7 +119,7 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("module", ["midpoint", "cubic", "away", "tiny_conv", "colours"])
+@pytest.mark.parametrize("module", ["midpoint", "cubic", "away", "tiny_conv", "colours", "angle"])
 def test_one_file_and_one_row_each(module):
     """What an addition touches: its own file, and one row."""
     rows = (PLUGIN / "src" / "windvane_example" / "rows.py").read_text()

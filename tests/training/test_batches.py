@@ -122,6 +122,38 @@ def test_dropping_keeps_rows_that_were_absent_already():
     assert drop_condition(None, torch.tensor([True])) is None
 
 
+def test_each_signal_is_dropped_by_a_draw_of_its_own():
+    n = 4000
+    every = {"vector": torch.arange(n), "layout": torch.ones(n, 1, 2, 2), "scalar:w": torch.ones(n)}
+    made = batches(n, n, dropout={"vector": 0.3, "*": 0.1}, conditions=Condition(every))
+    absent = {name: ~mask for name, mask in made.load(0).cond.present.items()}
+    together = batches(n, n, dropout=0.1, conditions=Condition(every)).load(0).cond.present["vector"]
+    assert torch.equal(absent["scalar:w"], ~together)  # its class has a probability of 0
+    for name, lost in (("vector", 1 - 0.7 * 0.9), ("layout", 1 - 0.9 * 0.9)):
+        assert abs(float(absent[name].double().mean()) - lost) < 4 * (lost * (1 - lost) / n) ** 0.5
+    both = float((absent["vector"] & absent["layout"] & together).double().mean())
+    assert abs(both - 0.9 * 0.3 * 0.1) < 4 * (0.027 / n) ** 0.5
+    only = {"vector": every["vector"], "scalar:w": every["scalar:w"]}
+    fewer = batches(n, n, dropout={"vector": 0.3, "*": 0.1}, conditions=Condition(only)).load(0)
+    assert torch.equal(fewer.cond.present["vector"], ~absent["vector"])
+    assert torch.equal(fewer.noise, made.load(0).noise)
+
+
+def test_shares_of_a_batch_see_the_drops_of_the_whole():
+    made = batches(30, 10, dropout={"vector": 0.5}, conditions=Condition.vector(torch.arange(30)))
+    whole = made.load(4).cond.present["vector"]
+    parts = [made.load(4, begin, end).cond.present["vector"] for begin, end in ((0, 4), (4, 10))]
+    assert torch.equal(torch.cat(parts), whole) and not whole.all()
+
+
+def test_a_probability_of_no_signal_or_out_of_range_is_refused():
+    ids = Condition.vector(torch.arange(8))
+    with pytest.raises(ValueError, match="dropout of vector must lie in"):
+        batches(8, 4, dropout={"vector": 1.5}, conditions=ids)
+    with pytest.raises(ValueError, match="names layout, but the condition has vector"):
+        batches(8, 4, dropout={"layout": 0.5}, conditions=ids).load(0)
+
+
 def test_flips_mirror_half_of_the_images_and_their_layouts_alike():
     pictures = torch.randn(50, 1, 3, 4, generator=torch.Generator().manual_seed(0))
     cond = Condition.of(layout=pictures * 2, vector=torch.arange(50))

@@ -51,7 +51,7 @@ def to_pipeline(denoiser: NetworkDenoiser, path: str | Path) -> Path:
         raise ValueError(
             f"no pipeline without text takes a {type(network).__name__}; a ConditionedUNet can be exported"
         )
-    others = [name for name in ("layout", "tokens") if network.config[name] is not None]
+    others = [name for name in network.conditions.taken if name != "vector"]
     if others:
         raise ValueError(f"diffusers has no unconditional pipeline that takes {', '.join(others)}")
     if denoiser.time != "index":
@@ -118,7 +118,7 @@ def _plain_unet(network: ConditionedUNet) -> tuple[Any, int | None]:
 
     cond = Condition.vector(torch.arange(classes))
     with torch.no_grad():
-        known, null = (network.embed(each, len(cond)).vector for each in (cond, None))
+        known, null = (network.embed(each, len(cond)).add for each in (cond, None))
     config = {**model_config(network.unet), "class_embed_type": None, "num_class_embeds": classes + 1}
     with torch.random.fork_rng(devices=[]):
         unet = UNet2DModel.from_config(config)

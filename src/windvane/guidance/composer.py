@@ -1,6 +1,6 @@
 """Several guides, one denoiser evaluation: how predictions and gradients become pushes."""
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from windvane.conditions import Condition
+from windvane.conditions import Condition, for_networks
 from windvane.denoiser import checked_prediction
 from windvane.finite import all_finite
 from windvane.guidance.backward import Pull
@@ -23,8 +23,10 @@ from windvane.process import Process, expand, require_gaussian, scalar, shared_t
 
 Base = Callable[[Tensor, Tensor, Condition | None], Tensor]
 
-#: Signals that denoisers know; others belong to energies alone and are hidden from the denoiser.
-DENOISER_SIGNALS = ("vector", "layout", "tokens")
+
+def own_signals(names: Iterable[str]) -> frozenset[str]:
+    """Those that no network takes: they belong to energies alone and are hidden from the denoiser."""
+    return frozenset(name for name in names if not for_networks(name))
 
 
 def without(cond: Condition | None, names: Collection[str]) -> Condition | None:
@@ -67,7 +69,7 @@ class Composer:
             require_gaussian(process, "a push of the score")
         self.watch, self.range = Watch(), DataRange()
         self.deviations: dict[tuple[float, float], float] = {}
-        self._own = frozenset().union(*(g.energy.signals for g in guides)) - set(DENOISER_SIGNALS)
+        self._own = own_signals(name for g in guides for name in g.energy.signals)
 
     def hide(self, cond: Condition | None) -> Condition | None:
         """The condition without the signals that belong to energies alone."""

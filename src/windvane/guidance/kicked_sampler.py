@@ -11,7 +11,7 @@ from windvane.conditions import Condition
 from windvane.current_step import will_finish
 from windvane.denoiser import as_times
 from windvane.energies import Energy
-from windvane.guidance.composer import DENOISER_SIGNALS
+from windvane.guidance.composer import own_signals
 from windvane.guidance.energy_checks import Watch
 from windvane.guidance.guided_sampler import GuidedState
 from windvane.guidance.pushes import rms
@@ -124,7 +124,7 @@ class KickedSampler(WrappedSampler):
     def _hidden(self, denoise: Denoise) -> Denoise:
         """The denoiser without the signals that belong to the energy alone."""
         cond: Condition | None = getattr(denoise, "cond", None)
-        own = self.energy.signals - set(DENOISER_SIGNALS)
+        own = own_signals(self.energy.signals)
         if cond is None or not isinstance(denoise, BoundDenoiser) or not own & set(cond.signals):
             return denoise
         names = [name for name in cond.signals if name not in own]

@@ -8,7 +8,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times, like
 from windvane.energies.targets import rows_of
-from windvane.guidance.composer import DENOISER_SIGNALS, without
+from windvane.guidance.composer import own_signals, without
 from windvane.guidance.energy_checks import GuidanceWarning
 from windvane.guidance.weights import Schedule, as_schedule, scheduled
 from windvane.operators import Operator
@@ -60,7 +60,7 @@ class Projected(Denoiser):
             raise ValueError(f"rounds must be at least 1, got {rounds}")
         self.denoiser, self.operator, self.y = denoiser, operator, y
         self.weight, self.within, self.rounds = as_schedule(weight), within, rounds
-        self._own = {y} - set(DENOISER_SIGNALS) if isinstance(y, str) else set()
+        self._own = own_signals([y] if isinstance(y, str) else [])
         self._asked = self._acted = False
 
     def _measured(self, x: Tensor, y: Tensor) -> Tensor:

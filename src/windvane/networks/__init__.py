@@ -1,5 +1,6 @@
-"""Conditional networks: a residual MLP, and diffusers' U-Net and DiT with vectors, layouts and tokens."""
+"""Conditional networks: a residual MLP, and diffusers' U-Net and DiT, with any signals as conditions."""
 
+from windvane.networks.attributes import AttributesEmbedding
 from windvane.networks.base import Network, parameter_count
 from windvane.networks.conditioning import ConditionInput, Embedding
 from windvane.networks.dit import ConditionedDiT
@@ -7,6 +8,8 @@ from windvane.networks.layout import LayoutInput
 from windvane.networks.mlp import ResidualMLP
 from windvane.networks.presets import PRESETS, preset
 from windvane.networks.registry import build_network, network_spec, register_network
+from windvane.networks.scalar import ScalarEmbedding
+from windvane.networks.signals import Signal
 from windvane.networks.time_embedding import time_embedding
 from windvane.networks.tokens import TokenInput
 from windvane.networks.unet import ConditionedUNet
@@ -14,6 +17,7 @@ from windvane.networks.vector import VectorEmbedding
 
 __all__ = [
     "PRESETS",
+    "AttributesEmbedding",
     "ConditionInput",
     "ConditionedDiT",
     "ConditionedUNet",
@@ -21,6 +25,8 @@ __all__ = [
     "LayoutInput",
     "Network",
     "ResidualMLP",
+    "ScalarEmbedding",
+    "Signal",
     "TokenInput",
     "VectorEmbedding",
     "build_network",

@@ -1,6 +1,6 @@
 """A conditional diffusion transformer around diffusers' ``DiTTransformer2DModel``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,10 +8,15 @@ from torch import Tensor, nn
 
 from windvane.networks.attention import install_token_attention
 from windvane.networks.base import Network
-from windvane.networks.conditioning import ConditionInput, Embedding
+from windvane.networks.conditioning import (
+    ConditionInput,
+    Embedding,
+    check_input_channels,
+    input_channels,
+    signal_sizes,
+)
 from windvane.networks.diffusers_class import diffusers_class
 from windvane.networks.diffusers_config import model_config
-from windvane.networks.layout import LayoutInput, check_input_channels
 
 
 class GivenEmbedding(nn.Module):
@@ -30,7 +35,7 @@ class GivenEmbedding(nn.Module):
 
 
 class ConditionedDiT(Network):
-    """A ``DiTTransformer2DModel`` with a vector, a layout and tokens as conditions; any of them, or none.
+    """A ``DiTTransformer2DModel`` with a vector, a layout, tokens and other signals as conditions.
 
     The model's own label tables, which take ids only and drop some of them at random in training mode, are
     bypassed: the vector's embedding, with the fixed zero vector as the null, is added to each block's time
@@ -43,6 +48,7 @@ class ConditionedDiT(Network):
         vector: K, the number of classes or the length of the vector.
         layout: C, the channels of the map.
         tokens: the width of tokens.
+        signals: other signals by name, see :class:`~windvane.networks.ConditionInput`.
     """
 
     kind: ClassVar[str] = "conditioned_dit"
@@ -56,16 +62,18 @@ class ConditionedDiT(Network):
         vector: int | None = None,
         layout: int | None = None,
         tokens: int | None = None,
+        signals: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        check_input_channels(transformer.config.in_channels, transformer.out_channels, layout)
+        sizes = signal_sizes(signals, vector=vector, layout=layout, tokens=tokens)
+        check_input_channels(transformer.config.in_channels, transformer.out_channels, sizes)
         self.transformer = transformer
         self.width: int = transformer.inner_dim
         for block in transformer.transformer_blocks:
             block.norm1.emb.class_embedder = GivenEmbedding(block.norm1.emb.class_embedder.embedding_table)
-        self.conditions = ConditionInput(self.width, vector=vector, layout=layout, tokens=tokens)
+        self.conditions = ConditionInput(self.width, sizes)
+        tokens = sizes.get("tokens")
         self.token_layers = None if tokens is None else install_token_attention(transformer, tokens)
-        self._sizes = {"vector": vector, "layout": layout, "tokens": tokens}
 
     @classmethod
     def build(
@@ -75,6 +83,7 @@ class ConditionedDiT(Network):
         vector: int | None = None,
         layout: int | None = None,
         tokens: int | None = None,
+        signals: Mapping[str, Any] | None = None,
         patch: int = 2,
         width: int = 384,
         depth: int = 12,
@@ -93,10 +102,11 @@ class ConditionedDiT(Network):
             raise ValueError(
                 f"the width must be divisible by the heads and by 4, got width={width}, heads={heads}"
             )
+        sizes = signal_sizes(signals, vector=vector, layout=layout, tokens=tokens)
         transformer = DiTTransformer2DModel(
             num_attention_heads=heads,
             attention_head_dim=width // heads,
-            in_channels=shape[0] + (0 if layout is None else layout + 1),
+            in_channels=shape[0] + input_channels(sizes),
             out_channels=shape[0],
             num_layers=depth,
             dropout=dropout,
@@ -105,18 +115,20 @@ class ConditionedDiT(Network):
             num_embeds_ada_norm=1,
         )
         _start_at_zero(transformer)
-        return cls(transformer, vector=vector, layout=layout, tokens=tokens)
+        return cls(transformer, signals=sizes)
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"transformer": model_config(self.transformer), **self._sizes}
+        signals = self.conditions.config("vector", "layout", "tokens")
+        return {"transformer": model_config(self.transformer), **signals}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ConditionedDiT":
         DiTTransformer2DModel = diffusers_class("DiTTransformer2DModel")
 
         transformer = DiTTransformer2DModel.from_config(config["transformer"])
-        return cls(transformer, vector=config["vector"], layout=config["layout"], tokens=config["tokens"])
+        named = {name: config[name] for name in ("vector", "layout", "tokens")}
+        return cls(transformer, **named, signals=config.get("signals"))
 
     def layers(self) -> dict[str, nn.Module]:
         """``block.i``; the features are maps of patches ``(B, width, S / patch, S / patch)``."""
@@ -133,18 +145,15 @@ class ConditionedDiT(Network):
             self.transformer.disable_gradient_checkpointing()
 
     def run(self, x: Tensor, time: Tensor, embedding: Embedding) -> Tensor:
-        vector = embedding.vector
-        if vector is None:
-            vector = torch.zeros(len(x), self.width, device=x.device, dtype=x.dtype)
-        if embedding.layout is not None:
-            x = LayoutInput.join(x, embedding.layout)
-        extra = None
-        if embedding.tokens is not None and self.conditions.tokens is not None:
-            # As an argument, not through the context: checkpointed blocks are recomputed in the backward
-            # pass.
-            extra = {"tokens": self.conditions.tokens.join_time(embedding.tokens, time)}
+        added = embedding.add
+        if added is None:
+            added = torch.zeros(len(x), self.width, device=x.device, dtype=x.dtype)
+        x = embedding.with_maps(x)
+        # As an argument, not through the context: checkpointed blocks are recomputed in the backward pass.
+        tokens = self.conditions.timed_tokens(embedding, time)
+        extra = None if tokens is None else {"tokens": tokens}
         return self.transformer(
-            x, timestep=time, class_labels=vector, cross_attention_kwargs=extra, return_dict=False
+            x, timestep=time, class_labels=added, cross_attention_kwargs=extra, return_dict=False
         )[0]
 
 

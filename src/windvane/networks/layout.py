@@ -1,24 +1,22 @@
 """The layout condition: a map concatenated to the network's input."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from windvane.conditions import Condition
-from windvane.networks.signals import read_signal, zero_absent
+from windvane.networks.signals import Signal, read_signal, zero_absent
 
 
-def check_input_channels(received: int, data: int, layout: int | None) -> None:
-    """Refuse a backbone whose input channels are not the data's and the layout's."""
-    expected = data + (0 if layout is None else layout + 1)
-    if received != expected:
-        raise ValueError(
-            f"the backbone takes {received} channels, but {data} data channels with layout={layout} make "
-            f"{expected} (a layout of C channels adds C + 1); build it with in_channels={expected}"
-        )
+def mirrored_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """``values`` ``(B, C, H, W)`` mirrored left to right where ``rows`` ``(B,)`` is true."""
+    return torch.where(rows[:, None, None, None], values.flip(-1), values)
 
 
-class LayoutInput(nn.Module):
+class LayoutInput(Signal):
     """Turn maps ``(B, C, H, W)`` into ``C + 1`` input channels: the map, and where it is given.
 
     Absent rows are a fixed zero map with a presence channel of 0; given rows have a presence channel of 1, so
@@ -29,22 +27,37 @@ class LayoutInput(nn.Module):
         channels: C, without the presence channel.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
+    entry: ClassVar[str] = "concat"
+
+    def __init__(self, channels: int, *, name: str = "layout") -> None:
+        super().__init__(name)
         if channels < 1:
             raise ValueError(f"a layout needs at least one channel, got {channels}")
         self.channels = channels
+
+    @classmethod
+    def build(cls, name: str, size: int, *, width: int, signals: Mapping[str, Any]) -> "LayoutInput":
+        del width, signals
+        return cls(size, name=name)
+
+    @classmethod
+    def input_channels(cls, size: int) -> int:
+        return size + 1
+
+    @classmethod
+    def mirrored(cls, values: Tensor, rows: Tensor) -> Tensor:
+        return mirrored_rows(values, rows)
 
     def forward(
         self, cond: Condition | None, rows: int, *, device: torch.device, dtype: torch.dtype
     ) -> Tensor:
         """The channels ``(rows, C + 1, h, w)`` at the map's own size; ``h = w = 1`` without a map."""
-        signal, present = read_signal(cond, "layout", device)
+        signal, present = read_signal(cond, self.name, device)
         if signal is None or present is None:
             return torch.zeros(rows, self.channels + 1, 1, 1, device=device, dtype=dtype)
         if signal.ndim != 4 or signal.shape[1] != self.channels:
             raise ValueError(
-                f"the layout signal must be maps (B, {self.channels}, H, W), got {tuple(signal.shape)}"
+                f"the {self.name} signal must be maps (B, {self.channels}, H, W), got {tuple(signal.shape)}"
             )
         maps = zero_absent(signal.to(dtype), present)
         given = present.to(dtype).reshape(-1, 1, 1, 1).expand(-1, 1, *signal.shape[-2:])

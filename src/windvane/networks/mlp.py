@@ -1,7 +1,7 @@
 """A residual MLP for flat and low-dimensional data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -43,6 +43,8 @@ class ResidualMLP(Network):
         blocks: the number of residual blocks.
         vector: K of the vector condition (classes, or the length of the vector); None: unconditional.
         shape: the shape of one sample; ``(dim,)`` by default.
+        signals: other signals that are added to the time embedding, by name, see
+            :class:`~windvane.networks.ConditionInput`.
     """
 
     kind: ClassVar[str] = "residual_mlp"
@@ -55,6 +57,7 @@ class ResidualMLP(Network):
         blocks: int = 3,
         vector: int | None = None,
         shape: Sequence[int] | None = None,
+        signals: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.shape = (dim,) if shape is None else tuple(int(n) for n in shape)
@@ -64,7 +67,7 @@ class ResidualMLP(Network):
             raise ValueError(f"width must be even and blocks at least 1, got width={width}, blocks={blocks}")
         self.dim = dim
         self.width = width
-        self.conditions = ConditionInput(width, vector=vector)
+        self.conditions = ConditionInput(width, signals, vector=vector, entries=("add",))
         self.time = nn.Sequential(nn.Linear(_TIME_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
         self.first = nn.Linear(dim, width)
         self.blocks = nn.ModuleList([FiLMBlock(width) for _ in range(blocks)])
@@ -74,12 +77,11 @@ class ResidualMLP(Network):
 
     @property
     def config(self) -> dict[str, Any]:
-        vector = self.conditions.vector
         return {
             "dim": self.dim,
             "width": self.width,
             "blocks": len(self.blocks),
-            "vector": None if vector is None else vector.dim,
+            **self.conditions.config("vector"),
             "shape": list(self.shape),
         }
 
@@ -91,14 +93,22 @@ class ResidualMLP(Network):
             blocks=config["blocks"],
             vector=config["vector"],
             shape=config["shape"],
+            signals=config.get("signals"),
         )
 
     @classmethod
     def build(
-        cls, *, shape: Sequence[int], vector: int | None = None, width: int = 192, blocks: int = 3
+        cls,
+        *,
+        shape: Sequence[int],
+        vector: int | None = None,
+        signals: Mapping[str, Any] | None = None,
+        width: int = 192,
+        blocks: int = 3,
     ) -> "ResidualMLP":
         """The network for samples of ``shape``."""
-        return cls(math.prod(shape), width=width, blocks=blocks, vector=vector, shape=shape)
+        dim = math.prod(shape)
+        return cls(dim, width=width, blocks=blocks, vector=vector, shape=shape, signals=signals)
 
     def layers(self) -> dict[str, nn.Module]:
         return {f"block.{i}": block for i, block in enumerate(self.blocks)}
@@ -107,8 +117,8 @@ class ResidualMLP(Network):
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"this network takes samples of shape {self.shape}, got {tuple(x.shape[1:])}")
         e = self.time(time_embedding(time, _TIME_WIDTH).to(x.dtype))
-        if embedding.vector is not None:
-            e = e + embedding.vector
+        if embedding.add is not None:
+            e = e + embedding.add
         e = functional.silu(e)
         h = self.first(x.flatten(1))
         for block in self.blocks:

@@ -1,6 +1,6 @@
 """Networks of proven size, by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from windvane.networks.base import Network
@@ -33,6 +33,7 @@ def preset(
     vector: int | None = None,
     layout: int | None = None,
     tokens: int | None = None,
+    signals: Mapping[str, Any] | None = None,
 ) -> Network:
     """A network by name for samples of ``shape``.
 
@@ -48,5 +49,5 @@ def preset(
             raise ValueError(
                 "the mlp takes a vector condition only; for a layout or tokens choose a unet or dit preset"
             )
-        return make(shape=shape, vector=vector, **arguments)
-    return make(shape=shape, vector=vector, layout=layout, tokens=tokens, **arguments)
+        return make(shape=shape, vector=vector, signals=signals, **arguments)
+    return make(shape=shape, vector=vector, layout=layout, tokens=tokens, signals=signals, **arguments)

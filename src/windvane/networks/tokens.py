@@ -1,13 +1,15 @@
 """The token condition: extra keys and values for every attention block."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
-from windvane.networks.signals import read_signal, zero_absent
+from windvane.networks.signals import Signal, read_signal, zero_absent
 from windvane.networks.time_embedding import time_embedding
+from windvane.networks.vector import encode_vector
 
 TOKENS_EACH = 8
 _TIME_WIDTH = 128
@@ -20,8 +22,22 @@ class Tokens(NamedTuple):
     valid: Tensor | None
 
 
-class TokenInput(nn.Module):
+def joined(first: Tokens, second: Tokens) -> Tokens:
+    """The tokens of two signals, one after the other."""
+    values = torch.cat([first.values, second.values], dim=1)
+    if first.valid is None and second.valid is None:
+        return Tokens(values, None)
+    valid = [
+        part.values.new_ones(part.values.shape[:2], dtype=torch.bool) if part.valid is None else part.valid
+        for part in (first, second)
+    ]
+    return Tokens(values, torch.cat(valid, dim=1))
+
+
+class TokenInput(Signal):
     """Make tokens from the time, from the vector condition and from the ``"tokens"`` signal.
+
+    A network has one; other signals that enter as tokens follow its own and pass the same LayerNorm.
 
     The vector (zero where absent) through one Linear gives 8 tokens, the time embedding gives 8 more, tokens
     given with the condition (text, for instance) follow; all pass a LayerNorm (Hu et al. 2023, Self-Guided
@@ -33,8 +49,10 @@ class TokenInput(nn.Module):
         vector: K of the vector condition, or None without one.
     """
 
+    entry: ClassVar[str] = "tokens"
+
     def __init__(self, width: int, *, vector: int | None = None) -> None:
-        super().__init__()
+        super().__init__("tokens")
         if width < 1:
             raise ValueError(f"the width of tokens must be at least 1, got {width}")
         self.width = width
@@ -44,11 +62,22 @@ class TokenInput(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, cond: Condition | None, vectors: Tensor | None, rows: int) -> Tokens:
-        """The tokens of the condition alone; ``vectors`` ``(B, K)`` is the encoded vector signal."""
+    @classmethod
+    def build(cls, name: str, size: int, *, width: int, signals: Mapping[str, Any]) -> "TokenInput":
+        del width
+        if name != "tokens":
+            raise ValueError(f"a network has one 'tokens', with the width of all of them; got {name!r}")
+        return cls(size, vector=signals.get("vector"))
+
+    def forward(
+        self, cond: Condition | None, rows: int, *, device: torch.device, dtype: torch.dtype
+    ) -> Tokens:
+        """The tokens of the condition alone."""
+        del device, dtype
         weight = self.norm.weight
         values, valid = [torch.zeros(rows, 0, self.width, device=weight.device, dtype=weight.dtype)], None
-        if self.vector is not None and vectors is not None:
+        if self.vector is not None:
+            vectors = encode_vector(cond, "vector", rows, self.vector.in_features, weight)
             values.append(self.vector(vectors).reshape(rows, TOKENS_EACH, self.width))
         signal, present = read_signal(cond, "tokens", weight.device)
         if signal is not None and present is not None:

@@ -1,6 +1,6 @@
 """A conditional U-Net around diffusers' ``UNet2DModel``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,15 +8,21 @@ from torch import Tensor, nn
 
 from windvane.networks.attention import attend_to, install_token_attention
 from windvane.networks.base import Network
-from windvane.networks.conditioning import ConditionInput, Embedding
+from windvane.networks.conditioning import (
+    ConditionInput,
+    Embedding,
+    check_input_channels,
+    entering,
+    input_channels,
+    signal_sizes,
+)
 from windvane.networks.diffusers_class import diffusers_class
 from windvane.networks.diffusers_config import model_config
-from windvane.networks.layout import LayoutInput, check_input_channels
 from windvane.networks.unet_plan import unet_config
 
 
 class ConditionedUNet(Network):
-    """A ``UNet2DModel`` with a vector, a layout and tokens as conditions; any of them, or none.
+    """A ``UNet2DModel`` with a vector, a layout, tokens and other signals as conditions; any, or none.
 
     - vector: embedded and added to the time embedding, which modulates every residual block
       (``class_embed_type="identity"``);
@@ -29,10 +35,11 @@ class ConditionedUNet(Network):
 
     Args:
         unet: a ``UNet2DModel``; ``in_channels = out_channels + layout + 1`` with a layout, else
-            ``out_channels``.
+            ``out_channels``; other signals add what they say.
         vector: K, the number of classes or the length of the vector.
         layout: C, the channels of the map.
         tokens: the width of tokens (32 in the Self-Guided paper).
+        signals: other signals by name, see :class:`~windvane.networks.ConditionInput`.
     """
 
     kind: ClassVar[str] = "conditioned_unet"
@@ -46,23 +53,25 @@ class ConditionedUNet(Network):
         vector: int | None = None,
         layout: int | None = None,
         tokens: int | None = None,
+        signals: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        config = unet.config
-        check_input_channels(config.in_channels, config.out_channels, layout)
+        config, sizes = unet.config, signal_sizes(signals, vector=vector, layout=layout, tokens=tokens)
+        check_input_channels(config.in_channels, config.out_channels, sizes)
         embeds = unet.class_embedding is not None
         if embeds and config.class_embed_type != "identity":
             raise ValueError(
                 f"the U-Net embeds classes itself (class_embed_type={config.class_embed_type!r}); "
                 "only 'identity', which leaves that to the vector condition, works here"
             )
-        if vector is not None and not embeds:
-            raise ValueError("a vector condition needs a U-Net with class_embed_type='identity'")
+        added = entering(sizes, "add")
+        if added and not embeds:
+            raise ValueError(f"a {added[0]} condition needs a U-Net with class_embed_type='identity'")
         self.unet = unet
         self.width: int = unet.time_embedding.linear_2.out_features
-        self.conditions = ConditionInput(self.width, vector=vector, layout=layout, tokens=tokens)
+        self.conditions = ConditionInput(self.width, sizes)
+        tokens = sizes.get("tokens")
         self.token_layers = None if tokens is None else install_token_attention(unet, tokens)
-        self._sizes = {"vector": vector, "layout": layout, "tokens": tokens}
 
     @classmethod
     def build(
@@ -72,6 +81,7 @@ class ConditionedUNet(Network):
         vector: int | None = None,
         layout: int | None = None,
         tokens: int | None = None,
+        signals: Mapping[str, Any] | None = None,
         channels: Sequence[int] = (64, 128),
         layers_per_block: int = 2,
         attention: Sequence[int] = (-1,),
@@ -93,6 +103,7 @@ class ConditionedUNet(Network):
         """
         UNet2DModel = diffusers_class("UNet2DModel")
 
+        sizes = signal_sizes(signals, vector=vector, layout=layout, tokens=tokens)
         plan = unet_config(
             shape=shape,
             channels=channels,
@@ -101,23 +112,24 @@ class ConditionedUNet(Network):
             head_channels=head_channels,
             norm_groups=norm_groups,
             dropout=dropout,
-            extra_channels=0 if layout is None else layout + 1,
-            embeds_vector=vector is not None,
+            extra_channels=input_channels(sizes),
+            embeds_vector=bool(entering(sizes, "add")),
         )
         unet = UNet2DModel(**plan)
         _start_at_zero(unet)
-        return cls(unet, vector=vector, layout=layout, tokens=tokens)
+        return cls(unet, signals=sizes)
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"unet": model_config(self.unet), **self._sizes}
+        return {"unet": model_config(self.unet), **self.conditions.config("vector", "layout", "tokens")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ConditionedUNet":
         UNet2DModel = diffusers_class("UNet2DModel")
 
         unet = UNet2DModel.from_config(config["unet"])
-        return cls(unet, vector=config["vector"], layout=config["layout"], tokens=config["tokens"])
+        named = {name: config[name] for name in ("vector", "layout", "tokens")}
+        return cls(unet, **named, signals=config.get("signals"))
 
     def layers(self) -> dict[str, nn.Module]:
         """``down.i.j``, ``mid.j``, ``up.i.j``: block i, layer j, after its attention if it has one."""
@@ -140,15 +152,14 @@ class ConditionedUNet(Network):
             self.unet.disable_gradient_checkpointing()
 
     def run(self, x: Tensor, time: Tensor, embedding: Embedding) -> Tensor:
-        vector = embedding.vector
-        if vector is None and self.unet.class_embedding is not None:
-            vector = torch.zeros(len(x), self.width, device=x.device, dtype=x.dtype)
-        if embedding.layout is not None:
-            x = LayoutInput.join(x, embedding.layout)
-        if embedding.tokens is None or self.conditions.tokens is None:
-            return self.unet(x, time, class_labels=vector, return_dict=False)[0]
-        with attend_to(self.conditions.tokens.join_time(embedding.tokens, time)):
-            return self.unet(x, time, class_labels=vector, return_dict=False)[0]
+        added = embedding.add
+        if added is None and self.unet.class_embedding is not None:
+            added = torch.zeros(len(x), self.width, device=x.device, dtype=x.dtype)
+        x = embedding.with_maps(x)
+        if embedding.tokens is None:
+            return self.unet(x, time, class_labels=added, return_dict=False)[0]
+        with attend_to(self.conditions.timed_tokens(embedding, time)):
+            return self.unet(x, time, class_labels=added, return_dict=False)[0]
 
 
 def _start_at_zero(unet: Any) -> None:

@@ -1,11 +1,14 @@
 """The vector condition: class ids, one-hot, multi-hot or real-valued vectors."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from windvane.conditions import Condition
-from windvane.networks.signals import read_signal, zero_absent
+from windvane.networks.signals import Signal, read_signal, zero_absent
 
 
 def check_ids(ids: Tensor, present: Tensor, dim: int) -> None:
@@ -28,33 +31,51 @@ def one_hot(ids: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     return torch.where(valid, hot, torch.full((), float("nan"), dtype=dtype, device=ids.device))
 
 
-def check_vector(cond: Condition, dim: int, *, only_cpu: bool = False) -> None:
+def check_vector(cond: Condition, dim: int, *, name: str = "vector", only_cpu: bool = False) -> None:
     """Check the vector signal's shape and type and the range of ids (with ``only_cpu``: of those there)."""
-    signal, present = cond.signals["vector"], cond.present["vector"]
+    signal, present = cond.signals[name], cond.present[name]
     ids = signal.ndim == 1 and not signal.is_floating_point() and signal.dtype != torch.bool
     if not ids and (signal.ndim != 2 or signal.shape[1] != dim):
         raise ValueError(
-            f"the vector signal must be integer ids (B,) or vectors (B, {dim}), "
+            f"the {name} signal must be integer ids (B,) or vectors (B, {dim}), "
             f"got {signal.dtype} {tuple(signal.shape)}"
         )
     if ids and not (only_cpu and signal.device.type != "cpu"):
         check_ids(signal, present.to(signal.device), dim)
 
 
-class VectorEmbedding(nn.Module):
+def encode_vector(cond: Condition | None, name: str, rows: int, dim: int, like: Tensor) -> Tensor:
+    """The vector signal as ``(rows, dim)``, where ``like`` is; absent rows are the fixed null, a zero vector.
+
+    Ids ``(B,)`` of an integer type are one-hot encoded; anything of shape ``(B, dim)`` is taken as it is. Ids
+    on the CPU are range-checked here. On an accelerator, where looking would wait for the device at every
+    sampling step, an id out of range gives NaN (which samplers refuse); ``Network.check`` looks at it.
+    """
+    if cond is not None and name in cond.signals and not torch.compiler.is_compiling():
+        check_vector(cond, dim, name=name, only_cpu=True)
+    signal, present = read_signal(cond, name, like.device)
+    if signal is None or present is None:
+        return torch.zeros(rows, dim, device=like.device, dtype=like.dtype)
+    values = one_hot(signal, dim, like.dtype) if signal.ndim == 1 else signal.to(like.dtype)
+    return zero_absent(values, present)
+
+
+class VectorEmbedding(Signal):
     """Embed vectors ``(B, K)`` as ``(B, width)``: Linear(K, width / 2), SiLU, Linear(width / 2, width).
 
     The result is added to the time embedding (Hu et al. 2023, Self-Guided Diffusion Models, the form with
     maps; their vector-only form concatenates instead). The null is the zero vector *before* the layers, fixed
-    and not learned.
+    and not learned; see :func:`encode_vector`.
 
     Args:
         dim: K, the number of classes or the length of the vector.
         width: the width of the time embedding.
     """
 
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__()
+    entry: ClassVar[str] = "add"
+
+    def __init__(self, dim: int, width: int, *, name: str = "vector") -> None:
+        super().__init__(name)
         if dim < 1 or width < 2:
             raise ValueError(
                 f"a vector embedding needs dim >= 1 and width >= 2, got dim={dim}, width={width}"
@@ -64,22 +85,17 @@ class VectorEmbedding(nn.Module):
         self.first = nn.Linear(dim, width // 2)
         self.second = nn.Linear(width // 2, width)
 
-    def encode(self, cond: Condition | None, rows: int) -> Tensor:
-        """The vector signal as ``(rows, K)``, with the fixed null, a zero vector, in absent rows.
+    @classmethod
+    def build(cls, name: str, size: int, *, width: int, signals: Mapping[str, Any]) -> "VectorEmbedding":
+        del signals
+        return cls(size, width, name=name)
 
-        Ids ``(B,)`` of an integer type are one-hot encoded; anything of shape ``(B, K)`` is taken as it is.
-        Ids on the CPU are range-checked here. On an accelerator, where looking would wait for the device at
-        every sampling step, an id out of range gives NaN (which samplers refuse); ``Network.check`` looks at
-        it.
-        """
-        weight = self.first.weight
-        if cond is not None and "vector" in cond.signals and not torch.compiler.is_compiling():
-            check_vector(cond, self.dim, only_cpu=True)
-        signal, present = read_signal(cond, "vector", weight.device)
-        if signal is None or present is None:
-            return torch.zeros(rows, self.dim, device=weight.device, dtype=weight.dtype)
-        values = one_hot(signal, self.dim, weight.dtype) if signal.ndim == 1 else signal.to(weight.dtype)
-        return zero_absent(values, present)
+    def check(self, cond: Condition) -> None:
+        check_vector(cond, self.dim, name=self.name)
 
-    def forward(self, vectors: Tensor) -> Tensor:
+    def forward(
+        self, cond: Condition | None, rows: int, *, device: torch.device, dtype: torch.dtype
+    ) -> Tensor:
+        del device, dtype
+        vectors = encode_vector(cond, self.name, rows, self.dim, self.first.weight)
         return self.second(functional.silu(self.first(vectors)))

@@ -71,6 +71,16 @@ _NETWORKS = (
         "residual layers on flattened data", also=("residual_mlp",),
     ),
 )  # fmt: skip
+_SIGNALS = (
+    Row("signal", "vector", "windvane.networks.vector:VectorEmbedding", "class ids or a vector, added"),
+    Row("signal", "layout", "windvane.networks.layout:LayoutInput", "a map, joined to the input"),
+    Row("signal", "tokens", "windvane.networks.tokens:TokenInput", "tokens of the attention"),
+    Row("signal", "scalar", "windvane.networks.scalar:ScalarEmbedding", "a real number, added"),
+    Row(
+        "signal", "attributes", "windvane.networks.attributes:AttributesEmbedding",
+        "several attributes, each possibly unknown, added",
+    ),
+)  # fmt: skip
 _FEATURES = (
     Row("features", "pixels", "windvane.annotate.features.pixels:Pixels", "the pixels themselves"),
     Row("features", "pca", "windvane.annotate.features.pixels:PCA", "principal components of the pixels"),
@@ -80,4 +90,4 @@ _FEATURES = (
     ),
 )  # fmt: skip
 
-ROWS: tuple[Row, ...] = (*_SAMPLERS, *_GRIDS, *_GUIDANCES, *_PROCESSES, *_NETWORKS, *_FEATURES)
+ROWS: tuple[Row, ...] = (*_SAMPLERS, *_GRIDS, *_GUIDANCES, *_PROCESSES, *_NETWORKS, *_SIGNALS, *_FEATURES)

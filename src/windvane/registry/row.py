@@ -15,6 +15,7 @@ KINDS = MappingProxyType(
         "guidance": "a class or function (denoiser, **options) -> denoiser",
         "process": "a class derived from windvane.process.Process",
         "network": "a class derived from windvane.networks.Network",
+        "signal": "a class derived from windvane.networks.Signal",
         "features": "a feature extractor of images, derived from windvane.annotate.features.FeatureExtractor",
     }
 )

@@ -5,16 +5,19 @@ processes and any resume sees the same numbers. Nothing touches torch's global g
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from windvane.arguments import shown
-from windvane.conditions import Condition
+from windvane.conditions import Condition, for_networks
+from windvane.networks.layout import mirrored_rows
+from windvane.networks.signals import signal_class
 from windvane.noise import Gaussian, NoiseLaw
 from windvane.randomness import generator
-from windvane.training.dropout import check_dropout, draw_drops, drop_condition
+from windvane.training.dropout import Dropout, check_dropout, draw_drops, drop_condition, drop_signals
 from windvane.training.times import TimeSampler
 
 # Far from the streams of sampling, so that a seed used for both gives unrelated numbers.
@@ -98,11 +101,6 @@ def share(total: int, part: int, parts: int) -> tuple[int, int]:
     return total * part // parts, total * (part + 1) // parts
 
 
-def flip_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """``values`` ``(B, C, H, W)`` mirrored left to right where ``rows`` ``(B,)`` is true."""
-    return torch.where(rows[:, None, None, None], values.flip(-1), values)
-
-
 def _read(data: TrainingData, indices: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
     """Rows of the data in float32, whatever their precision.
 
@@ -133,7 +131,8 @@ class Batches:
     Args:
         data: the samples; conditions: their signals, row by row, or None.
         batch_size: B, the size of the global batch.
-        dropout: probability that a row loses its condition; flip: mirror rows (and a "layout" signal with
+        dropout: probability that a row loses its condition, or one by the name of each signal, see
+            :func:`~windvane.training.dropout.drop_signals`; flip: mirror rows (and signals that are maps with
             them) with probability 1/2.
         law: of the noise, the process's own.
     """
@@ -146,7 +145,7 @@ class Batches:
         batch_size: int,
         seed: int,
         times: TimeSampler,
-        dropout: float,
+        dropout: Dropout,
         flip: bool,
         law: NoiseLaw = _GAUSSIAN,
     ) -> None:
@@ -161,7 +160,8 @@ class Batches:
         if flip and len(self.shape) != 3:
             raise ValueError(f"flip needs images (C, H, W), but the samples have shape {self.shape}")
         self.data, self.conditions, self.times = data, conditions, times
-        self.batch_size, self.seed, self.dropout, self.flip, self.law = batch_size, seed, dropout, flip, law
+        self.batch_size, self.seed, self.flip, self.law = batch_size, seed, flip, law
+        self.dropout = dict(dropout) if isinstance(dropout, Mapping) else dropout
         self._epoch, self._order = -1, torch.empty(0)
 
     def _permutation(self, epoch: int) -> Tensor:
@@ -200,7 +200,9 @@ class Batches:
         cond = None if self.conditions is None else self.conditions.index(indices)
         if self.flip:
             mirrored = flips < 0.5
-            x0, cond = flip_rows(x0, mirrored), _flip_layout(cond, mirrored)
+            x0, cond = mirrored_rows(x0, mirrored), _mirrored(cond, mirrored)
+        if cond is not None and isinstance(self.dropout, dict):
+            cond = drop_signals(cond, self.dropout, seed=self.seed, step=step, size=size, rows=rows)
         return Rows(x0, noise, drop_condition(cond, drops), rows)
 
     def timed(self, step: int, drawn: Rows) -> Batch:
@@ -209,8 +211,11 @@ class Batches:
         return Batch(drawn.x0, drawn.noise, t, drawn.cond)
 
 
-def _flip_layout(cond: Condition | None, rows: Tensor) -> Condition | None:
-    if cond is None or "layout" not in cond.signals:
-        return cond
-    layout = flip_rows(cond.signals["layout"], rows)
-    return Condition({**cond.signals, "layout": layout}, cond.present)
+def _mirrored(cond: Condition | None, rows: Tensor) -> Condition | None:
+    if cond is None:
+        return None
+    signals = {
+        name: signal_class(name).mirrored(value, rows) if for_networks(name) else value
+        for name, value in cond.signals.items()
+    }
+    return Condition(signals, cond.present)

@@ -12,6 +12,7 @@ from windvane.progress import track
 from windvane.runs import Run
 from windvane.training.batches import Batches, Conditions, TensorData, TrainingData
 from windvane.training.checks import check_cut, check_modes, check_numbers, check_rates
+from windvane.training.dropout import Dropout
 from windvane.training.objective import Objective, default_objective
 from windvane.training.processes import make_accelerator, must_stop
 from windvane.training.session import Callback, Session
@@ -46,7 +47,7 @@ def train(
     clip_norm: float | None = 1.0,
     accumulate: int = 1,
     ema_decay: float = 0.9999,
-    dropout: float = 0.1,
+    dropout: Dropout = 0.1,
     objective: Objective | None = None,
     times: TimeSampler | None = None,
     flip: bool = False,
@@ -75,7 +76,8 @@ def train(
         data: ``len`` and ``batch(indices) -> (B, *shape)``, or a float tensor ``(n, *shape)``. Batches that
             take more than a millisecond are drawn ahead by a thread, while the step before runs.
         conditions: n rows, row i belongs to sample i: a `Condition`, or whatever has ``len`` and makes one by
-            ``index(rows)``; ``dropout`` of the rows lose all their signals.
+            ``index(rows)``; ``dropout`` of the rows lose all their signals. A mapping has a probability for
+            each signal by name, drawn one by one, see :func:`~windvane.training.dropout.drop_signals`.
         batch_size: samples per optimizer step over all processes; ``accumulate`` cuts each process's share
             into that many parts to save memory.
         warmup: steps over which the learning rate rises linearly; constant afterwards.

@@ -12,5 +12,6 @@ ROWS = [
     Row("grid", "cubic", "windvane_example.cubic:cubic", "finer still towards the data"),
     Row("guidance", "away", "windvane_example.away:Away", "away from a weaker model: weak=RUN"),
     Row("network", "tiny_conv", "windvane_example.tiny_conv:TinyConv", "two convolutions"),
+    Row("signal", "angle", "windvane_example.angle:Angle", "an angle in radians, added"),
     Row("features", "colours", "windvane_example.colours:Colours", "a histogram of each channel"),
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser
 from windvane.guidance import GuidanceWarning, presets
-from windvane.guidance.composer import DENOISER_SIGNALS, without
+from windvane.guidance.composer import own_signals, without
 from windvane.samplers import DDIM, Sampler, sample
 from windvane.samplers.plan import Grid, resolve_cond
 from windvane.tasks.steering.goals import Wish, combined
@@ -74,7 +74,7 @@ def steer(
     """
     guidance = combined(wishes, preset=preset, factor=factor, paper_scale=paper_scale, backward=backward)
     guided = (guidance + presets.repeated(recurrences)).sampler(sampler)
-    own = frozenset().union(*(wish.energy.signals for wish in wishes)) - set(DENOISER_SIGNALS)
+    own = own_signals(name for wish in wishes for name in wish.energy.signals)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GuidanceWarning)
         made = sample(
