@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
+from azula_peer import azula_denoiser
 from guidance_runs import SHAPE, Run
-from torch import Tensor, nn
+from torch import nn
 
 from windvane import Condition, NetworkDenoiser, VPTable, sample
 from windvane.denoiser import Denoiser
@@ -101,24 +102,14 @@ def with_diffusers(denoiser: NetworkDenoiser, n: int, steps: int) -> Run:
 def with_azula(denoiser: NetworkDenoiser, n: int, steps: int) -> dict[str, Run]:
     """azula's classifier-free guidance, two calls a step; empty where it is not installed."""
     try:
-        from azula.denoise import SimpleDenoiser
         from azula.guidance.cfg import CFGDenoiser
-        from azula.noise import VPSchedule
         from azula.sample import DDIMSampler
     except ImportError:
         return {}
 
-    class Backbone(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = denoiser.network
-
-        def forward(self, x: Tensor, t: Tensor, label: Condition | None = None) -> Tensor:
-            return self.network(x, (1000 * t).float().expand(len(x)), label)
-
-    guided = CFGDenoiser(SimpleDenoiser(Backbone(), VPSchedule()).eval())
+    guided = CFGDenoiser(azula_denoiser(denoiser.network))
     sampler = DDIMSampler(guided, steps=steps, silent=True)
-    positive = {"label": classes(n)}
+    positive = {"cond": classes(n)}
 
     def run() -> None:
         with torch.no_grad():

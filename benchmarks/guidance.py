@@ -21,12 +21,10 @@ Run ``python benchmarks/guidance.py``; on one thread it takes some minutes.
 """
 
 import argparse
-import gc
 import os
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +45,8 @@ from guidance_runs import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "reproductions"))
-from results import markdown, record
+from paired import seconds_of
+from results import markdown, publish
 
 from windvane import NetworkDenoiser, sample
 from windvane.guidance import GradientGuidance, Projected
@@ -73,22 +72,6 @@ def peak_growth(run: Run) -> float:
     if not found:
         raise RuntimeError("a run failed while its memory was measured")
     return float(found)
-
-
-def seconds_of(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every run in every round, the order turned each round."""
-    names, found = list(runs), {name: [] for name in runs}  # type: ignore[var-annotated]
-    for run in runs.values():
-        run()
-    gc.disable()
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begin = time.perf_counter()
-            runs[name]()
-            found[name].append(time.perf_counter() - begin)
-        gc.collect()
-    gc.enable()
-    return found
 
 
 def equal_pushes(denoiser: NetworkDenoiser, guidance: GradientGuidance) -> float:
@@ -198,9 +181,7 @@ def report(
                 f"{memory[name] / memory[f'azula: {name}']:.2f} of its peak"
             )
     body = f"{markdown(heads, rows)}\n\n{note}\n\n" + "\n".join(lines) + f"\n\n{contrast_table(args)}"
-    print(body)
-    if not args.no_record:
-        record("guidance: cost of a step", body)
+    publish("guidance: cost of a step", body, keep=not args.no_record)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from azula_peer import azula_denoiser
 from torch import Tensor
 
 from windvane import NetworkDenoiser, VPTable, sample
@@ -124,22 +125,12 @@ def with_diffusers(denoiser: NetworkDenoiser, n: int, steps: int) -> Run:
 def with_azula(denoiser: NetworkDenoiser, n: int, steps: int) -> dict[str, Run]:
     """azula's counterparts, by the name of ours; empty where it is not installed."""
     try:
-        from azula.denoise import SimpleDenoiser
         from azula.guidance.dps import DPSSampler
         from azula.guidance.pgdm import PGDMSampler
-        from azula.noise import VPSchedule
     except ImportError:
         return {}
 
-    class Backbone(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = denoiser.network
-
-        def forward(self, x: Tensor, t: Tensor) -> Tensor:
-            return self.network(x, (1000 * t).float().expand(len(x)), None)
-
-    wrapped, y = SimpleDenoiser(Backbone(), VPSchedule()).eval(), measurement()
+    wrapped, y = azula_denoiser(denoiser.network), measurement()
     made = {
         "dps": DPSSampler(wrapped, y, OPERATOR, zeta=0.3, steps=steps, silent=True),
         "pseudo-inverse": PGDMSampler(wrapped, y, OPERATOR, OPERATOR.pinv, eta=1.0, steps=steps, silent=True),

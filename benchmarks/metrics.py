@@ -22,7 +22,7 @@ from paired import Call, paired
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parent.parent / "reproductions"))
-from results import markdown, record  # noqa: E402
+from results import markdown, publish  # noqa: E402
 
 from windvane.annotate import PCA  # noqa: E402
 from windvane.metrics import frechet, kernel_distance, manifold  # noqa: E402
@@ -138,9 +138,7 @@ def main() -> None:
         print(*lines[-1], flush=True)
     body = markdown(["measure", "windvane, ms", "the other, ms", "ratio"], lines)
     body += f"\n\nProcessor time on one thread, medians of {args.rounds} rounds of interleaved pairs."
-    print(body)
-    if not args.no_record:
-        record("What metrics and features cost", body)
+    publish("What metrics and features cost", body, keep=not args.no_record)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Call = Callable[[], object]
@@ -83,3 +83,20 @@ def paired(
     low, _, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
     own, theirs = (statistics.median(column) / per for column in zip(*spent))
     return Pair(name, own, theirs, statistics.median(ratios), low, high, bar)
+
+
+def seconds_of(runs: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every run in every round, the order turned each round."""
+    names = list(runs)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for run in runs.values():
+        run()
+    gc.disable()
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            begin = time.perf_counter()
+            runs[name]()
+            found[name].append(time.perf_counter() - begin)
+        gc.collect()
+    gc.enable()
+    return found

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from windvane.data import from_folder
 
 sys.path.append(str(Path(__file__).parent.parent / "reproductions"))
-from results import markdown, record  # noqa: E402
+from results import markdown, publish  # noqa: E402
 
 COUNT = 600
 
@@ -70,9 +70,7 @@ def main() -> None:
         print(*lines[-1], flush=True)
     body = markdown(heads("windvane, ms a file", "Pillow, ms"), lines)
     body += f"\n\n{COUNT} PNGs, one worker; processor time, medians of {args.rounds} rounds of pairs in turn."
-    print(body)
-    if not args.no_record:
-        record("What reading PNGs costs", body)
+    publish("What reading PNGs costs", body, keep=not args.no_record)
 
 
 if __name__ == "__main__":

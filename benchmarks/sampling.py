@@ -14,19 +14,18 @@ Run ``python benchmarks/sampling.py``; each figure is a ratio to ``bare`` in the
 """
 
 import argparse
-import gc
 import json
 import platform
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import solver_runs
 import torch
-from torch import Tensor
+from azula_peer import azula_denoiser
+from paired import seconds_of
 
 from windvane import DDIM, ClassifierFree, Condition, NetworkDenoiser, VPTable, sample, sample_batches
 from windvane.networks import preset
@@ -99,23 +98,13 @@ def with_diffusers(network: Network, batch: int, steps: int) -> Callable[[], Non
 def with_azula(network: Network, batch: int, steps: int) -> Callable[[], None] | None:
     """azula's DDIM and guidance; its weight is ours less one."""
     try:
-        from azula.denoise import SimpleDenoiser
         from azula.guidance.cfg import CFGDenoiser
-        from azula.noise import VPSchedule
         from azula.sample import DDIMSampler
     except ImportError:
         return None
 
-    class Backbone(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, x: Tensor, t: Tensor, cond: Condition) -> Tensor:
-            return self.network(x, (1000 * t).float().expand(len(x)), cond)
-
     cond = Condition.vector(torch.arange(batch) % CLASSES)
-    guided = CFGDenoiser(SimpleDenoiser(Backbone(), VPSchedule())).eval()
+    guided = CFGDenoiser(azula_denoiser(network)).eval()
     sampler = DDIMSampler(guided, steps=steps, silent=True)
 
     def run() -> None:
@@ -127,18 +116,7 @@ def with_azula(network: Network, batch: int, steps: int) -> Callable[[], None] |
 
 def compare(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, dict[str, float]]:
     """Seconds of each contender per round, the order turned each round; ratios to ``bare``."""
-    names = list(contenders)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for run in contenders.values():
-        run()
-    gc.disable()
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begin = time.perf_counter()
-            contenders[name]()
-            seconds[name].append(time.perf_counter() - begin)
-        gc.collect()
-    gc.enable()
+    names, seconds = list(contenders), seconds_of(contenders, rounds)
     out = {}
     for name in names:
         ratios = [s / b for s, b in zip(seconds[name], seconds["bare"])]

@@ -4,22 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from azula_peer import azula_denoiser
 from torch import Tensor
 
+import windvane as wv
 from windvane import NetworkDenoiser, sample
 from windvane.networks.base import Network
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolverPP,
-    DPMSolverSDE,
-    DPMSolverSinglestep,
-    Euler,
-    EVODiff,
-    Heun,
-    Sampler,
-    UniPC,
-)
+from windvane.samplers import Sampler
 
 Run = Callable[[], None]
 SHAPE = (1, 8, 8)
@@ -27,20 +18,20 @@ SHAPE = (1, 8, 8)
 
 def ours(denoiser: NetworkDenoiser, batch: int, calls: int) -> dict[str, Run]:
     """A run of each solver in about ``calls`` network calls."""
-    single2, single3 = (DPMSolverSinglestep.fast(calls, order) for order in (2, 3))
+    single2, single3 = (wv.DPMSolverSinglestep.fast(calls, order) for order in (2, 3))
     solvers: dict[str, tuple[Sampler, int]] = {
-        "DDIM": (DDIM(), calls),
-        "DDPM": (DDPM(), calls),
-        "Euler": (Euler(), calls),
-        "Heun": (Heun(), (calls + 1) // 2),
-        "DPM-Solver++ 2M": (DPMSolverPP(order=2), calls),
-        "DPM-Solver++ 3M": (DPMSolverPP(order=3), calls),
+        "DDIM": (wv.DDIM(), calls),
+        "DDPM": (wv.DDPM(), calls),
+        "Euler": (wv.Euler(), calls),
+        "Heun": (wv.Heun(), (calls + 1) // 2),
+        "DPM-Solver++ 2M": (wv.DPMSolverPP(order=2), calls),
+        "DPM-Solver++ 3M": (wv.DPMSolverPP(order=3), calls),
         "DPM-Solver++ 2S": (single2, len(single2.orders)),
         "DPM-Solver++ 3S": (single3, len(single3.orders)),
-        "DPM-Solver++ 2M SDE": (DPMSolverSDE(order=2), calls),
-        "UniPC-2": (UniPC(order=2), calls),
-        "UniPC-3": (UniPC(order=3), calls),
-        "EVODiff": (EVODiff(), calls),
+        "DPM-Solver++ 2M SDE": (wv.DPMSolverSDE(order=2), calls),
+        "UniPC-2": (wv.UniPC(order=2), calls),
+        "UniPC-3": (wv.UniPC(order=3), calls),
+        "EVODiff": (wv.EVODiff(), calls),
     }
 
     def run(sampler: Sampler, steps: int) -> Run:
@@ -90,20 +81,10 @@ def with_azula(network: Network, batch: int, calls: int) -> dict[str, Run]:
     """
     try:
         from azula import sample as a
-        from azula.denoise import SimpleDenoiser
-        from azula.noise import VPSchedule
     except ImportError:
         return {}
 
-    class Backbone(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, x: Tensor, t: Tensor) -> Tensor:
-            return self.network(x, (1000 * t).float().expand(len(x)), None)
-
-    denoiser = SimpleDenoiser(Backbone(), VPSchedule()).eval()
+    denoiser = azula_denoiser(network)
     samplers = {
         "DDIM": a.DDIMSampler(denoiser, steps=calls, silent=True),
         "DDPM": a.DDPMSampler(denoiser, steps=calls, silent=True),

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "reproductions"))
-from results import markdown, record  # noqa: E402
+from results import markdown, publish  # noqa: E402
 
 TORCH = "import torch"
 CLASS = """
@@ -113,9 +113,7 @@ def main() -> None:
     alone = {name: f"{statistics.median(spent[name]):.2f} s" for name in beside}
     body += f"\n\nProcessor time, medians of {args.rounds} rounds; `import torch` {alone['torch']}, "
     body += f"the class alone {alone['class']}."
-    print(body)
-    if not args.no_record:
-        record("What commands cost before they work", body)
+    publish("What commands cost before they work", body, keep=not args.no_record)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ seeds 0, 1 and 2; others are reported.
     python reproductions/elucd.py --seeds 0 1 2
 """
 
-import argparse
 import math
 import warnings
 
 import torch
 from digit_guides import PROCESS, Setting, bar, fit_clean_classifier, setting
 from digit_models import labels_of, over, unconditional
-from results import markdown, record
+from results import experiment, markdown, record
 from torch import Tensor, nn
 
 from windvane.data import ImageData, digits, train_and_held_out
@@ -144,10 +143,7 @@ def rows_of(each: list[dict[str, tuple[float, float]]], digits: tuple[int, int])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
+    parser = experiment(__doc__, seeds=[10, 11, 12])
     parser.add_argument("--training", type=int, default=2500, help="training steps of the denoiser")
     parser.add_argument("--classifier", type=int, default=2000, help="training steps of the guide")
     parser.add_argument("--guides", type=int, default=12, help="guides whose calibration is measured")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from digit_guides import Setting, bar, fit_clean_classifier, fit_denoiser, setting
 from digit_models import labels_of, over
-from results import markdown, record
+from results import experiment, markdown, record
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
@@ -203,10 +203,7 @@ def table(each: list[dict[str, dict[str, tuple[float, ...]]]], part: str) -> str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
+    parser = experiment(__doc__, seeds=[10, 11, 12])
     parser.add_argument("--training", type=int, default=3000, help="training steps of the main model")
     parser.add_argument("--weak", type=int, default=400, help="steps after which its average is the weak one")
     parser.add_argument("--short", type=int, default=700, help="steps of the model that gets classes wrong")

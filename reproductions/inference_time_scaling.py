@@ -8,12 +8,11 @@ on one half of the digits; the judge is a classifier trained on the other half.
     python reproductions/inference_time_scaling.py --seeds 0 --searches 256
 """
 
-import argparse
 import statistics
 
 import torch
 from digit_mixture import classifier, digit_mixture
-from results import markdown, record
+from results import experiment, markdown, record
 from torch import Tensor
 
 from windvane.samplers import DDIM
@@ -96,10 +95,7 @@ def verdict(mean: dict[str, list[float]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = experiment(__doc__, seeds=[0, 1, 2])
     parser.add_argument("--searches", type=int, default=64)
     args = parser.parse_args()
     found = []

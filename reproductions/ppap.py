@@ -14,7 +14,7 @@ import argparse
 import torch
 from digit_guides import PROCESS, Setting, bar, fit_clean_classifier, fit_denoiser, setting
 from digit_models import over
-from results import markdown, record
+from results import experiment, markdown, record
 from torch import Tensor, nn
 
 from windvane.denoiser import Denoiser
@@ -109,10 +109,7 @@ def verdict(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = experiment(__doc__, seeds=[0, 1, 2])
     parser.add_argument("--training", type=int, default=1500, help="training steps of the denoiser")
     parser.add_argument("--steps", type=int, default=1500, help="distillation steps of every row, in all")
     parser.add_argument("--own", type=int, default=3000, help="samples of the denoiser to learn from")

@@ -1,5 +1,6 @@
 """Where reproductions put what they measured: a section of RESULTS.md, with machine and command."""
 
+import argparse
 import os
 import platform
 import re
@@ -25,6 +26,15 @@ def command() -> str:
     return shlex.join(["python", *sys.argv])
 
 
+def experiment(description: str | None, seeds: list[int]) -> argparse.ArgumentParser:
+    """A command line with ``--seeds``; the script's docstring is its help."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
+    return parser
+
+
 def record(title: str, body: str, *, path: Path = RESULTS) -> None:
     """Put ``body`` under the heading ``title``, in place of an earlier section of that title."""
     head = f"## {title}\n\n"
@@ -34,6 +44,13 @@ def record(title: str, body: str, *, path: Path = RESULTS) -> None:
     text = text[: found.start()] + section + text[found.end() :] if found else text + section
     path.write_text(text)
     print(f"\nwritten to {path.name}, section {title!r}")
+
+
+def publish(title: str, body: str, *, keep: bool) -> None:
+    """Print ``body``, and :func:`record` it if it is to be kept."""
+    print(body)
+    if keep:
+        record(title, body)
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:

@@ -15,13 +15,12 @@ multiplies a cosine, whose slope differs from encoder to encoder; so beside the 
 also guides with pushes of equal size: `windvane steer`'s default, weight 1.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from results import markdown, record
+from results import experiment, markdown, publish
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -375,10 +374,7 @@ def verdict(found: list[dict[str, dict[str, float]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = experiment(__doc__, seeds=[0, 1, 2])
     parser.add_argument("--keep", type=Path, help="JSON file: seeds in it are taken, new ones are added")
     parser.add_argument("--no-record", action="store_true", help="print only")
     args = parser.parse_args()
@@ -398,9 +394,11 @@ def main() -> None:
         f"`windvane steer`'s default. The offline text encoder learnt from sentences and noise "
         f"together, which is not the paper's way.\n\n{verdict(found)}"
     )
-    print(body)
-    if not args.no_record:
-        record("semantic-diffusion-guidance: noise-aware encoders, texts, style and mixtures, digits", body)
+    publish(
+        "semantic-diffusion-guidance: noise-aware encoders, texts, style and mixtures, digits",
+        body,
+        keep=not args.no_record,
+    )
 
 
 if __name__ == "__main__":

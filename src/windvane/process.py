@@ -102,23 +102,12 @@ class VPCosine(Process):
         return torch.atan(torch.exp(-lmbda / 2)) / self._theta_max
 
 
-@dataclasses.dataclass(frozen=True)
-class EDM(Process):
-    """Variance exploding process alpha = 1, sigma = sigma_max t (Karras et al. 2022).
+class _Exploding(Process):
+    """alpha = 1 and sigma = sigma_max t: time is linear in the noise level."""
 
-    Time is linear in the noise level, so that a step in t is EDM's step in sigma. ``sigma_min`` only
-    bounds the grids.
-    """
-
-    sigma_max: float = 80.0
-    sigma_min: float = 0.002
-    kind: ClassVar[str] = "edm"
+    sigma_max: float
+    sigma_min: float
     t_max: ClassVar[float] = 1.0  # type: ignore[misc]
-
-    def __post_init__(self) -> None:
-        # Beyond 1e-9 ... 1e9 states and times lose their digits in single precision.
-        low = real(self.sigma_min, "sigma_min", least=1e-9, most=1e9)
-        settle(self, sigma_min=low, sigma_max=real(self.sigma_max, "sigma_max", above=low, most=1e9))
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
@@ -135,6 +124,24 @@ class EDM(Process):
 
     def t_of_sigma(self, sigma: Tensor) -> Tensor:
         return sigma / self.sigma_max
+
+
+@dataclasses.dataclass(frozen=True)
+class EDM(_Exploding):
+    """Variance exploding process alpha = 1, sigma = sigma_max t (Karras et al. 2022).
+
+    Time is linear in the noise level, so that a step in t is EDM's step in sigma. ``sigma_min`` only
+    bounds the grids.
+    """
+
+    sigma_max: float = 80.0
+    sigma_min: float = 0.002
+    kind: ClassVar[str] = "edm"
+
+    def __post_init__(self) -> None:
+        # Beyond 1e-9 ... 1e9 states and times lose their digits in single precision.
+        low = real(self.sigma_min, "sigma_min", least=1e-9, most=1e9)
+        settle(self, sigma_min=low, sigma_max=real(self.sigma_max, "sigma_max", above=low, most=1e9))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,7 +218,7 @@ class VPTable(Process):
 
 
 @dataclasses.dataclass(frozen=True)
-class PFGMPP(Process):
+class PFGMPP(_Exploding):
     """Poisson flow with ``dof`` extra dimensions: EDM's process with Student-t noise, x_t = x0 + sigma n.
 
     Xu et al. 2023, arXiv 2302.04265. The perturbation kernel (|x_t - x0|^2 + r^2)^(-(N + D) / 2) with D = dof
@@ -232,7 +239,6 @@ class PFGMPP(Process):
     sigma_min: float = 0.002
     kind: ClassVar[str] = "pfgmpp"
     gaussian: ClassVar[bool] = False
-    t_max: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         levels = EDM(self.sigma_max, self.sigma_min)  # refuses levels out of order
@@ -240,22 +246,6 @@ class PFGMPP(Process):
             self, sigma_max=levels.sigma_max, sigma_min=levels.sigma_min, dof=real(self.dof, "dof", above=0)
         )
         settle(self, law=StudentT(self.dof))
-
-    @property
-    def t_min(self) -> float:  # type: ignore[override]
-        return self.sigma_min / self.sigma_max
-
-    def alpha(self, t: Tensor) -> Tensor:
-        return torch.ones_like(t)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        return self.sigma_max * t
-
-    def t_of_log_snr(self, lmbda: Tensor) -> Tensor:
-        return torch.exp(-lmbda / 2) / self.sigma_max
-
-    def t_of_sigma(self, sigma: Tensor) -> Tensor:
-        return sigma / self.sigma_max
 
     def radius(self, t: Tensor) -> Tensor:
         """r = sigma sqrt(dof), the distance in the extra dimensions."""

@@ -56,7 +56,9 @@ def test_commands_print_through_tell():
     for file in sorted(room.rglob("*.py")):
         calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
         bare = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-        assert file.relative_to(room).as_posix() in OTHERS or not bare, f"{file}: print() in lines {bare}: use console.tell"
+        assert file.relative_to(room).as_posix() in OTHERS or not bare, (
+            f"{file}: print() in lines {bare}: use console.tell"
+        )
 
 
 def test_a_folder_with_such_a_name_is_annotated_without_obeying_it(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import windvane as wv
 from windvane import energies as every_energy
 from windvane.energies import (
     ClassLogProb,
@@ -22,18 +23,7 @@ from windvane.operators import BlockMean, Inpainting
 from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, RectifiedFlow, VPCosine, VPLinear, VPTable
 from windvane.registry import entries
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolverPP,
-    DPMSolverSDE,
-    DPMSolverSinglestep,
-    Euler,
-    EVODiff,
-    Heun,
-    UniPC,
-    sample,
-)
+from windvane.samplers import sample
 
 from .guided_cases import mixture, normal
 
@@ -41,18 +31,18 @@ TABLE = VPLinear().alpha(torch.linspace(0, 1, 101, dtype=torch.float64)[1:]) ** 
 PROCESSES = [VPLinear(), VPCosine(), EDM(), RectifiedFlow(), VPTable(TABLE.tolist())]
 HEAVY_TAILED = PFGMPP(dof=16, sigma_max=20.0, sigma_min=0.02)
 DETERMINISTIC = [
-    DDIM(),
-    Euler(),
-    Heun(),
-    DPMSolverPP(),
-    DPMSolverPP(order=3),
-    DPMSolverSinglestep(),
-    DPMSolverSinglestep(order=3),
-    UniPC(),
-    UniPC(order=3, variant="bh1"),
-    EVODiff(),
+    wv.DDIM(),
+    wv.Euler(),
+    wv.Heun(),
+    wv.DPMSolverPP(),
+    wv.DPMSolverPP(order=3),
+    wv.DPMSolverSinglestep(),
+    wv.DPMSolverSinglestep(order=3),
+    wv.UniPC(),
+    wv.UniPC(order=3, variant="bh1"),
+    wv.EVODiff(),
 ]
-STOCHASTIC = [DDIM(eta=0.5), DDPM(), Heun(churn=4.0), DPMSolverSDE()]
+STOCHASTIC = [wv.DDIM(eta=0.5), wv.DDPM(), wv.Heun(churn=4.0), wv.DPMSolverSDE()]
 SAMPLERS = DETERMINISTIC + STOCHASTIC
 SHAPE = (1, 2, 2)
 TARGET = torch.tensor([[[[0.9, -0.2], [0.3, 0.7]]]], dtype=torch.float64)
@@ -83,7 +73,7 @@ def exact(process):
     """The exact mixture; the exact denoiser of points drawn from it where the noise is not Gaussian."""
     if process.gaussian:
         return mixture(process, SHAPE)
-    drawn = sample(mixture(EDM(), SHAPE), seeds=500, n=40, sampler=Heun(), steps=12, progress=False).x
+    drawn = sample(mixture(EDM(), SHAPE), seeds=500, n=40, sampler=wv.Heun(), steps=12, progress=False).x
     return PointsDenoiser(drawn, process)
 
 
@@ -140,7 +130,7 @@ def test_what_needs_gaussian_noise_is_refused_under_another(sampler):
         draw(exact(HEAVY_TAILED), guidance.sampler(sampler))
     for refused in (presets.universal(energies(HEAVY_TAILED)["reward"]), presets.repeated(2)):
         with pytest.raises(ValueError, match="(push of the score|recurrence) needs Gaussian noise"):
-            draw(exact(HEAVY_TAILED), refused.sampler(DDIM()))
+            draw(exact(HEAVY_TAILED), refused.sampler(wv.DDIM()))
 
 
 def test_the_matrix_holds_every_sampler_and_process():
@@ -177,7 +167,7 @@ def test_any_place_to_push_improves(sampler):
 def test_three_guidances_in_one_call(process):
     """Different energies, different places, one call: every energy gains on the unguided samples."""
     model, known = exact(process), energies(process)
-    sampler = DDPM() if process.gaussian else DDIM()
+    sampler = wv.DDPM() if process.gaussian else wv.DDIM()
     reward, match, norm = known["reward"], known["features"], known["norm"]
     mixed = (
         presets.steered(reward, 0.15) + presets.mpgd(match, 0.1) + presets.freedom(norm, 0.1, relative=True)

@@ -3,37 +3,28 @@
 import torch
 from torch import nn
 
+import windvane as wv
 from windvane.denoiser import NetworkDenoiser
 from windvane.exact import GaussianDenoiser, GaussianMixtureDenoiser
 from windvane.process import EDM, RectifiedFlow, VPCosine, VPLinear
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolverPP,
-    DPMSolverSDE,
-    DPMSolverSinglestep,
-    Euler,
-    Heun,
-    UniPC,
-)
 
 PROCESSES = [VPLinear(), VPCosine(), EDM(), RectifiedFlow()]
 
 DETERMINISTIC = [
-    DDIM(),
-    Euler(),
-    Heun(),
-    DPMSolverPP(order=1),
-    DPMSolverPP(order=2),
-    DPMSolverPP(order=3),
-    UniPC(order=1),
-    UniPC(order=2),
-    UniPC(order=3, variant="bh1"),
-    UniPC(order=3, corrector=False),
-    DPMSolverSinglestep(order=2),
-    DPMSolverSinglestep(order=3),
+    wv.DDIM(),
+    wv.Euler(),
+    wv.Heun(),
+    wv.DPMSolverPP(order=1),
+    wv.DPMSolverPP(order=2),
+    wv.DPMSolverPP(order=3),
+    wv.UniPC(order=1),
+    wv.UniPC(order=2),
+    wv.UniPC(order=3, variant="bh1"),
+    wv.UniPC(order=3, corrector=False),
+    wv.DPMSolverSinglestep(order=2),
+    wv.DPMSolverSinglestep(order=3),
 ]
-STOCHASTIC = [DDIM(eta=0.5), DDPM(), DDPM(variance="large"), Heun(churn=5.0), DPMSolverSDE()]
+STOCHASTIC = [wv.DDIM(eta=0.5), wv.DDPM(), wv.DDPM(variance="large"), wv.Heun(churn=5.0), wv.DPMSolverSDE()]
 SAMPLERS = DETERMINISTIC + STOCHASTIC
 
 

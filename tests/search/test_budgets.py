@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 
+import windvane as wv
 from tests.search.cases import EDM_PROCESS, mixture, right
 from windvane.conditions import Condition
 from windvane.energies import Reward
@@ -12,18 +13,7 @@ from windvane.evaluations import EvaluationLimit, count_evaluations, evaluations
 from windvane.exact import GaussianMixtureDenoiser
 from windvane.guidance import ClassifierFree, interval
 from windvane.guidance.presets import dps, repeated
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolverPP,
-    DPMSolverSDE,
-    DPMSolverSinglestep,
-    Euler,
-    EVODiff,
-    Heun,
-    UniPC,
-    sample,
-)
+from windvane.samplers import sample
 from windvane.search import (
     BestOf,
     Budget,
@@ -62,23 +52,23 @@ def pushed(sampler):
 
 DETERMINISTIC = {
     "plain": lambda: Chain(mixture(), steps=STEPS),
-    "heun": lambda: Chain(mixture(), sampler=Heun(), steps=STEPS),
-    "singlestep": lambda: Chain(mixture(), sampler=DPMSolverSinglestep(order=3), steps=STEPS),
-    "twice": lambda: twice(DDIM()),
-    "late": lambda: late(UniPC()),
-    "pushed": lambda: pushed(UniPC()),
-    "repeated": lambda: Chain(mixture(), sampler=repeated(3).sampler(DDIM()), steps=STEPS),
+    "heun": lambda: Chain(mixture(), sampler=wv.Heun(), steps=STEPS),
+    "singlestep": lambda: Chain(mixture(), sampler=wv.DPMSolverSinglestep(order=3), steps=STEPS),
+    "twice": lambda: twice(wv.DDIM()),
+    "late": lambda: late(wv.UniPC()),
+    "pushed": lambda: pushed(wv.UniPC()),
+    "repeated": lambda: Chain(mixture(), sampler=repeated(3).sampler(wv.DDIM()), steps=STEPS),
 }
 ANCESTRAL = {
-    "plain": lambda: Chain(mixture(), sampler=DDPM(), steps=STEPS),
-    "twice": lambda: twice(DDPM()),
-    "late": lambda: late(DDPM()),
-    "pushed": lambda: pushed(DDPM()),
+    "plain": lambda: Chain(mixture(), sampler=wv.DDPM(), steps=STEPS),
+    "twice": lambda: twice(wv.DDPM()),
+    "late": lambda: late(wv.DDPM()),
+    "pushed": lambda: pushed(wv.DDPM()),
 }
 METHODS = {
     "best": lambda: BestOf(),
-    "random": lambda: RandomNoise(final=late(Heun())),
-    "zero": lambda: ZeroOrder(neighbours=2, on_stall="restart", final=twice(DDIM())),
+    "random": lambda: RandomNoise(final=late(wv.Heun())),
+    "zero": lambda: ZeroOrder(neighbours=2, on_stall="restart", final=twice(wv.DDIM())),
     "paths": lambda: Paths(start=2.0, forward=0.8, backward=1.2, unit="noise_level"),
     "paths again": lambda: Paths(start=1.0, forward=0.8, backward=1.8, unit="noise_level", repeats=None),
 }
@@ -150,7 +140,7 @@ def test_a_budget_tells_its_limits_in_words():
 
 
 def test_a_tree_learns_from_one_step_that_it_cannot_pay():
-    tree = DiffusionTree(twice(DDPM()), right).grow(11, progress=False)
+    tree = DiffusionTree(twice(wv.DDPM()), right).grow(11, progress=False)
     assert tree.spent.rows == 2 and tree.grown == 0 and len(tree) == 1
     assert tree.grow(12, progress=False).grown == 1
 
@@ -160,7 +150,7 @@ def test_particles_learn_from_one_step_that_they_cannot_pay():
         count_evaluations() as counted,
         pytest.raises(ValueError, match="does not pay for the first round: .* 40"),
     ):
-        run(FeynmanKac(particles=4), twice(DDPM()), right, budget=Budget(47), progress=False)
+        run(FeynmanKac(particles=4), twice(wv.DDPM()), right, budget=Budget(47), progress=False)
     assert counted.rows == 8
 
 
@@ -187,18 +177,27 @@ def test_a_round_that_proves_too_dear_leaves_the_rounds_before():
 
 
 def test_final_samples_that_prove_too_dear_are_left_out_and_it_says_so():
-    chain, final = Chain(classes(), steps=STEPS), twice(DDIM())
+    chain, final = Chain(classes(), steps=STEPS), twice(wv.DDIM())
     with pytest.warns(UserWarning, match="did not pay for the final samples"):
         found = run(RandomNoise(1, final=final), chain, right, budget=Budget(12), progress=False)
     assert found.spent.rows <= 12 and torch.equal(found.score, right(found.x).double())
     with pytest.raises(ValueError, match="one sample and the final one of each of 1 searches: that takes 12"):
-        run(RandomNoise(1, final=twice(DDIM())), chain, right, budget=Budget(11), progress=False)
+        run(RandomNoise(1, final=twice(wv.DDIM())), chain, right, budget=Budget(11), progress=False)
 
 
 @pytest.mark.parametrize(
     "sampler",
-    [Euler(), DDIM(), DDPM(), Heun(), Heun(churn=5.0), DPMSolverPP(order=3), UniPC(order=3), EVODiff()]
-    + [DPMSolverSinglestep(order=2), DPMSolverSinglestep.fast(11), DPMSolverSDE()],
+    [
+        wv.Euler(),
+        wv.DDIM(),
+        wv.DDPM(),
+        wv.Heun(),
+        wv.Heun(churn=5.0),
+        wv.DPMSolverPP(order=3),
+        wv.UniPC(order=3),
+        wv.EVODiff(),
+    ]
+    + [wv.DPMSolverSinglestep(order=2), wv.DPMSolverSinglestep.fast(11), wv.DPMSolverSDE()],
     ids=repr,
 )
 def test_a_rehearsal_counts_the_calls_that_a_run_makes(sampler):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import windvane as wv
 from tests.search.cases import mixture, right
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser
@@ -14,17 +15,6 @@ from windvane.guidance.presets import dps
 from windvane.guidance.routed import BySteps, Routed
 from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, RectifiedFlow, VPCosine, VPLinear, VPTable
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolverPP,
-    DPMSolverSDE,
-    DPMSolverSinglestep,
-    Euler,
-    EVODiff,
-    Heun,
-    UniPC,
-)
 from windvane.search import BestOf, Chain, DiffusionTree, FeynmanKac, Paths, RandomNoise, ZeroOrder, run
 
 TABLE = VPLinear().alpha(torch.linspace(0, 1, 101, dtype=torch.float64)[1:]) ** 2
@@ -37,18 +27,18 @@ PROCESSES = {
     "pfgmpp": PFGMPP(dof=8.0, sigma_max=20.0, sigma_min=0.02),
 }
 SAMPLERS = {
-    "ddim": DDIM(),
-    "euler": Euler(),
-    "heun": Heun(),
-    "2m": DPMSolverPP(),
-    "3s": DPMSolverSinglestep(order=3),
-    "unipc": UniPC(order=3),
-    "evodiff": EVODiff(),
-    "ddpm": DDPM(),
-    "eta": DDIM(eta=0.5),
-    "churn": Heun(churn=3.0),
-    "sde1": DPMSolverSDE(order=1),
-    "sde2": DPMSolverSDE(),
+    "ddim": wv.DDIM(),
+    "euler": wv.Euler(),
+    "heun": wv.Heun(),
+    "2m": wv.DPMSolverPP(),
+    "3s": wv.DPMSolverSinglestep(order=3),
+    "unipc": wv.UniPC(order=3),
+    "evodiff": wv.EVODiff(),
+    "ddpm": wv.DDPM(),
+    "eta": wv.DDIM(eta=0.5),
+    "churn": wv.Heun(churn=3.0),
+    "sde1": wv.DPMSolverSDE(order=1),
+    "sde2": wv.DPMSolverSDE(),
 }
 LEVELS = {"start": 1.0, "forward": 0.5, "backward": 1.0, "unit": "noise_level"}
 SEARCHES = ("best", "random", "zero", "paths", "particles", "tree")
@@ -100,13 +90,13 @@ def reason(search, sampler, process):
     chains = search in ("particles", "tree")
     if not process.gaussian and (sampler.stochastic or chains or search == "paths"):
         return "needs Gaussian noise; PFGMPP"
-    if search == "paths" and isinstance(sampler, EVODiff):
+    if search == "paths" and isinstance(sampler, wv.EVODiff):
         return "even in log-SNR"
     if chains and not sampler.stochastic:
         return "adds none: take DDPM"
     if chains and not sampler.traits.gaussian:
         return "has no transition"
-    if search == "tree" and sampler == DPMSolverSDE():
+    if search == "tree" and sampler == wv.DPMSolverSDE():
         return "predictions of earlier steps"
     return None
 

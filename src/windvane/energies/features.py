@@ -32,11 +32,11 @@ class _OfMaps(Energy):
         features: Callable[..., Any],
         target: Tensor | str | Reference,
         *,
-        timed: bool,
-        preprocess: Callable[[Tensor], Tensor] | None,
-        name: str,
+        timed: bool = False,
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        name: str | None = None,
     ) -> None:
-        self.name = name
+        self.name = type(self).name if name is None else name
         self.eye = Eye(features, timed=timed, preprocess=preprocess)
         self.sight = Sight(self.eye, target)
         self.signals = self.sight.signals
@@ -65,16 +65,7 @@ class FeatureMatch(_OfMaps):
         target: as for :class:`~windvane.energies.ImageSimilarity`.
     """
 
-    def __init__(
-        self,
-        features: Callable[..., Any],
-        target: Tensor | str | Reference,
-        *,
-        timed: bool = False,
-        preprocess: Callable[[Tensor], Tensor] | None = None,
-        name: str = "feature match",
-    ) -> None:
-        super().__init__(features, target, timed=timed, preprocess=preprocess, name=name)
+    name = "feature match"
 
     def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
         return (ours - theirs).square().flatten(1).mean(1)
@@ -87,16 +78,7 @@ class GramStyle(_OfMaps):
     one Gram matrix; here each has its own.
     """
 
-    def __init__(
-        self,
-        features: Callable[..., Any],
-        target: Tensor | str | Reference,
-        *,
-        timed: bool = False,
-        preprocess: Callable[[Tensor], Tensor] | None = None,
-        name: str = "style",
-    ) -> None:
-        super().__init__(features, target, timed=timed, preprocess=preprocess, name=name)
+    name = "style"
 
     def distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
         return (gram(ours) - gram(theirs)).square().flatten(1).sum(1)

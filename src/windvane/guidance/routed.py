@@ -48,8 +48,8 @@ class ByNoiseLevel:
 
 
 @dataclass(frozen=True)
-class ByTime:
-    """Model i takes the share fractions[i] of the times from t_max down to 0 (T-Stitch's code for DiT)."""
+class _Shares:
+    """Model i takes the share fractions[i] of something."""
 
     fractions: tuple[float, ...]
 
@@ -59,26 +59,22 @@ class ByTime:
     @property
     def models(self) -> int:
         return len(self.fractions)
+
+
+@dataclass(frozen=True)
+class ByTime(_Shares):
+    """Model i takes the share fractions[i] of the times from t_max down to 0 (T-Stitch's code for DiT)."""
 
     def __call__(self, process: Process, times: Tensor) -> Tensor:
         return _passed(times, [process.t_max * (1 - share) for share in _switches(self.fractions)])
 
 
 @dataclass(frozen=True)
-class ByLogSNR:
+class ByLogSNR(_Shares):
     """Model i takes the share fractions[i] of the log-SNR between t_max and t_min.
 
     Where alpha(t_max) = 0 the range begins at -10, as on the log-SNR grid.
     """
-
-    fractions: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        check_fractions(self.fractions)
-
-    @property
-    def models(self) -> int:
-        return len(self.fractions)
 
     def __call__(self, process: Process, times: Tensor) -> Tensor:
         ends = process.log_snr(torch.tensor([process.t_max, process.t_min], dtype=torch.float64)).tolist()
@@ -88,22 +84,13 @@ class ByLogSNR:
 
 
 @dataclass(frozen=True)
-class BySteps:
+class BySteps(_Shares):
     """Model i takes the share fractions[i] of the steps, in integers computed once (T-Stitch's own clock).
 
     The first round(fractions[0] N) steps, and so on; all evaluations of a step are by its model, also those
     that a solver makes at the end of the step or keeps for the next one. Needs a sampling loop, or
     :func:`windvane.current_step.at_step` around each step.
     """
-
-    fractions: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        check_fractions(self.fractions)
-
-    @property
-    def models(self) -> int:
-        return len(self.fractions)
 
     def boundaries(self, steps: int) -> tuple[int, ...]:
         """The step at which each model after the first begins."""
