@@ -3,6 +3,7 @@
     python benchmarks/unchanged.py before.json                # before a change: records
     python benchmarks/unchanged.py before.json --compare      # after it, on the same machine: compares
     python benchmarks/unchanged.py before.json --compare --part trainings
+    python benchmarks/unchanged.py commands.json --commands   # the command line, see unchanged_commands.py
 
 For changes that shall move code and no number. What is refused is recorded by its message. Hashes belong to
 one machine and one torch; the file says which.
@@ -18,14 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from unchanged_commands import command_cases
 from unchanged_samples import sample_cases
 from unchanged_trainings import fit_cases, training_cases
 
+COMMANDS = "commands"
 Case = tuple[str, Callable[[], Any]]
 PARTS: dict[str, Callable[[], Iterator[Case]]] = {
     "samples": sample_cases,
     "trainings": training_cases,
     "fits": fit_cases,
+    COMMANDS: command_cases,
 }
 
 
@@ -66,7 +70,10 @@ def main() -> None:
     )
     parser.add_argument("file", type=Path)
     parser.add_argument("--compare", action="store_true", help="with the file, instead of recording")
-    parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS))
+    parser.add_argument(
+        "--part", choices=PARTS, nargs="+", default=[name for name in PARTS if name != COMMANDS]
+    )
+    parser.add_argument("--commands", action="store_const", dest="part", const=[COMMANDS])
     args = parser.parse_args()
     torch.set_num_threads(1)
     where = {"torch": torch.__version__, "processor": torch.backends.cpu.get_cpu_capability()}
