@@ -1,7 +1,8 @@
 """Conversions between what networks predict: x0, eps, v, flow and score.
 
 With x_t = alpha x0 + sigma eps, knowing x_t and any one of these gives all others. This module is the
-only place for that algebra. Shapes: ``x_t`` and predictions ``(B, *)``; ``t`` 0-dim or ``(B,)``.
+only place for that algebra. Shapes: ``x_t`` and predictions ``(B, *)``; ``t`` 0-dim, ``(B,)``
+or ``(B, K)``, see :func:`windvane.process.expand`.
 """
 
 from collections.abc import Callable

@@ -20,10 +20,11 @@ PARAMETRISATIONS = ("eps", "x0", "v", "flow", "edm")
 TIME_COORDINATES = ("index", "log_snr")
 
 
-def as_times(t: Tensor | float, rows: int) -> Tensor:
+def as_times(t: Tensor | float, rows: int, *, columns: bool = False) -> Tensor:
     """Times as float64 ``(rows,)`` on the CPU: the form in which denoisers and guidance see them.
 
-    Schedules are evaluated there in float64, whatever the device and dtype of the state.
+    Schedules are evaluated there in float64, whatever the device and dtype of the state. With ``columns``
+    ``(rows, K)`` is taken, too: one time for each of K streams. K = 1 is ``(rows,)``.
     """
     if isinstance(t, Tensor) and t.dtype == torch.float64 and t.is_cpu:
         times = t
@@ -31,6 +32,8 @@ def as_times(t: Tensor | float, rows: int) -> Tensor:
         times = torch.as_tensor(t, dtype=torch.float64, device="cpu")
     if times.ndim == 0:
         return times.expand(rows)
+    if columns and times.ndim == 2 and len(times) == rows:
+        return times if times.shape[1] > 1 else times[:, 0]
     if times.shape != (rows,):
         raise ValueError(f"times must be 0-dim or of shape ({rows},), got {tuple(times.shape)}")
     return times
@@ -64,8 +67,9 @@ class Denoiser(nn.Module, ABC):
     """The contract of every denoiser, plain or guided.
 
     ``forward(x_t, t, cond)`` takes ``x_t`` ``(B, *shape)``, times ``(B,)`` (float64, CPU) and a condition
-    of B rows or None, and returns D ``(B, *shape)``. ``shape`` is the data's shape without the batch, or
-    None where any shape will do. A prediction of another shape than x_t's is refused.
+    of B rows or None, and returns D ``(B, *shape)``. ``shape`` is the data's shape without the batch, or None
+    where any shape will do. Networks, functions and exact denoisers take times ``(B, K)``, too, one for each
+    of K streams, see :func:`windvane.process.expand`. A prediction of another shape than x_t's is refused.
     """
 
     process: Process
@@ -87,7 +91,8 @@ class Denoiser(nn.Module, ABC):
 class NetworkDenoiser(Denoiser):
     """A network and what it predicts, as a denoiser.
 
-    The network is called as ``network(c_in x_t, time, cond)`` with ``time`` float32 ``(B,)`` and gives F:
+    The network is called as ``network(c_in x_t, time, cond)`` with ``time`` float32 ``(B,)``, or ``(B, K)``
+    for K streams, and gives F:
 
     - ``"eps"``, ``"x0"``, ``"v"``, ``"flow"``: F is that quantity, see :mod:`windvane.convert`;
       c_in = 1 / max(1, sqrt(alpha^2 + sigma^2)), which is 1 but for variance exploding processes.
@@ -124,7 +129,7 @@ class NetworkDenoiser(Denoiser):
         self.autocast = autocast
 
     def network_time(self, t: Tensor) -> Tensor:
-        """The network's time coordinate, float64 ``(B,)``, finite at t = 0 and where alpha = 0."""
+        """The network's time coordinate, float64, of t's shape, finite at t = 0 and where alpha = 0."""
         if self.time == "index":
             return 1000 * t
         return (-50 * self.process.log_snr(t)).clamp(-1500, 1500)
@@ -156,7 +161,7 @@ class NetworkDenoiser(Denoiser):
             raise
 
     def _time_rows(self, t: Tensor, x_t: Tensor) -> Tensor:
-        """The network's time coordinate, float32 ``(B,)`` where x_t is."""
+        """The network's time coordinate, float32 ``(B,)`` or ``(B, K)``, where x_t is."""
         moment = shared_moment(t)
         if moment is None:
             t = t.expand(len(x_t)) if t.ndim == 0 else t
@@ -166,7 +171,7 @@ class NetworkDenoiser(Denoiser):
         return torch.full(x_t.shape[:1], value, dtype=torch.float32, device=x_t.device)
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        times, process = as_times(t, x_t.shape[0]), self.process
+        times, process = as_times(t, x_t.shape[0], columns=True), self.process
         if times.numel() and shared_time(times):
             times = times[0]  # one time of all rows: its coefficients are remembered
         key = (NetworkDenoiser, self.parametrisation, self.sigma_data)
@@ -203,7 +208,7 @@ class FunctionDenoiser(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         record_evaluation(len(x_t))
-        return self.function(x_t, as_times(t, len(x_t)), cond)
+        return self.function(x_t, as_times(t, len(x_t), columns=True), cond)
 
 
 def _is_one(coefficient: Tensor) -> bool:

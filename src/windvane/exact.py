@@ -14,7 +14,7 @@ from windvane.arguments import numbers, sizes
 from windvane.conditions import Condition
 from windvane.denoiser import Denoiser, as_times
 from windvane.evaluations import record_evaluation
-from windvane.process import Process, as_process, require_gaussian
+from windvane.process import Process, as_process, expand, require_gaussian
 from windvane.randomness import noise_for, seed_range
 
 _STREAM_COMPONENT = 1 << 40
@@ -27,7 +27,8 @@ class GaussianMixtureDenoiser(Denoiser):
     p_t = sum_k w_k N(alpha mu_k, C_k) with C_k = alpha^2 S_k + sigma^2 I, and
     E[x0 | x_t] = sum_k r_k(x_t) (mu_k + alpha S_k C_k^-1 (x_t - alpha mu_k)),
     r_k the posterior weights of the components. Computed in float64, returned in x_t's dtype,
-    differentiable in x_t.
+    differentiable in x_t. With times ``(B, K)`` alpha and sigma are diagonal matrices, one number for each
+    dimension of a stream: C_k = alpha S_k alpha + sigma^2.
 
     Args:
         weights: ``(K,)`` positive, normalised here.
@@ -113,12 +114,19 @@ class GaussianMixtureDenoiser(Denoiser):
         log_member = log_member - log_member.logsumexp(dim=1, keepdim=True)
         return torch.where(cond.present["vector"][:, None], log_member, self.log_weights)
 
-    def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def _components(self, x_t: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         """Per component: log N(x; alpha mu, C) ``(B, K)`` and its posterior mean ``(B, K, d)``."""
+        times, x = as_times(t, len(x_t), columns=True), x_t.reshape(len(x_t), -1).double()
         if x.shape[1] != self.dim:
             raise ValueError(f"a mixture in {self.dim} dimensions was given rows of {x.shape[1]} numbers")
-        alpha = self.process.alpha(t).to(x.device)[:, None, None]
-        sigma = self.process.sigma(t).to(x.device)[:, None, None]
+        alpha, sigma = self.process.alpha(times).to(x.device), self.process.sigma(times).to(x.device)
+        if times.ndim == 2:
+            alpha, sigma = (expand(c, x_t.double()).expand(x_t.shape).flatten(1) for c in (alpha, sigma))
+            if self.basis is not None:
+                return self._streams(x, alpha, sigma)
+            alpha, sigma = alpha[:, None, :], sigma[:, None, :]
+        else:
+            alpha, sigma = alpha[:, None, None], sigma[:, None, None]
         centred = x[:, None, :] - alpha * self.means
         if self.basis is not None:
             centred = torch.einsum("bkd,kde->bke", centred, self.basis)
@@ -129,17 +137,27 @@ class GaussianMixtureDenoiser(Denoiser):
             shift = torch.einsum("bke,kde->bkd", shift, self.basis)
         return log_density, self.means + shift
 
+    def _streams(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`_components` of correlated dimensions that have times of their own: ``(B, d)`` each."""
+        assert self.basis is not None
+        covariance = torch.einsum("kde,ke,kfe->kdf", self.basis, self.variances, self.basis)
+        noise = (sigma**2).clamp(min=1e-300).diag_embed()[:, None]
+        root = torch.linalg.cholesky(alpha[:, None, :, None] * covariance * alpha[:, None, None, :] + noise)
+        centred = (x[:, None, :] - alpha[:, None, :] * self.means)[..., None]
+        white = torch.linalg.solve_triangular(root, centred, upper=False)[..., 0]
+        spread = 2 * root.diagonal(dim1=-2, dim2=-1).log() + math.log(2 * math.pi)
+        pulled = alpha[:, None, :, None] * torch.cholesky_solve(centred, root)
+        return -0.5 * (white**2 + spread).sum(-1), self.means + (covariance @ pulled)[..., 0]
+
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         record_evaluation(len(x_t))
-        times = as_times(t, len(x_t))
-        log_density, means = self._components(x_t.reshape(len(x_t), -1).double(), times)
+        log_density, means = self._components(x_t, t)
         weights = (self._log_weights(len(x_t), cond) + log_density).softmax(dim=1)
         return torch.einsum("bk,bkd->bd", weights, means).reshape(x_t.shape).to(x_t.dtype)
 
     def log_prob(self, x_t: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
         """log p_t(x_t | cond), float64 ``(B,)``."""
-        times = as_times(t, len(x_t))
-        log_density, _ = self._components(x_t.reshape(len(x_t), -1).double(), times)
+        log_density, _ = self._components(x_t, t)
         return (self._log_weights(len(x_t), cond) + log_density).logsumexp(dim=1)
 
     def score(self, x_t: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
@@ -153,7 +171,7 @@ class GaussianMixtureDenoiser(Denoiser):
         """log p(class | x_t), float64 ``(B, classes)``: the exact noise-aware classifier."""
         if self.classes is None:
             raise ValueError("this mixture has no classes")
-        log_density, _ = self._components(x_t.reshape(len(x_t), -1).double(), as_times(t, len(x_t)))
+        log_density, _ = self._components(x_t, t)
         log_post = (self.log_weights + log_density).log_softmax(dim=1)
         member = torch.nn.functional.one_hot(self.classes).double().log()
         return (log_post[:, :, None] + member).logsumexp(dim=1)

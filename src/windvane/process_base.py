@@ -16,16 +16,34 @@ from windvane.noise import Gaussian, NoiseLaw
 
 
 def expand(coefficient: Tensor, x: Tensor) -> Tensor:
-    """Reshape a coefficient, 0-dim or ``(B,)``, so that it multiplies ``x`` of shape ``(B, *)``.
+    """Reshape a coefficient, 0-dim, ``(B,)`` or ``(B, K)``, so that it multiplies ``x`` of shape ``(B, *)``.
 
     The result has ``x``'s dtype and device. A 0-dim coefficient stays 0-dim and stays where it is:
-    torch multiplies tensors of any device by a 0-dim CPU tensor without a copy.
+    torch multiplies tensors of any device by a 0-dim CPU tensor without a copy. K columns are for K streams,
+    frames or tokens: they split the first axis of a sample in K parts of equal length, in order.
+
+    Raises:
+        ValueError: an axis that K does not divide.
     """
     if coefficient.ndim == 0:
         if coefficient.dtype == x.dtype or coefficient.requires_grad or not coefficient.is_cpu:
             return coefficient.to(x.dtype)
         return scalar(coefficient.item(), x.dtype)
+    if coefficient.ndim == 2 and coefficient.shape[1] != 1:
+        coefficient = _spread(coefficient, x)
+        return coefficient.to(device=x.device, dtype=x.dtype).reshape(*x.shape[:2], *([1] * (x.ndim - 2)))
     return coefficient.to(device=x.device, dtype=x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
+
+
+def _spread(columns: Tensor, x: Tensor) -> Tensor:
+    """``(B, K)`` repeated along the first axis of a sample of ``x``."""
+    (rows, count), length = columns.shape, x.shape[1] if x.ndim > 1 else 0
+    if rows != len(x) or not length or length % count:
+        raise ValueError(
+            f"times or weights of shape ({rows}, {count}) are for {rows} rows whose first axis splits in "
+            f"{count} equal parts, got {tuple(x.shape)}"
+        )
+    return columns.repeat_interleave(length // count, dim=1)
 
 
 #: One-time coefficients remembered per process; a grid has far fewer times.
@@ -173,7 +191,7 @@ class Process(ABC):
         return self.t_of_log_snr(torch.log1p(-(sigma**2)) - 2 * torch.log(sigma))
 
     def perturb(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t = alpha(t) x0 + sigma(t) noise, for ``t`` 0-dim or ``(B,)``."""
+        """x_t = alpha(t) x0 + sigma(t) noise, for ``t`` 0-dim, ``(B,)`` or ``(B, K)``."""
         alpha, sigma = self.scales(t)
         return expand(alpha, x0) * x0 + expand(sigma, x0) * noise
 

@@ -31,6 +31,9 @@ class Network(nn.Module, ABC):
     #: The attribute, and folder name, of the diffusers model inside, if there is one.
     diffusers_part: ClassVar[str | None] = None
 
+    #: Whether :meth:`run` takes times ``(B, K)``, one for each of K streams.
+    streams: ClassVar[bool] = False
+
     conditions: ConditionInput
 
     @property
@@ -67,6 +70,11 @@ class Network(nn.Module, ABC):
         return self.conditions(cond, rows, device=parameter.device, dtype=parameter.dtype)
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
+        if time.ndim > 1 and not self.streams:
+            raise ValueError(
+                f"{type(self).__name__} takes one time a row (B,), got {tuple(time.shape)}; a network for "
+                "several streams says streams = True"
+            )
         embedding = self.embed(cond, len(x))
         inner = x.to(next(self.parameters()).dtype)
         return self.run(inner, time.to(device=x.device, dtype=torch.float32), embedding).to(x.dtype)

@@ -62,7 +62,10 @@ class TensorData:
 
 
 class Batch:
-    """One process's share of a step: x0, noise ``(b, *shape)``, t ``(b,)`` (float64, CPU), cond of b rows."""
+    """One process's share of a step: x0, noise ``(b, *shape)``, times ``(b,)``, cond of b rows.
+
+    Times are float64 and on the CPU, and ``(b, K)`` for K streams, see :func:`windvane.process.expand`.
+    """
 
     # Not a dataclass or tuple: DistributedDataParallel takes those apart and would move the times.
     __slots__ = ("cond", "noise", "t", "x0")

@@ -26,9 +26,9 @@ class Denoising:
         weight: a name of :data:`windvane.training.weights.WEIGHTS` or a function of lambda ``(B,)``.
 
     Call with ``x0`` and ``noise`` ``(B, *shape)``, ``t`` ``(B,)`` (float64, CPU) and a condition of B rows or
-    None; returns float32 ``(B,)``, also when the network runs in a lower precision. The error is scaled by
-    sqrt(w) before squaring: D of an eps network grows as 1 / alpha where SNR falls as alpha^2, and only their
-    product is representable.
+    None; returns float32 ``(B,)``, also when the network runs in a lower precision. With ``t`` ``(B, K)``
+    each of K streams has its own lambda and weight. The error is scaled by sqrt(w) before squaring: D of an
+    eps network grows as 1 / alpha where SNR falls as alpha^2, and only their product is representable.
     """
 
     def __init__(self, weight: str | Weight = "v") -> None:

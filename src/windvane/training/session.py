@@ -105,7 +105,8 @@ class Session:
     def one_step(self) -> None:
         """Advance by one step."""
         batch, losses, norm = self.stepper.backward(self.step, self.batches, self._ahead)
-        self.meter.add(self.step, losses, self.stepper.denoiser.process.log_snr(batch.t), norm)
+        levels = self.stepper.denoiser.process.log_snr(batch.t)
+        self.meter.add(self.step, losses, levels if levels.ndim == 1 else levels.mean(dim=1), norm)
         if self.stepper.device.type == "cpu" or self.step % 50 == 0:
             self.check()
         if self.batches.times.observes:
@@ -123,10 +124,11 @@ class Session:
     def _observe(self, t: Tensor, losses: Tensor) -> None:
         size, accelerator = self.batches.batch_size, self.accelerator
         rows = slice(*share(size, accelerator.process_index, accelerator.num_processes))
-        whole = torch.zeros(2, size, dtype=self.meter.dtype, device=losses.device)
-        whole[0, rows], whole[1, rows] = t.to(whole), losses.to(whole)
+        columns = t if t.ndim > 1 else t[:, None]
+        whole = torch.zeros(size, columns.shape[1] + 1, dtype=self.meter.dtype, device=losses.device)
+        whole[rows] = torch.cat([columns.to(whole), losses.to(whole)[:, None]], dim=1)
         whole = self.sum(whole).cpu()
-        self.batches.times.observe(whole[0], whole[1])
+        self.batches.times.observe(whole[:, :-1].reshape(size, *t.shape[1:]), whole[:, -1])
 
     def check(self) -> None:
         """Raise FloatingPointError if a loss or gradient was not finite; what is on disk stays good."""

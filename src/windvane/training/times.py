@@ -10,13 +10,15 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from windvane.arguments import whole
 from windvane.process import EDM, PFGMPP, Process, RectifiedFlow
 
 
 class TimeSampler(Protocol):
     """Draws the times of the global batch, the same on every process.
 
-    ``draw(n, generator)`` returns float64 ``(n,)`` on the CPU and takes randomness from ``generator`` only.
+    ``draw(n, generator)`` returns float64 ``(n,)``, or ``(n, K)`` for K streams, on the CPU, and takes
+    randomness from ``generator`` only.
     Where ``observes`` is true the loop calls ``observe(t, losses)`` with the global batch after every step.
     """
 
@@ -109,6 +111,32 @@ class LogitNormalTimes(QuantileTimes):
     def quantile(self, u: Tensor) -> Tensor:
         t = torch.sigmoid(self.mean + self.std * _normal_quantile(u))
         return t.clamp(self.process.t_min, self.process.t_max)
+
+
+@dataclass(frozen=True)
+class StreamTimes:
+    """A time for each of K streams, frames or tokens ``(n, K)``, each drawn by ``times`` for itself."""
+
+    times: QuantileTimes
+    streams: int
+    observes: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        whole(self.streams, "streams", least=1)
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        columns = [self.times.draw(n, generator) for _ in range(self.streams)]
+        # Stratified draws come in order, which the streams of a row must not share.
+        return torch.stack([column[torch.randperm(n, generator=generator)] for column in columns], dim=1)
+
+    def observe(self, t: Tensor, losses: Tensor) -> None:
+        self.times.observe(t, losses)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.times.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.times.load_state_dict(state)
 
 
 #: The names that settings files use.
