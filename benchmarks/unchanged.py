@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from unchanged_commands import command_cases
+from unchanged_processes import process_cases
 from unchanged_samples import sample_cases
 from unchanged_trainings import fit_cases, training_cases
 
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[], Iterator[Case]]] = {
     "trainings": training_cases,
     "fits": fit_cases,
     COMMANDS: command_cases,
+    "processes": process_cases,
 }
 
 

@@ -52,6 +52,7 @@ SAMPLERS: dict[str, Any] = {
     "unipc1": wv.UniPC(order=1),
     "unipc2": wv.UniPC(order=2),
     "unipc3": wv.UniPC(order=3, variant="bh1"),
+    "unipc3 bh2": wv.UniPC(order=3),
     "unipc3 predictor": wv.UniPC(order=3, corrector=False),
     "evodiff": wv.EVODiff(),
     "evodiff high": wv.EVODiff(lower_order_final=False),

@@ -78,15 +78,20 @@ def trainings() -> dict[str, Made]:
 
 def trained(make: Made, stop: int | None) -> Any:
     """Weights, averages and the log's numbers; with ``stop`` of a run that was taken up again there."""
+    with tempfile.TemporaryDirectory() as folder:
+        return trained_in(Path(folder), make, stop)
+
+
+def trained_in(folder: Path, make: Made, stop: int | None) -> Any:
+    """:func:`trained`, with its run in a folder that several processes share."""
     denoiser, settings = make()
     common = {"batch_size": 12, "warmup": 3, "lr": 2e-3, "log_every": 5, "ema_decay": 0.9, "seed": 3}
-    with tempfile.TemporaryDirectory() as folder:
-        run = wv.Run(Path(folder) / "run")
-        for steps in (STEPS,) if stop is None else (stop, STEPS):
-            if steps == STEPS and stop is not None:
-                denoiser, settings = make()
-            told = {**common, **settings}
-            result = wv.train(denoiser, images(), steps=steps, run=run, progress=False, **told)
+    run = wv.Run(folder / "run")
+    for steps in (STEPS,) if stop is None else (stop, STEPS):
+        if steps == STEPS and stop is not None:
+            denoiser, settings = make()
+        told = {**common, **settings}
+        result = wv.train(denoiser, images(), steps=steps, run=run, progress=False, **told)
     rows = [{k: v for k, v in row.items() if k != "images_per_second"} for row in result.history]
     return [result.raw.state_dict(), result.ema.state_dict(), rows]
 
