@@ -1,8 +1,8 @@
 """How long public names stay: a label for every package, and for what it exports.
 
-``stable``: renamed or changed only with an alias that warns for one release. ``provisional``: used and tested, but
-the call may still change with a release that says so in the changelog. What is not exported by an ``__init__``
-(``__all__``), and every name with a leading underscore, is private and carries no label.
+``stable``: renamed or changed only with an alias that warns for one release. ``provisional``: used and
+tested, but the call may still change with a release that says so in the changelog. What is not exported by
+an ``__init__`` (``__all__``), and every name with a leading underscore, is private and carries no label.
 """
 
 #: Package -> label; what is not listed has that of the package above it.
