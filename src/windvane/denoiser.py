@@ -2,8 +2,9 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,21 @@ from windvane.conditions import Condition
 from windvane.convert import TO_X0
 from windvane.evaluations import record_evaluation
 from windvane.process import Process, as_process, expand, shared_moment, shared_time
+from windvane.time_coordinate import TIME_COORDINATES, TimedNetwork, checked_coordinate
 
 #: What a network may predict; "edm" is the preconditioned prediction of Karras et al. 2022.
 PARAMETRISATIONS = ("eps", "x0", "v", "flow", "edm")
-#: The time coordinates a network may be given.
-TIME_COORDINATES = ("index", "log_snr")
+
+
+class NetworkOutput(NamedTuple):
+    """What a network may return in place of its prediction: that, and other tensors by name.
+
+    ``aux`` has what a network says beside its prediction (an output at another resolution, the logits of a
+    head, a variance): denoisers take the prediction, objectives see both by :meth:`NetworkDenoiser.outputs`.
+    """
+
+    prediction: Tensor
+    aux: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def as_times(t: Tensor | float, rows: int, *, columns: bool = False) -> Tensor:
@@ -101,8 +112,10 @@ class NetworkDenoiser(Denoiser):
       alpha = 1, and the same applied to x_t / alpha otherwise.
 
     Args:
-        time: the coordinate the network is given: ``"index"`` (1000 t) or ``"log_snr"``
-            (-50 lambda = 100 ln(sigma / alpha)); by default the second for ``"edm"``.
+        time: the coordinate the network is given: ``"index"`` (1000 t), ``"log_snr"``
+            (-50 lambda = 100 ln(sigma / alpha)), ``"t"``, ``"noise_level"`` (sigma / alpha) or
+            ``"table_index"`` (that of a :class:`~windvane.process.VPTable`, from 0). By default what the
+            network expects (``time_coordinate``), or else the first, and the second for ``"edm"``.
         autocast: a dtype to run the network in (``torch.bfloat16``); the result is in x_t's dtype.
     """
 
@@ -122,43 +135,60 @@ class NetworkDenoiser(Denoiser):
         self.network = network
         self.parametrisation = one_of(parametrisation, "parametrisation", PARAMETRISATIONS)
         self.sigma_data = real(sigma_data, "sigma_data", above=0)
-        chosen = ("log_snr" if parametrisation == "edm" else "index") if time is None else time
-        self.time = one_of(chosen, "the time coordinate", TIME_COORDINATES)
+        if time is None:
+            expected = network.time_coordinate if isinstance(network, TimedNetwork) else None
+            time = expected or ("log_snr" if parametrisation == "edm" else "index")
+        self.time = checked_coordinate(time, self.process, network)
         if autocast is not None and not (isinstance(autocast, torch.dtype) and autocast.is_floating_point):
             raise ValueError(f"autocast takes a dtype such as torch.bfloat16, or None, got {shown(autocast)}")
         self.autocast = autocast
 
     def network_time(self, t: Tensor) -> Tensor:
         """The network's time coordinate, float64, of t's shape, finite at t = 0 and where alpha = 0."""
-        if self.time == "index":
-            return 1000 * t
-        return (-50 * self.process.log_snr(t)).clamp(-1500, 1500)
+        return TIME_COORDINATES[self.time](self.process, t)
 
-    def predict(self, x_t: Tensor, t: Tensor, cond: Condition | None, c_in: Tensor) -> Tensor:
-        """The network's own output F for the input ``c_in x_t``, in x_t's dtype."""
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
+        return self.outputs(x_t, t, cond).prediction
+
+    def outputs(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> NetworkOutput:
+        """D and, from the same call of the network, what else it puts out: for objectives that use it."""
+        times, process = as_times(t, x_t.shape[0], columns=True), self.process
+        if times.numel() and shared_time(times):
+            times = times[0]  # one time of all rows: its coefficients are remembered
+        key = (NetworkDenoiser, self.parametrisation, self.sigma_data)
+        c_in, *others = process.coefficients(key, (times,), x_t, self._coefficients)
         record_evaluation(x_t.shape[0])
-        time = self._time_rows(t, x_t)
+        time = self._time_rows(times, x_t)
         plain = _is_one(c_in) and not (torch.is_grad_enabled() or torch.is_inference_mode_enabled())
         scaled, version = (x_t, x_t._version) if plain else (expand(c_in, x_t) * x_t, 0)
         if self.autocast is None:
-            output = self._called(scaled, time, cond)
+            made, aux = self._called(scaled, time, cond)
         else:
             with torch.autocast(x_t.device.type, dtype=self.autocast):
-                output = self._called(scaled, time, cond).to(x_t.dtype)
+                made, aux = self._called(scaled, time, cond)
+                made = made.to(x_t.dtype)
         if plain and x_t._version != version:
             raise ValueError(
                 f"{name_of(self.network)} changes its input in place, which the sampler still needs; let it "
                 "work on a copy (x = x.clone() at the head of its forward)"
             )
-        return output
+        if self.parametrisation == "edm":
+            c_skip, c_out = others
+            return NetworkOutput(c_skip * x_t + c_out * made, aux)
+        return NetworkOutput(TO_X0[self.parametrisation].apply(x_t, made, *others), aux)
 
-    def _called(self, x: Tensor, time: Tensor, cond: Condition | None) -> Tensor:
+    def _called(self, x: Tensor, time: Tensor, cond: Condition | None) -> NetworkOutput:
+        """The network's own output F for the input ``x = c_in x_t``."""
         network = self.network
         try:
-            return checked_prediction(network(x, time, cond), x, network)
+            output = network(x, time, cond)
         except TypeError:
             _check_call(network)
             raise
+        if not isinstance(output, NetworkOutput):
+            output = NetworkOutput(output)
+        checked_prediction(output.prediction, x, network)
+        return output
 
     def _time_rows(self, t: Tensor, x_t: Tensor) -> Tensor:
         """The network's time coordinate, float32 ``(B,)`` or ``(B, K)``, where x_t is."""
@@ -169,18 +199,6 @@ class NetworkDenoiser(Denoiser):
         key = (NetworkDenoiser, type(self), self.time, moment)
         value = self.process.remembered(key, lambda: self.network_time(t.reshape(-1)[:1]).item())
         return torch.full(x_t.shape[:1], value, dtype=torch.float32, device=x_t.device)
-
-    def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        times, process = as_times(t, x_t.shape[0], columns=True), self.process
-        if times.numel() and shared_time(times):
-            times = times[0]  # one time of all rows: its coefficients are remembered
-        key = (NetworkDenoiser, self.parametrisation, self.sigma_data)
-        c_in, *others = process.coefficients(key, (times,), x_t, self._coefficients)
-        output = self.predict(x_t, times, cond, c_in)
-        if self.parametrisation == "edm":
-            c_skip, c_out = others
-            return c_skip * x_t + c_out * output
-        return TO_X0[self.parametrisation].apply(x_t, output, *others)
 
     def _coefficients(self, t: Tensor) -> tuple[Tensor, ...]:
         """c_in, and what x0 is made of x_t and F with."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.conditions import Condition
+from windvane.denoiser import NetworkOutput
 from windvane.networks.conditioning import ConditionInput, Embedding
 
 
@@ -21,6 +22,9 @@ def parameter_count(module: nn.Module, *, trainable: bool = False) -> int:
 class Network(nn.Module, ABC):
     """A conditional network: ``forward(x (B, *), time (B,), cond) -> (B, *)``, in the dtype of x.
 
+    :meth:`run` may give :class:`~windvane.denoiser.NetworkOutput`, a prediction and more; so does the network
+    then.
+
     The condition is embedded in one place, :meth:`embed`, and used in another, :meth:`run`, so that what
     changes an embedding (a perturbation, an extra scalar) stands between the two. The network computes in the
     dtype of its parameters, or in autocast's.
@@ -31,6 +35,8 @@ class Network(nn.Module, ABC):
     #: The attribute, and folder name, of the diffusers model inside, if there is one.
     diffusers_part: ClassVar[str | None] = None
 
+    #: The time coordinate that it expects, of :data:`windvane.time_coordinate.TIME_COORDINATES`; None: any.
+    time_coordinate: ClassVar[str | None] = None
     #: Whether :meth:`run` takes times ``(B, K)``, one for each of K streams.
     streams: ClassVar[bool] = False
 
@@ -47,7 +53,7 @@ class Network(nn.Module, ABC):
         """A new network with random weights."""
 
     @abstractmethod
-    def run(self, x: Tensor, time: Tensor, embedding: Embedding) -> Tensor:
+    def run(self, x: Tensor, time: Tensor, embedding: Embedding) -> Tensor | NetworkOutput:
         """The network on an embedded condition; ``x`` and the result are in the dtype of the parameters."""
 
     @abstractmethod
@@ -69,7 +75,7 @@ class Network(nn.Module, ABC):
         parameter = next(self.parameters())
         return self.conditions(cond, rows, device=parameter.device, dtype=parameter.dtype)
 
-    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor | NetworkOutput:
         if time.ndim > 1 and not self.streams:
             raise ValueError(
                 f"{type(self).__name__} takes one time a row (B,), got {tuple(time.shape)}; a network for "
@@ -77,7 +83,10 @@ class Network(nn.Module, ABC):
             )
         embedding = self.embed(cond, len(x))
         inner = x.to(next(self.parameters()).dtype)
-        return self.run(inner, time.to(device=x.device, dtype=torch.float32), embedding).to(x.dtype)
+        output = self.run(inner, time.to(device=x.device, dtype=torch.float32), embedding)
+        if isinstance(output, NetworkOutput):
+            return NetworkOutput(output.prediction.to(x.dtype), output.aux)
+        return output.to(x.dtype)
 
     def feature_map(self, output: Any) -> Tensor:
         """What a layer put out, as a tensor ``(B, C)`` or ``(B, C, h, w)``."""

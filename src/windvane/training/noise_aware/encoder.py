@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from windvane.denoiser import TIME_COORDINATES, as_times
+from windvane.denoiser import as_times
 from windvane.networks import time_embedding
 from windvane.process import EDM, PFGMPP, Process, expand
 from windvane.randomness import scoped_seed
+from windvane.time_coordinate import TIME_COORDINATES, checked_coordinate
 
 #: Scale and shift of every normalisation for the rows of the forward pass that is running, if one is.
 _now: ContextVar[tuple[tuple[Tensor, Tensor], ...] | None] = ContextVar("windvane_noise_level", default=None)
@@ -72,10 +73,7 @@ class NoiseAware(nn.Module):
 
     def pairs(self, times: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
         """(a, b), each ``(B, C)``, of every normalisation at ``times`` ``(B,)``."""
-        if self.time == "index":
-            coordinate = 1000 * times
-        else:
-            coordinate = (-50 * self.process.log_snr(times)).clamp(-1500, 1500)
+        coordinate = TIME_COORDINATES[self.time](self.process, times)
         weight = self.scale_shift.weight
         features = time_embedding(coordinate.to(weight.device), self.frequencies).to(weight.dtype)
         parts = self.scale_shift(self.embed(features)).split([2 * n for n in self.sizes], dim=1)
@@ -109,7 +107,8 @@ def noise_aware(
         preprocess: applied to what it sees: data in [-1, 1] to what the encoder was trained on.
         trainable: names of the encoder's modules that stay trainable beside the time layers ("layer4");
             None is all of it, () none of it.
-        time: ``"index"`` (1000 t) or ``"log_snr"``; by default the second for EDM and PFGM++.
+        time: one of :data:`windvane.time_coordinate.TIME_COORDINATES`; by default ``"index"`` (1000 t), and
+            ``"log_snr"`` for EDM and PFGM++.
         frequencies, width: of the time embedding.
         seed: of the time layers' first weights.
 
@@ -119,6 +118,7 @@ def noise_aware(
     chosen = ("log_snr" if isinstance(process, (EDM, PFGMPP)) else "index") if time is None else time
     if chosen not in TIME_COORDINATES:
         raise ValueError(f"unknown time coordinate {time!r}; known: {', '.join(TIME_COORDINATES)}")
+    checked_coordinate(chosen, process)
     if isinstance(encoder, NoiseAware):
         raise ValueError("this encoder is noise-aware already; copy it with copy.deepcopy")
     made = NoiseAware(
