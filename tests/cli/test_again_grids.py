@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from windvane.cli.commands import COMMANDS
 from windvane.cli.common.again.commands import MAKERS
 from windvane.data import digits, to_folder
 from windvane.pictures import read_pixels, read_settings, save_png, to_picture
+from windvane.registry import known_names
 
 STEPS = 3
 TINY = ["model.type=mlp", "model.width=16", "model.depth=1", "data.limit=60", "train.batch_size=8"]
@@ -230,7 +230,7 @@ def test_nothing_else_is_replaced(refused, windvane, unconditional, tmp_path):
 
 
 def test_the_commands_are_commands():
-    assert set(MAKERS) <= {command.__name__.replace("_", "-") for command in COMMANDS}
+    assert set(MAKERS) <= set(known_names("command"))
 
 
 def test_long_conditions_leave_the_command(windvane, model, tmp_path, monkeypatch):

@@ -79,6 +79,11 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     )
     index = json.loads((tmp_path / "a" / "samples.json").read_text())
     assert [picture["evaluations"] for picture in index["pictures"]] == [5, 5]
+    assert lines(run("seeds", "a", "--separator", ",")) == "0,1\n"
+    missing = run("seeds", "nowhere")
+    assert missing.returncode == 2 and missing.stderr.startswith("windvane: error: nowhere holds no samples")
+    assert "seeds            the seeds of a folder of samples" in lines(run("--help"))
+    assert "No such command 'seeds'" in run("seeds", "a", installed=False).stderr
     assert "equal to" in lines(run("sample", "--again", "a/00000001.png", "--out", "b"))
     away = ["--guidance", "away:weak=run", "--weight", "2"]
     assert "8 network evaluations" in lines(

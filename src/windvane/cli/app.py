@@ -7,14 +7,14 @@ import warnings
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from windvane._version import __version__
-from windvane.cli.commands import COMMANDS
 from windvane.cli.common.compiler_stub import spare_the_compiler
 from windvane.cli.common.errors import guarded, warned
 from windvane.cli.common.memory import bound_memory
 from windvane.invocation import carrying_out
+from windvane.registry import entries, find, known_names
 
 PROGRESS_VARIABLE = "WINDVANE_PROGRESS"
 GLOBAL_FLAGS = ("--debug", "--quiet")
@@ -23,7 +23,38 @@ _MAY_BE_EMPTY = ("--text", "--calls", "--solvers", "--weights")
 
 
 class OneLineGroup(TyperGroup):
-    """A command group whose errors are one line on standard error, in a shell as in the tests' runner."""
+    """The registered commands, with errors of one line on standard error, in a shell as in the tests' runner.
+
+    The module of a command is imported when that command runs or is asked for its help.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, those of other packages last."""
+        return list(known_names("command"))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, or None."""
+        if cmd_name not in self.commands:
+            try:
+                function = find("command", cmd_name).load()
+            except ValueError:
+                if cmd_name in known_names("command"):
+                    raise
+                return None
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            alone.command(cmd_name)(function)
+            self.commands[cmd_name] = typer.main.get_command(alone)
+        return self.commands[cmd_name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each with its line of help, without importing any."""
+        rows = entries("command")
+        limit = formatter.width - 6 - max(len(row.name) for row in rows)
+        told = [
+            (row.name, TyperCommand(row.name, help=f"{row.help}.").get_short_help_str(limit)) for row in rows
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(told)
 
     def main(
         self,
@@ -102,10 +133,6 @@ def windvane(
     """Steer diffusion models with labels that they find themselves in unlabelled images."""
     if quiet:
         os.environ[PROGRESS_VARIABLE] = "0"
-
-
-for command in COMMANDS:
-    app.command()(command)
 
 
 def main() -> None:

@@ -90,4 +90,58 @@ _FEATURES = (
     ),
 )  # fmt: skip
 
-ROWS: tuple[Row, ...] = (*_SAMPLERS, *_GRIDS, *_GUIDANCES, *_PROCESSES, *_NETWORKS, *_SIGNALS, *_FEATURES)
+
+def _command(name: str, help: str) -> Row:
+    word = name.replace("-", "_")
+    return Row("command", name, f"windvane.cli.{word}.command:{word}", help)
+
+
+#: In the order in which a user needs them, with the first sentence of their help.
+_COMMANDS = (
+    _command(
+        "demo", "Label digits by themselves, train, guide, measure against controls, and write a report"
+    ),
+    _command("annotate", "Give every training image a cluster id, a box, or a mask, from the images alone"),
+    _command("train", "Train a model; stop it at any time, --resume continues exactly where it was"),
+    _command("sample", "Make pictures with a trained model; each carries its settings and its own seed"),
+    _command(
+        "steer",
+        "Steer a model trained without captions: by text, pictures, classes, measurements, or a mixture",
+    ),
+    _command(
+        "search", "Search for samples that a reward likes, or draw from p(x) exp(reward), within a budget"
+    ),
+    _command(
+        "compare-solvers",
+        "Which solver for this model: error against network calls, as a table, a CSV, a JSON file and a plot",
+    ),
+    _command(
+        "stitch",
+        "Let SMALL take the noisiest steps and LARGE the rest: quality over cost, with nothing trained",
+    ),
+    _command("evaluate", "Measure quality, diversity, agreement and memorisation, with intervals"),
+    _command(
+        "report",
+        "Write a page with clusters, boxes or masks, guided samples, curves, metrics and a search for copies",
+    ),
+    _command(
+        "settings",
+        "List all settings with their values and meanings, the values of a preset if one is named",
+    ),
+    _command("papers", "List the published systems of the catalogue; --cite prints one's BibTeX"),
+    _command(
+        "doctor",
+        "Check Python, torch, devices, packages, disk and memory; exit code 1 when something is broken",
+    ),
+)
+
+ROWS: tuple[Row, ...] = (
+    *_SAMPLERS,
+    *_GRIDS,
+    *_GUIDANCES,
+    *_PROCESSES,
+    *_NETWORKS,
+    *_SIGNALS,
+    *_FEATURES,
+    *_COMMANDS,
+)

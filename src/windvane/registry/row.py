@@ -16,6 +16,7 @@ KINDS = MappingProxyType(
         "process": "a class derived from windvane.process.Process",
         "network": "a class derived from windvane.networks.Network",
         "signal": "a class derived from windvane.networks.Signal",
+        "command": "a typer function, which windvane NAME calls",
         "features": "a feature extractor of images, derived from windvane.annotate.features.FeatureExtractor",
     }
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from windvane.cli.common.console import tell
-from windvane.cli.common.options import MOST_MINUTES, ConfigFile, Data, Names, Preset, Settings, Size, Strict
+from windvane.cli.common.options import MOST_MINUTES, Given, with_settings
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
@@ -17,39 +17,16 @@ if TYPE_CHECKING:
     from windvane.cli.common.stages import Stages
 
 
+@with_settings(
+    "data.source out annotate.features annotate.k annotate.boxes annotate.masks method annotate.dense "
+    "annotate.coco annotate.overlap export export_pixels annotate.control report minutes annotate.seed "
+    "data.size data.names data.strict config preset set",
+)
 def annotate(
-    data: Data = None,
+    given: Given,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the annotation.")] = None,
-    features: Annotated[
-        str | None,
-        typer.Option("--features", help="selfsup[:STEPS], pca[:N], pixels, denoiser:RUN, or hub:NAME."),
-    ] = None,
-    k: Annotated[str | None, typer.Option("--k", help="Number of clusters, or auto.")] = None,
-    boxes: Annotated[
-        bool, typer.Option("--boxes", help="Find one box an image too, by LOST or --method ncut.")
-    ] = False,
-    masks: Annotated[
-        int | None, typer.Option("--masks", metavar="K", help="Find masks of K ids instead of clusters.")
-    ] = None,
     method: Annotated[
         str | None, typer.Option("--method", help="Boxes: lost, ncut. Masks: clusters, stego.")
-    ] = None,
-    dense: Annotated[
-        str | None,
-        typer.Option(
-            "--dense",
-            help="For boxes and masks: restoration, patches[:SIZE], encoder, denoiser:RUN, "
-            "hub:NAME[@ENLARGE].",
-        ),
-    ] = None,
-    coco: Annotated[
-        Path | None, typer.Option("--coco", help="Take boxes or masks from this COCO-style JSON.")
-    ] = None,
-    overlap: Annotated[
-        str | None,
-        typer.Option(
-            "--overlap", help="Of masks of --coco, on top is the smaller or the later one; or refuse."
-        ),
     ] = None,
     export: Annotated[
         Path | None, typer.Option("--export", help="Also write boxes or masks as COCO-style JSON.")
@@ -57,14 +34,6 @@ def annotate(
     export_pixels: Annotated[
         str, typer.Option("--export-pixels", help="Of --export: original (of the files), or data.")
     ] = "original",
-    control: Annotated[
-        str | None,
-        typer.Option(
-            "--control",
-            help="Instead of clusters: random, noise:RATIO, split:PARTS, grey; labels, labels+split:5. Of "
-            "boxes and masks: shuffled (to other images), moved (within theirs).",
-        ),
-    ] = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -77,13 +46,6 @@ def annotate(
         float | None,
         typer.Option("--minutes", min=0.1, max=MOST_MINUTES, help="Fit what is learnt to this time."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
-    size: Size = None,
-    names: Names = None,
-    strict: Strict = None,
-    config: ConfigFile = None,
-    preset: Preset = None,
-    settings: Settings = None,
 ) -> None:
     """Give every training image a cluster id, a box, or a mask, from the images alone.
 
@@ -92,7 +54,6 @@ def annotate(
     from windvane.cli.common.annotations.finders import REGION_CONTROLS
     from windvane.cli.common.annotations.labels import check_features, tell_idle
     from windvane.cli.common.annotations.pacing import check_minutes
-    from windvane.cli.common.config import make_config
     from windvane.cli.common.datasets import check_source
     from windvane.cli.common.deadline import Budget
     from windvane.cli.common.folders import check_annotation_folder, claimed_annotation
@@ -102,28 +63,12 @@ def annotate(
     budget = None if minutes is None else Budget(minutes)
     if out is None:
         raise ValueError("where to? windvane annotate DATA --out DIR")
-    flags = {
-        "data.source": data,
-        "data.size": size,
-        "data.strict": strict,
-        "data.names": names,
-        "annotate.features": features,
-        "annotate.k": k,
-        "annotate.control": control,
-        "annotate.boxes": boxes or None,
-        "annotate.masks": masks,
-        "annotate.dense": dense,
-        "annotate.coco": None if coco is None else str(coco),
-        "annotate.overlap": overlap,
-        "annotate.seed": seed,
-    }
-    given = settings or []
-    made = make_config(file=config, preset=preset, flags=flags, settings=given)
+    made = given.config()
+    dense = given.flags.get("annotate.dense")
     told = [name for name, flag in (("method", method), ("dense", dense), ("export", export)) if flag]
-    _check_kind(made, told, given)
+    _check_kind(made, told, given.settings)
     if method is not None:  # of boxes or of masks: only the whole configuration says of which
-        flags["annotate.method" if made.annotate.boxes else "annotate.segmenter"] = method
-        made = make_config(file=config, preset=preset, flags=flags, settings=given)
+        made = given.config(defaults={f"annotate.{'method' if made.annotate.boxes else 'segmenter'}": method})
     if export is not None and export.is_dir():
         raise ValueError(f"--export is a file such as boxes.json, {export} is a folder")
     if export is not None:
@@ -134,7 +79,7 @@ def annotate(
     check_annotation_folder(out, made.data.source)
     check_features(made.annotate.features)
     check_minutes(minutes)
-    tell_idle(made, k)
+    tell_idle(made, given.flags.get("annotate.k"))
     regions = made.annotate.boxes or made.annotate.masks is not None
     if not regions and made.annotate.control in REGION_CONTROLS:
         raise ValueError(f"--control {made.annotate.control} is for --boxes or --masks K")

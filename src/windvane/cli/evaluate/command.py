@@ -6,34 +6,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from windvane.cli.common.options import ConfigFile, Guidance, MetricFeatures, Reference, Settings
+from windvane.cli.common.options import Given, Reference, with_settings
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
 
 
+@with_settings(
+    "target reference out evaluate.n sample.weight sample.guidance evaluate.features evaluate.metrics "
+    "config set",
+    weight="Guidance weight of those.",
+)
 def evaluate(
+    given: Given,
     target: Annotated[
         Path | None, typer.Argument(metavar="RUN_OR_SAMPLES", help="A run, a folder of samples, or images.")
     ] = None,
     reference: Reference = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file for the numbers.")] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Pictures to make when a run is evaluated.")] = None,
-    weight: Annotated[float | None, typer.Option("--weight", help="Guidance weight of those.")] = None,
-    guidance: Guidance = None,
-    features: MetricFeatures = None,
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Only this metric; repeatable.")
-    ] = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
 ) -> None:
     """Measure quality, diversity, agreement and memorisation, with intervals.
 
     A run is compared with the images held out from its training, and samples with those of the run they come
     from, unless --reference names others. The numbers go to metrics.json beside the samples.
     """
-    from windvane.cli.common.config import make_config
     from windvane.cli.common.datasets import check_source
     from windvane.cli.evaluate.run import METRICS, check_metrics_file, check_target
 
@@ -42,18 +38,7 @@ def evaluate(
     base = check_target(target)
     if out is not None or target.is_dir():
         check_metrics_file(out or target / METRICS)
-    made = make_config(
-        base=base,
-        file=config,
-        flags={
-            "evaluate.n": n,
-            "evaluate.features": features,
-            "evaluate.metrics": metric or None,
-            "sample.weight": weight,
-            "sample.guidance": guidance or None,
-        },
-        settings=settings or (),
-    )
+    made = given.config(base)
     if reference is not None:
         check_source(made.data.model_copy(update={"source": reference}), wanted="reference")
     elif not base:
@@ -61,7 +46,7 @@ def evaluate(
     else:
         told = made.data.source == base.get("data", {}).get("source")
         check_source(made.data, wanted="reference", told_by=target if told else None)
-    _evaluate(target, reference, out, made, weight_given=weight is not None, known=bool(base))
+    _evaluate(target, reference, out, made, weight_given="sample.weight" in given.flags, known=bool(base))
 
 
 def shortened(name: str) -> str:

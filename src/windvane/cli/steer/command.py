@@ -5,13 +5,22 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.common.options import BatchSize, ConfigFile, Names, Settings, Steps
+from windvane.cli.common.options import Given, with_settings
 
 #: The kinds of wishes, in the order of the flags. The library has the same ones, behind an import of torch.
 KINDS = ("text", "like", "content", "style", "class", "measure")
 
 
+@with_settings(
+    "run out text like content style classes measure weights preset paper_scale backward repeat sweep "
+    "encoder classifier trust data data.names evaluate sample.cluster sampler sample.steps sample.n "
+    "sample.seed sample.batch_size config set",
+    cluster="The cluster or class that a conditional model makes, whatever steers it.",
+    n="How many pictures; 100 by default.",
+    seed="Seed of the first picture.",
+)
 def steer(
+    given: Given,
     run: Annotated[
         Path, typer.Argument(metavar="MODEL", help="Folder of a run, of a model, or of a diffusers pipeline.")
     ],
@@ -84,26 +93,13 @@ def steer(
     data: Annotated[
         str | None, typer.Option("--data", help="Images that guides and judges learn from.")
     ] = None,
-    names: Names = None,
     evaluate: Annotated[
         str | None,
         typer.Option(
             "--evaluate", metavar="KIND", help="SDG's protocol: text, like, content, style, or text+style."
         ),
     ] = None,
-    cluster: Annotated[
-        int | None,
-        typer.Option(
-            "--cluster", help="The cluster or class that a conditional model makes, whatever steers it."
-        ),
-    ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="ddim, ddpm, dpm++2m, unipc3, ...")] = None,
-    steps: Steps = None,
-    n: Annotated[int | None, typer.Option("--n", help="How many pictures; 100 by default.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture.")] = None,
-    batch_size: BatchSize = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
 ) -> None:
     """Steer a model trained without captions: by text, pictures, classes, measurements, or a mixture.
 
@@ -111,7 +107,6 @@ def steer(
     images, and is kept in the cache. Writes pictures, a grid of the same seeds without and with guidance,
     numbers measured by networks that did not guide, and a report.
     """
-    from windvane.cli.common.config import make_config
     from windvane.cli.common.folders import STEERED
     from windvane.cli.common.models import check_model_path, run_config, run_data
     from windvane.cli.steer.checks import check_wishes, parse_evaluate, parse_sweep, parse_weights
@@ -129,19 +124,11 @@ def steer(
             raise ValueError(f"{flag} is at least {least}, got {number}")
     STEERED.check(out)
     check_model_path(run)
-    told = config is not None or any(text.startswith("sample.n=") for text in settings or ())
-    flags = {
-        "sample.sampler": sampler,
-        "sample.steps": steps,
-        "sample.n": n if n is not None else None if told else 100,
-        "sample.seed": seed,
-        "sample.batch_size": batch_size,
-        "sample.cluster": cluster,
-        "data.source": data,
-        "data.names": names,
-    }
+    usual: dict[str, object] = {"data.source": data, "sample.sampler": sampler}
+    if given.file is None and not given.names("sample.n"):
+        usual["sample.n"] = 100
     base = run_config(run) or {"data": run_data(run)}
-    made = make_config(base=base, file=config, flags=flags, settings=settings or ())
+    made = given.config(base, usual)
     from windvane.cli.steer.protocol import evaluate_steering
     from windvane.cli.steer.run import steer_run
     from windvane.folders import claimed
@@ -151,6 +138,6 @@ def steer(
     method(manner.preset)
     with claimed(out, STEERED):
         if evaluated:
-            evaluate_steering(run, out, made, asked, evaluated, manner, n=n)
+            evaluate_steering(run, out, made, asked, evaluated, manner, n=given.flags.get("sample.n"))
         else:
             steer_run(run, out, made, asked, manner)

@@ -5,20 +5,18 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.common.options import (
-    BatchSize,
-    Cluster,
-    ConfigFile,
-    Grid,
-    MetricFeatures,
-    Reference,
-    Settings,
-    Steps,
-    Weight,
+from windvane.cli.common.options import Given, Reference, with_settings
+
+
+@with_settings(
+    "models out budget parts by reference sample.n evaluate.features sample.seed sample.cluster "
+    "sample.weight sample.sampler sample.steps sample.grid sample.batch_size config set",
+    n="Pictures of each point; default 1000.",
+    seed="Seed of the first picture.",
+    sampler="As of windvane sample.",
 )
-
-
 def stitch(
+    given: Given,
     models: Annotated[
         list[Path], typer.Argument(metavar="SMALL... LARGE", help="Runs or models, the cheapest first.")
     ],
@@ -32,19 +30,6 @@ def stitch(
     ] = 10,
     by: Annotated[str, typer.Option("--by", help="Switch by the share of steps, t or log_snr.")] = "steps",
     reference: Reference = None,
-    n: Annotated[int | None, typer.Option("--n", help="Pictures of each point; default 1000.")] = None,
-    features: MetricFeatures = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the first picture.")] = None,
-    cluster: Cluster = None,
-    weight: Weight = None,
-    sampler: Annotated[
-        str | None, typer.Option("--sampler", "--solver", help="As of windvane sample.")
-    ] = None,
-    steps: Steps = None,
-    grid: Grid = None,
-    batch_size: BatchSize = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
 ) -> None:
     """Let SMALL take the noisiest steps and LARGE the rest: quality over cost, with nothing trained.
 
@@ -52,7 +37,6 @@ def stitch(
     operations of a picture; and LARGE alone with fewer steps at the same costs. The models share process,
     size of pictures and condition.
     """
-    from windvane.cli.common.config import make_config
     from windvane.cli.common.datasets import check_source
     from windvane.cli.common.folders import STITCHED
     from windvane.cli.common.models import check_model_path, run_config
@@ -67,24 +51,12 @@ def stitch(
     for path in models:
         check_model_path(path)
     base = run_config(models[-1])
-    flags = {
-        "sample.n": n if n is not None else 1000,
-        "sample.seed": seed,
-        "sample.cluster": cluster,
-        "sample.weight": weight,
-        "sample.sampler": sampler,
-        "sample.steps": steps,
-        "sample.grid": grid,
-        "sample.batch_size": batch_size,
-        "evaluate.features": features,
-    }
-    made = make_config(base=base, file=config, flags=flags, settings=settings or ())
+    made = given.config(base, {"sample.n": 1000})
     known = bool(base)
     if reference is not None:
         check_source(made.data.model_copy(update={"source": reference}), wanted="reference")
     elif not known:
         raise ValueError(f"{models[-1]} does not tell what it was trained on; name images: --reference DATA")
-    weight_given = weight is not None or any(text.startswith("sample.weight=") for text in settings or ())
     with claimed(out, STITCHED):
         stitch_models(
             models,
@@ -95,5 +67,5 @@ def stitch(
             by=by,
             reference=reference,
             known=known,
-            weight_given=weight_given,
+            weight_given=given.names("sample.weight"),
         )

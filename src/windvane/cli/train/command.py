@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windvane.cli.common.console import tell
-from windvane.cli.common.options import MOST_MINUTES, ConfigFile, Data, Names, Preset, Settings, Size, Strict
+from windvane.cli.common.options import MOST_MINUTES, Given, with_settings
 from windvane.cli.common.processes import several
 
 if TYPE_CHECKING:
@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from windvane.cli.common.deadline import Budget
 
 
+@with_settings(
+    "data.source out annotation annotate labels annotate.features resume train.steps minutes "
+    "train.batch_size train.learning_rate train.seed train.precision data.size data.names data.strict "
+    "config preset set",
+    features="For --annotate; see annotate.",
+)
 def train(
-    data: Data = None,
+    given: Given,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.")] = None,
     annotation: Annotated[
         Path | None,
@@ -28,32 +34,19 @@ def train(
     labels: Annotated[
         bool, typer.Option("--labels", help="Condition on the data's own labels: the control.")
     ] = False,
-    features: Annotated[str | None, typer.Option("--features", help="For --annotate; see annotate.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
-    steps: Annotated[int | None, typer.Option("--steps", help="Training steps.")] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
             "--minutes", min=0.1, max=MOST_MINUTES, help="Instead of --steps: as many as fit this time here."
         ),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Images per step.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="no or bf16.")] = None,
-    size: Size = None,
-    names: Names = None,
-    strict: Strict = None,
-    config: ConfigFile = None,
-    preset: Preset = None,
-    settings: Settings = None,
 ) -> None:
     """Train a model; stop it at any time, --resume continues exactly where it was.
 
     Runs on several processes or GPUs under accelerate launch, with the same result.
     """
     from windvane.cli.common.annotations.labels import check_features
-    from windvane.cli.common.config import make_config
     from windvane.cli.common.datasets import check_source
     from windvane.cli.common.deadline import Budget
     from windvane.cli.common.folders import check_run_parts
@@ -64,41 +57,28 @@ def train(
         raise ValueError("where to? windvane train DATA --out RUN")
     chosen = [
         flag
-        for flag, given in (("--annotation", annotation), ("--annotate", annotate), ("--labels", labels))
-        if given
+        for flag, value in (("--annotation", annotation), ("--annotate", annotate), ("--labels", labels))
+        if value
     ]
     if len(chosen) > 1:
         raise ValueError(f"{' and '.join(chosen)} exclude each other: a model has one condition")
     regions = annotation is not None and (annotation / "regions.json").is_file()
     if annotation is not None and not regions and not (annotation / "annotation.json").is_file():
         raise ValueError(f"{annotation} is no annotation; make one with windvane annotate DATA --out DIR")
-    _check_minutes(minutes, steps=steps, resume=resume)
+    _check_minutes(minutes, steps=given.flags.get("train.steps"), resume=resume)
     check_run_parts(out)
     base = check_run_folder(out, resume=resume)
     if not base and annotation is not None:
         base = annotated_with(annotation)
     condition = "clusters" if annotation or annotate else None
     condition = "labels" if labels else "regions" if regions else condition
-    made = make_config(
-        base=base,
-        file=config,
-        preset=preset,
-        flags={
-            "data.source": data,
-            "data.size": size,
-            "data.strict": strict,
-            "data.names": names,
+    made = given.config(
+        base,
+        {
             "annotate.k": annotate,
-            "annotate.features": features,
             "train.condition": condition,
             "train.annotation": str(annotation.resolve()) if annotation else None,
-            "train.steps": steps,
-            "train.batch_size": batch_size,
-            "train.learning_rate": lr,
-            "train.seed": seed,
-            "train.precision": precision,
         },
-        settings=settings or (),
     )
     told_by = out if resume else annotation
     told = told_by is not None and made.data.source == base.get("data", {}).get("source")
