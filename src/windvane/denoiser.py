@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.arguments import called, one_of, real, shown, sizes
+from windvane.codec import Codec
 from windvane.conditions import Condition
 from windvane.convert import TO_X0
 from windvane.evaluations import record_evaluation
@@ -85,9 +86,16 @@ class Denoiser(nn.Module, ABC):
 
     process: Process
     shape: tuple[int, ...] | None
+    #: Between data and samples where these differ, such as an autoencoder's; a pipeline of latents has one.
+    codec: Codec | None
+    #: What whoever trained it clamps predictions to, for ``sample(clip=...)``; None: nothing is known.
+    clip: float | None = None
+    #: What to say to who uses it.
+    notes: tuple[str, ...] = ()
 
     def __init__(self, process: Process, shape: Sequence[int] | None = None) -> None:
         super().__init__()
+        self.codec = None
         self.process = as_process(process)
         self.shape = None if shape is None else sizes(shape, "shape")
 

@@ -6,6 +6,7 @@ import torch
 import windvane as wv
 from tests.adapters import tiny_pipelines as tiny
 from windvane.adapters import Latent, from_pipeline
+from windvane.codec import Codec, data_shape
 from windvane.energies import ClassLogProb, Decoded, Reward
 from windvane.guidance import presets
 
@@ -119,8 +120,22 @@ def test_samples_are_decoded_in_parts():
     assert graded.decoded(denoiser.decode).x.requires_grad
 
 
+def test_a_pipeline_of_latents_says_what_its_codec_is():
+    denoiser = from_pipeline(tiny.dit_pipeline(prediction_type="sample"))
+    codec = denoiser.codec
+    assert isinstance(codec, Codec) and codec.value_range == (-1.0, 1.0)
+    assert codec.latent_shape((3, 8, 8)) == denoiser.shape == (4, 4, 4)
+    assert data_shape(codec, denoiser.shape, "cpu") == (3, 8, 8) and data_shape(None, (4, 4), "cpu") == (4, 4)
+    x, cond = latents((4, 4, 4)), wv.Condition.vector(torch.arange(3))
+    torch.testing.assert_close(codec.decode(x, cond), denoiser.decode(x))
+    with pytest.warns(DeprecationWarning, match="is now codec"):
+        assert denoiser.latent is codec
+    assert wv.NetworkDenoiser(torch.nn.Identity(), wv.VPCosine()).codec is None
+
+
 def test_pixels_need_no_decoding():
     denoiser = from_pipeline(tiny.ddim())
+    assert denoiser.codec is None
     x = latents((3, 8, 8))
     assert denoiser.decode(x) is x and denoiser.encode(x) is x
 

@@ -1,13 +1,16 @@
 """Latents: the autoencoder of a pipeline, with gradients."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from windvane.conditions import Condition
+
 
 class Latent(nn.Module):
-    """An autoencoder of diffusers between pictures in [-1, 1] and the latents that a denoiser works on.
+    """An autoencoder of diffusers as a :class:`~windvane.codec.Codec` of pictures in [-1, 1].
 
     z = (E(x) - shift) * scale and x = G(z / scale + shift), with E the mean of the encoder's law (no noise is
     drawn) and, of a vector-quantised autoencoder, G with the quantisation, which gradients pass straight
@@ -17,6 +20,8 @@ class Latent(nn.Module):
     Raises:
         ValueError: a module that is no autoencoder, or whose scaling is by channel.
     """
+
+    value_range = (-1.0, 1.0)
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__()
@@ -36,12 +41,12 @@ class Latent(nn.Module):
     def _dtype(self) -> torch.dtype:
         return next(self.autoencoder.parameters()).dtype
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, cond: Condition | None = None) -> Tensor:
         """Pictures ``(B, C, H, W)`` of latents ``(B, c, h, w)``, not clamped, in z's dtype."""
         inner = (z / self.scale + self.shift).to(self._dtype)
         return self.autoencoder.decode(inner).sample.to(z.dtype)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, cond: Condition | None = None) -> Tensor:
         """Latents ``(B, c, h, w)`` of pictures ``(B, C, H, W)`` in [-1, 1], in x's dtype."""
         found = self.autoencoder.encode(x.to(self._dtype))
         if hasattr(found, "latent_dist"):
@@ -49,6 +54,12 @@ class Latent(nn.Module):
         else:
             z = found.latents
         return ((z - self.shift) * self.scale).to(x.dtype)
+
+    def latent_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """(c, h, w) of pictures (C, H, W)."""
+        with torch.no_grad():
+            device = next(self.autoencoder.parameters()).device
+            return tuple(self.encode(torch.zeros(1, *shape, device=device)).shape[1:])
 
     def forward(self, z: Tensor) -> Tensor:
         return self.decode(z)

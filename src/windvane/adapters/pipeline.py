@@ -1,5 +1,6 @@
 """A diffusers pipeline as a denoiser."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from windvane.adapters.diffusers_folder import Parts, find_pipeline, parts_of_folder, parts_of_object
 from windvane.adapters.diffusers_schedule import Schedule, schedule_of
 from windvane.adapters.latent import Latent
+from windvane.codec import Codec
 from windvane.conditions import Condition
 from windvane.convert import x0_from_prediction
 from windvane.denoiser import Denoiser, as_times
@@ -26,7 +28,7 @@ class PipelineDenoiser(Denoiser):
         network: the pipeline's ``UNet2DModel`` or ``DiTTransformer2DModel``, not copied.
         schedule: process, prediction and the network's time, see
             :class:`~windvane.adapters.diffusers_schedule.Schedule`.
-        latent: encodes and decodes where x is a latent; None where x is the picture.
+        codec: encodes and decodes where x is a latent; None where x is the picture.
         classes: the number of classes, the null class not counted; None: unconditional.
         null_class: the id that stands for no class, or None.
         names: of the classes by id, where the pipeline tells them.
@@ -39,7 +41,7 @@ class PipelineDenoiser(Denoiser):
         network: nn.Module,
         schedule: Schedule,
         *,
-        latent: Latent | None = None,
+        codec: Codec | None = None,
         null_class: int | None = None,
         names: Mapping[int, str] | None = None,
         folder: Path | None = None,
@@ -53,7 +55,7 @@ class PipelineDenoiser(Denoiser):
                 f"the network takes {channels} channels and gives {out}; the same number was expected, or "
                 "twice as many (the second half then is a learned variance, and is dropped)"
             )
-        self.network, self.schedule, self.latent = network, schedule, latent
+        self.network, self.schedule, self.codec = network, schedule, codec
         self.channels, self.folder = channels, folder
         self.transformer = "num_embeds_ada_norm" in config
         self.classes, self.null_class = _classes(network, null_class)
@@ -62,13 +64,19 @@ class PipelineDenoiser(Denoiser):
         dropped = ("the learned variance is dropped",) if out != channels else ()
         self.notes = (*schedule.notes, *dropped)
 
+    @property
+    def latent(self) -> Codec | None:
+        """The former name of ``codec``."""
+        warnings.warn("PipelineDenoiser.latent is now codec", DeprecationWarning, stacklevel=2)
+        return self.codec
+
     def decode(self, x: Tensor) -> Tensor:
         """Pictures of x: the latent's, or x itself."""
-        return x if self.latent is None else self.latent.decode(x)
+        return x if self.codec is None else self.codec.decode(x)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """x of pictures in [-1, 1]: their latent, or the pictures themselves."""
-        return pictures if self.latent is None else self.latent.encode(pictures)
+        return pictures if self.codec is None else self.codec.encode(pictures)
 
     def labels(self, cond: Condition | None, rows: int) -> Tensor | None:
         """The class ids ``(rows,)`` that the network is given; None for an unconditional one.
@@ -167,7 +175,7 @@ def from_pipeline(
     made = PipelineDenoiser(
         parts.network,
         schedule_of(parts.scheduler),
-        latent=None if autoencoder is None else Latent(autoencoder),
+        codec=None if autoencoder is None else Latent(autoencoder),
         null_class=parts.null_class if null_class is None else null_class,
         names=parts.names,
         folder=parts.folder,

@@ -50,17 +50,17 @@ def pictures_of(denoiser: "Denoiser", x: "Tensor") -> "Tensor":
     """Pictures of a denoiser's samples, without gradients: themselves, or decoded from latents."""
     import torch
 
-    decode = getattr(denoiser, "decode", None)
-    if decode is None or getattr(denoiser, "latent", None) is None:
+    codec = denoiser.codec
+    if codec is None:
         return x
     with torch.no_grad():
-        return torch.cat([decode(part) for part in x.split(_DECODED_AT_ONCE)])
+        return torch.cat([codec.decode(part) for part in x.split(_DECODED_AT_ONCE)])
 
 
 def clip_of(denoiser: "Denoiser", section: "SampleSection") -> float | None:
     """The bound for predictions: that of pixels; for latents the one their pipeline asks for."""
-    if getattr(denoiser, "latent", None) is not None:
-        return getattr(denoiser, "clip", None)
+    if denoiser.codec is not None:
+        return denoiser.clip
     return 1.0 if section.clip else None
 
 

@@ -58,10 +58,11 @@ def reward_files(specs: list[str]) -> dict[str, str]:
 
 def open_rewards(specs: list[str], *, model: Path, denoiser: "Denoiser") -> "Verifier":
     """The verifier of one reward, or of several by their mean rank; of pictures, even of latents."""
+    from windvane.denoiser import NetworkDenoiser
     from windvane.search import MeanRank, as_verifier
 
     rewards = [_open(spec, model=model) for spec in specs]
-    if hasattr(denoiser, "decode"):
+    if not isinstance(denoiser, NetworkDenoiser):  # searches of pipelines name rewards as they are given
         rewards = [_of_pictures(reward, spec, denoiser) for reward, spec in zip(rewards, specs)]
     return MeanRank(rewards) if len(rewards) > 1 else as_verifier(rewards[0])
 

@@ -141,28 +141,26 @@ def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
     Raises:
         ValueError: no images, weights that are not there, or a class that the model needs or does not know.
     """
-    import torch
 
     from windvane.cli.common.models import clip_of, open_model
+    from windvane.codec import data_shape
 
     try:
         model = open_model(path, weights=section.weights, device=device, precision=section.precision)
     except ValueError as error:  # `--weights` is about guidance here
         raise ValueError(str(error).replace("ask for weights='raw'", "--set sample.weights=raw")) from None
     denoiser = model.denoiser
-    for note in getattr(denoiser, "notes", ()):
+    for note in denoiser.notes:
         say(f"{path}: {note}")
     if denoiser.shape is None or len(denoiser.shape) != 3:
         raise ValueError(f"{path} makes data of shape {denoiser.shape}; steer works on images (C, H, W)")
     about = {"model": str(model.folder.resolve()), "weights_sha256": model.sha256, "step": model.step}
     sampled, cond = conditioned(denoiser, model.asked, section)
     clip = clip_of(denoiser, section)
-    if getattr(denoiser, "latent", None) is None:
+    codec = denoiser.codec
+    if codec is None:
         return Target(sampled, denoiser.shape, about, clip=clip, cond=cond)
-    decode: Any = denoiser.decode
-    with torch.no_grad():
-        picture = decode(torch.zeros(1, *denoiser.shape, device=device))
-    return Target(sampled, tuple(picture.shape[1:]), about, decode, clip, cond)
+    return Target(sampled, data_shape(codec, denoiser.shape, device), about, codec.decode, clip, cond)
 
 
 def conditioned(

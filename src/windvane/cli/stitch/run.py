@@ -174,13 +174,13 @@ def _check_conditions(opened: Sequence[Model]) -> None:
 
 def _shape(model: Model) -> tuple[int, ...]:
     """The size of the model's pictures (C, H, W)."""
-    import torch
+    from windvane.codec import data_shape
 
     shape = model.denoiser.shape
     if shape is None:
         raise ValueError(f"{model.folder} does not know the size of its pictures")
-    device = next((p.device for p in model.denoiser.parameters()), torch.device("cpu"))
-    return tuple(model.decode(torch.zeros(1, *shape, device=device)).shape[1:])
+    device = next((p.device for p in model.denoiser.parameters()), "cpu")
+    return data_shape(model.denoiser.codec, shape, device)
 
 
 def _row(point: "Point", cost: "Cost", steps: int, whole: float) -> Row:
