@@ -24,10 +24,11 @@ MOVED = {
     "guidance.steps": "guidance.step_weights",
     "guidance.weaker": "guidance.autoguidance",
     "points": "point_set",
-    "search.builtin": "search.image_rewards",
+    "search.builtin": "energies.image_rewards",
     "search.noises": "search.noise_search",
     "search.paths": "search.path_search",
     "stepping": "current_step",
+    "tasks.steering.methods": "guidance.methods",
 }
 
 

@@ -89,6 +89,10 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     assert "8 network evaluations" in lines(
         run("sample", "run", "--n", "1", "--steps", "4", *away, "--out", "c")
     )
+    striped = ["--guidance", "energy:stripes=3,weight=2"]
+    assert "4 network evaluations" in lines(
+        run("sample", "run", "--n", "1", "--steps", "4", *striped, "--out", "e")
+    )
     lines(
         run("annotate", "digits", "--features", "colours:bins=4", "--k", "3", *small[:2], "--out", "labels")
     )
@@ -124,7 +128,7 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("module", ["midpoint", "cubic", "away", "tiny_conv", "colours", "angle"])
+@pytest.mark.parametrize("module", ["midpoint", "cubic", "away", "stripes", "tiny_conv", "colours", "angle"])
 def test_one_file_and_one_row_each(module):
     """What an addition touches: its own file, and one row."""
     rows = (PLUGIN / "src" / "windvane_example" / "rows.py").read_text()

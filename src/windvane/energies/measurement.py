@@ -10,6 +10,7 @@ from windvane.conditions import Condition
 from windvane.energies.base import Energy
 from windvane.energies.targets import as_target, rows_of
 from windvane.operators.base import measured as one_row_each
+from windvane.operators.measured import Measured
 
 Measure = Callable[[Tensor], Tensor]
 
@@ -58,3 +59,8 @@ class MeasurementNorm(Energy):
 
     def log_likelihood(self, x: Tensor, t: Tensor, cond: Condition | None) -> Tensor:
         return -torch.linalg.vector_norm(_residual(self.operator, self.y, x, cond, self.name), dim=1)
+
+
+def measured_norm(measure: Measured) -> MeasurementNorm:
+    """:class:`MeasurementNorm` of a measurement that was made."""
+    return MeasurementNorm(measure.operator, measure.y, name=f"measure {measure.what}")

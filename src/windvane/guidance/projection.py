@@ -11,7 +11,7 @@ from windvane.energies.targets import rows_of
 from windvane.guidance.composer import own_signals, without
 from windvane.guidance.energy_checks import GuidanceWarning
 from windvane.guidance.weights import Schedule, as_schedule, scheduled
-from windvane.operators import Operator
+from windvane.operators import Measured, Operator
 from windvane.operators.base import inverted, measured
 from windvane.process import expand
 
@@ -100,3 +100,10 @@ class Projected(Denoiser):
                 stacklevel=2,
             )
         self._asked = self._acted = False
+
+
+def projected(
+    denoiser: Denoiser, measure: Measured, weight: float | Schedule = 1.0, *, rounds: int = 10
+) -> Projected:
+    """Projected onto a measurement of pictures in [-1, 1], and kept in that range."""
+    return Projected(denoiser, measure.operator, measure.y, weight, within=(-1.0, 1.0), rounds=rounds)

@@ -48,6 +48,36 @@ _GUIDANCES = (
     Row("guidance", "apg", "windvane.adapters.guiders:adaptive_projected", "adaptive projected guidance"),
     Row("guidance", "zero-star", "windvane.adapters.guiders:zero_star", "CFG-Zero*"),
     Row("guidance", "tangential", "windvane.adapters.guiders:tangential", "tangential guidance"),
+    Row(
+        "guidance", "energy", "windvane.guidance.methods:by_energy",
+        "pushed by an energy: energy:NAME=VALUE, weight=, preset=",
+    ),
+    Row(
+        "guidance", "kicked", "windvane.guidance.kicked_sampler:KickedSampler",
+        "the state kicked before each step by an energy: kicked:NAME=VALUE, size=, sine=",
+    ),
+    Row(
+        "guidance", "projected", "windvane.guidance.projection:projected",
+        "onto a measurement: measure=superres:small.png",
+    ),
+)  # fmt: skip
+_ENERGIES = (
+    Row(
+        "energy", "class", "windvane.energies.classes:ClassLogProb",
+        "the log-probability of a class: class=3, classifier=FILE",
+    ),
+    Row(
+        "energy", "measure", "windvane.energies.measurement:measured_norm",
+        "agreement with a measurement: measure=superres:small.png",
+    ),
+    *(
+        Row("energy", name, "windvane.energies.image_rewards:image_reward", help, {"name": name})
+        for name, help in (
+            ("brightness", "the mean value"), ("darkness", "minus the mean value"),
+            ("contrast", "the standard deviation of the values"),
+            ("smoothness", "minus the mean difference of neighbouring pixels"),
+        )
+    ),
 )  # fmt: skip
 _PROCESSES = (
     Row("process", "vp_linear", "windvane.process:VPLinear", "variance preserving, linear rate (DDPM)"),
@@ -139,6 +169,7 @@ ROWS: tuple[Row, ...] = (
     *_SAMPLERS,
     *_GRIDS,
     *_GUIDANCES,
+    *_ENERGIES,
     *_PROCESSES,
     *_NETWORKS,
     *_SIGNALS,

@@ -12,7 +12,8 @@ KINDS = MappingProxyType(
     {
         "sampler": "a class derived from windvane.samplers.Sampler",
         "grid": "a function (process, steps) -> times (steps + 1,), float64, from noise to data",
-        "guidance": "a class or function (denoiser, **options) -> denoiser",
+        "guidance": "a class or function (denoiser or sampler, **options) -> the same kind, guided",
+        "energy": "a class or function (**options) -> windvane.energies.Energy",
         "process": "a class derived from windvane.process.Process",
         "network": "a class derived from windvane.networks.Network",
         "signal": "a class derived from windvane.networks.Signal",

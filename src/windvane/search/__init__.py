@@ -1,9 +1,9 @@
 """Search: more quality from a frozen model, by spending evaluations on what a reward likes."""
 
+from windvane.energies.image_rewards import BUILTIN
 from windvane.search.budget import Budget, Spent
 from windvane.search.chain import Chain
 from windvane.search.ensemble import log_z, resampled
-from windvane.search.image_rewards import BUILTIN
 from windvane.search.noise_search import BestOf, RandomNoise, ZeroOrder, neighbours
 from windvane.search.particles import FeynmanKac
 from windvane.search.path_search import Paths

@@ -11,6 +11,7 @@ ROWS = [
     ),
     Row("grid", "cubic", "windvane_example.cubic:cubic", "finer still towards the data"),
     Row("guidance", "away", "windvane_example.away:Away", "away from a weaker model: weak=RUN"),
+    Row("energy", "stripes", "windvane_example.stripes:Stripes", "so many stripes: stripes=COUNT"),
     Row("network", "tiny_conv", "windvane_example.tiny_conv:TinyConv", "two convolutions"),
     Row("signal", "angle", "windvane_example.angle:Angle", "an angle in radians, added"),
     Row("command", "seeds", "windvane_example.seeds:seeds", "the seeds of a folder of samples"),

@@ -64,14 +64,19 @@ def build_times(train: TrainSection, denoiser: "Denoiser") -> "TimeSampler | Non
     return None if train.times == "auto" else times_named(train.times, denoiser.process)
 
 
-def build_sampler(section: SampleSection) -> "Sampler":
-    """The solver by name."""
+def build_sampler(section: SampleSection, denoiser: "Denoiser | None" = None) -> "Sampler":
+    """The solver by name; for a denoiser, under those guidances of `sample.guidance` that guide the step."""
     from windvane.samplers.ancestral import DDIM
     from windvane.samplers.names import as_sampler
 
     if section.eta and section.sampler != "ddim":
         raise ValueError(f"sample.eta belongs to the sampler ddim, not to {section.sampler}")
-    return DDIM(eta=section.eta) if section.eta else as_sampler(section.sampler)
+    sampler = DDIM(eta=section.eta) if section.eta else as_sampler(section.sampler)
+    if denoiser is None or not section.guidance:
+        return sampler
+    from windvane.cli.common.guidance import guided_sampler_by
+
+    return guided_sampler_by(sampler, denoiser, section)
 
 
 def build_guided(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":

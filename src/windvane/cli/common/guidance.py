@@ -1,7 +1,8 @@
 """Guidance by name for the commands: what a text names is opened from its path."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.models import check_model_path, model_hash, open_model
 from windvane.cli.common.sections import SampleSection
@@ -9,21 +10,42 @@ from windvane.hashes import file_hash
 
 if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
+    from windvane.samplers import Sampler
 
 
-def guided_by(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":
-    """The denoiser under the guidances that the section names."""
+def _openers(denoiser: "Denoiser", section: SampleSection) -> dict[str, Callable[[str], Any]]:
+    """What opens the files of a guidance, for use beside the denoiser."""
     from windvane.adapters import load_classifier
-    from windvane.guidance.by_name import guided
+    from windvane.tasks.steering.measurements import open_measure
 
     device = str(next((tensor.device for tensor in denoiser.parameters()), "cpu"))
 
     def opened(path: str) -> "Denoiser":
         return open_model(path, weights=section.weights, device=device, precision=section.precision).denoiser
 
-    openers = {"denoiser": opened, "classifier": lambda path: load_classifier(path, device=device)}
-    named = section.guidance or ()
-    return guided(denoiser, named, weight=section.weight, window=section.interval, openers=openers)
+    return {
+        "denoiser": opened,
+        "classifier": lambda path: load_classifier(path, device=device),
+        "measurement": lambda text: open_measure(text, denoiser.shape or ()),
+    }
+
+
+def guided_by(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":
+    """The denoiser under those guidances of the section that change its prediction."""
+    from windvane.guidance.by_name import guided
+
+    return guided(
+        denoiser, section.guidance or (), weight=section.weight, window=section.interval,
+        openers=_openers(denoiser, section),
+    )  # fmt: skip
+
+
+def guided_sampler_by(sampler: "Sampler", denoiser: "Denoiser", section: SampleSection) -> "Sampler":
+    """The sampler under those guidances of the section that guide its step."""
+    from windvane.guidance.by_name import guided_sampler
+
+    openers = _openers(denoiser, section)
+    return guided_sampler(sampler, section.guidance or (), window=section.interval, openers=openers)
 
 
 def settled_guidance(section: SampleSection) -> SampleSection:
@@ -35,6 +57,7 @@ def settled_guidance(section: SampleSection) -> SampleSection:
     if not section.guidance:
         return section
     from windvane.guidance.by_name import Named
+    from windvane.tasks.steering.measurements import measured_files
 
     texts = []
     for text in section.guidance:
@@ -43,6 +66,13 @@ def settled_guidance(section: SampleSection) -> SampleSection:
             if not Path(file).exists():
                 check_model_path(file)
             text = text.replace(f"={file}", f"={Path(file).resolve()}") if Path(file).exists() else text
+        for measure in named.measurements():
+            whole = measure
+            for file in measured_files(measure):
+                if not Path(file).is_file():
+                    raise ValueError(f"there is no {file}, which the guidance {text!r} names")
+                whole = whole.replace(file, str(Path(file).resolve()))
+            text = text.replace(measure, whole)
         texts.append(text)
     return section.model_copy(update={"guidance": texts})
 
@@ -52,9 +82,14 @@ def guidance_files(section: SampleSection) -> dict[str, str]:
     if not section.guidance:
         return {}
     from windvane.guidance.by_name import Named
+    from windvane.tasks.steering.measurements import measured_files
 
     found = {}
-    for file in (file for text in section.guidance for file in Named.read(text).files()):
+    files: list[str] = []
+    for named in map(Named.read, section.guidance):
+        files += named.files()
+        files += [file for measure in named.measurements() for file in measured_files(measure)]
+    for file in files:
         if Path(file).is_file():
             found[file] = file_hash(file)
         elif Path(file).is_dir():

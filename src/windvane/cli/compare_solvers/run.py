@@ -74,7 +74,10 @@ def compare(
     asked = wanted(section, model.asked, seeds, model=model.folder)
     found = compare_solvers(
         build_guided(model.denoiser, section),
-        {name: build_sampler(section.model_copy(update={"sampler": name, "eta": 0.0})) for name in solvers},
+        {
+            name: build_sampler(section.model_copy(update={"sampler": name, "eta": 0.0}), model.denoiser)
+            for name in solvers
+        },
         calls=calls,
         seeds=section.seed,
         n=section.n,

@@ -115,7 +115,7 @@ def _chain(model: Any, section: SampleSection, *, rows: int, steps: int | None =
     asked = wanted(section, model.asked, list(range(section.seed, section.seed + rows)), model=model.folder)
     return Chain(
         build_guided(model.denoiser, section),
-        sampler=build_sampler(section),
+        sampler=build_sampler(section, model.denoiser),
         steps=steps or section.steps,
         grid=section.grid,
         cond=None if asked is None else asked.condition(),

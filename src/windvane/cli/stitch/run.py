@@ -49,7 +49,7 @@ class Draws:
             seeds=section.seed,
             n=n,
             cond=None if asked is None else asked.condition(),
-            sampler=build_sampler(section),
+            sampler=build_sampler(section, denoiser),
             steps=steps,
             grid=section.grid,
             clip=clip_of(self.model.denoiser, section),

@@ -3,6 +3,15 @@
 More Control for Free! (SDG), Liu et al. 2023, arXiv 2112.05744, and the family of classifier guidance.
 """
 
+from windvane.guidance.methods import (
+    DEFAULT,
+    METHODS,
+    Method,
+    check_method,
+    check_noisy,
+    guidance,
+    method,
+)
 from windvane.tasks.steering.experiment import Arm, steer
 from windvane.tasks.steering.goals import (
     KINDS,
@@ -22,15 +31,6 @@ from windvane.tasks.steering.measurements import (
     open_measure,
     read_picture,
     split_measure,
-)
-from windvane.tasks.steering.methods import (
-    DEFAULT,
-    METHODS,
-    Method,
-    check_method,
-    check_noisy,
-    guidance,
-    method,
 )
 from windvane.tasks.steering.page import before_and_after, sweep_grid, write_page
 from windvane.tasks.steering.protocol import (

@@ -11,10 +11,10 @@ from windvane.conditions import Condition
 from windvane.denoiser import Denoiser
 from windvane.guidance import GuidanceWarning, presets
 from windvane.guidance.composer import own_signals, without
+from windvane.guidance.methods import DEFAULT
 from windvane.samplers import DDIM, Sampler, sample
 from windvane.samplers.plan import Grid, resolve_cond
 from windvane.tasks.steering.goals import Wish, combined
-from windvane.tasks.steering.methods import DEFAULT
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from windvane.energies import (
     TextSimilarity,
 )
 from windvane.guidance import GradientGuidance
+from windvane.guidance.methods import DEFAULT, check_noisy, guidance
 from windvane.process import Process
-from windvane.tasks.steering.methods import DEFAULT, check_noisy, guidance
 
 KINDS = ("text", "like", "content", "style", "class", "measure")
 

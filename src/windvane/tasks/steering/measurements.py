@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from windvane.operators import (
     GaussianBlur,
     Greyscale,
     Inpainting,
+    Measured,
     MotionBlur,
     Operator,
 )
@@ -30,15 +30,6 @@ OPERATIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Measured:
-    """An operator with the values it gave, ``y`` ``(1, *)``."""
-
-    operator: Operator
-    y: Tensor
-    what: str
-
-
 def split_measure(text: str) -> tuple[str, str | None, str]:
     """`op=parameter:file` in its parts; costs nothing.
 
@@ -50,6 +41,12 @@ def split_measure(text: str) -> tuple[str, str | None, str]:
     if name not in OPERATIONS or not colon or not file:
         raise ValueError(f"a measurement is OP:FILE, got {text!r}; known: {'; '.join(OPERATIONS.values())}")
     return name, parameter or None, file
+
+
+def measured_files(text: str) -> list[str]:
+    """The files that a measurement names."""
+    name, parameter, file = split_measure(text)
+    return [file, parameter] if name == "inpaint" and parameter else [file]
 
 
 def open_measure(text: str, shape: Sequence[int]) -> Measured:

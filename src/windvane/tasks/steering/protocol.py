@@ -10,6 +10,7 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.data import ImageData
 from windvane.denoiser import Denoiser
+from windvane.guidance.methods import DEFAULT
 from windvane.metrics import frechet, within_condition_diversity
 from windvane.process import Process
 from windvane.randomness import generator
@@ -18,7 +19,6 @@ from windvane.samplers.plan import Grid, resolve_cond
 from windvane.tasks.steering.experiment import steer
 from windvane.tasks.steering.goals import Eyes, Wish, image_wish, text_wish
 from windvane.tasks.steering.measure import ARROWS, MEASURES, Judges, in_parts
-from windvane.tasks.steering.methods import DEFAULT
 from windvane.text import describe
 from windvane.text.retrieval import TOPS, ranked
 

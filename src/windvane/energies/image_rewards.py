@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from windvane.energies.reward import Reward
+
 
 def brightness(images: Tensor) -> Tensor:
     """The mean value of each image ``(B, C, H, W)``."""
@@ -29,3 +31,14 @@ def smoothness(images: Tensor) -> Tensor:
 BUILTIN: dict[str, Callable[[Tensor], Tensor]] = {
     reward.__name__: reward for reward in (brightness, darkness, contrast, smoothness)
 }
+
+
+def image_reward(name: str) -> Reward:
+    """One of them as an energy.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in BUILTIN:
+        raise ValueError(f"unknown reward {name!r}; known: {', '.join(BUILTIN)}")
+    return Reward(BUILTIN[name], name=name)

@@ -14,7 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from windvane.energies import Energy, Reward
-from windvane.guidance import Composer, GradientGuidance, Guide, Shaped, StepWeight, presets
+from windvane.guidance import presets
+from windvane.guidance.composer import Composer
+from windvane.guidance.gradient import GradientGuidance
+from windvane.guidance.guide import Guide
+from windvane.guidance.guided_sampler import GuidedSampler
+from windvane.guidance.step_weights import Shaped, StepWeight
 from windvane.guidance.weights import Schedule
 from windvane.process import Process, require_gaussian
 from windvane.samplers import Sampler
@@ -156,6 +161,21 @@ def guidance(
             "a fraction of: use them with the paper's own scale"
         )
     return replace(made, guides=tuple(_relative(guide, fraction) for guide in made.guides))
+
+
+def by_energy(
+    sampler: Sampler,
+    energy: Energy,
+    weight: float = 1.0,
+    *,
+    preset: str = DEFAULT,
+    window: tuple[float, float] | None = None,
+) -> GuidedSampler:
+    """A sampler guided by one energy; ``window`` (low, high) in sigma / alpha bounds where."""
+    made = guidance(energy, weight, preset)
+    if window is not None:
+        made = replace(made, guides=tuple(replace(guide, window=window) for guide in made.guides))
+    return made.sampler(sampler)
 
 
 def _with_steps(preset: str, steps: int) -> Callable[[Energy, float], GradientGuidance]:
