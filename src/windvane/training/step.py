@@ -14,6 +14,7 @@ from windvane.training.batches import Batch, Batches, share
 from windvane.training.checks import check_precision
 from windvane.training.ema import EMA
 from windvane.training.objective import Objective
+from windvane.training.schedules import learning_rate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -52,11 +53,6 @@ def keyed_dropout(seed: int, device: torch.device) -> Iterator[None]:
         torch.set_rng_state(cpu)
         if accelerator is not None:
             torch.cuda.set_rng_state(accelerator, device)
-
-
-def learning_rate(step: int, lr: float, warmup: int) -> float:
-    """lr min(1, (step + 1) / warmup): linear over the first ``warmup`` steps, then constant."""
-    return lr if step + 1 >= warmup else lr * (step + 1) / warmup
 
 
 class Stepper:
