@@ -8,7 +8,6 @@ the step, so threads do not see each other's.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 _step: ContextVar[tuple[int, int] | None] = ContextVar("windvane_step", default=None)
 _looped: ContextVar[bool] = ContextVar("windvane_looped", default=False)
@@ -44,22 +43,8 @@ class LoopStep:
 
 
 def will_finish() -> bool:
-    """Whether somebody will call :func:`finish`; who takes steps otherwise must notice the end himself."""
+    """Whether the loop will call ``finished``; who takes steps otherwise must notice the end himself."""
     return _looped.get()
-
-
-def finish(sampler: Any, denoiser: Any) -> None:
-    """A sampling has ended: call ``finished()`` of the sampler and of every denoiser in ``denoiser``.
-
-    That is where guidance says what of it had no effect. A sampler round another one passes the call on.
-    """
-    parts = (
-        [part for part in denoiser.modules() if part is not denoiser] if hasattr(denoiser, "modules") else []
-    )
-    for part in (sampler, denoiser, *parts):
-        call = getattr(part, "finished", None)
-        if callable(call):
-            call()
 
 
 def current_step() -> tuple[int, int] | None:

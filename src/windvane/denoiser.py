@@ -106,6 +106,9 @@ class Denoiser(nn.Module, ABC):
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """D(x_t, t, cond)."""
 
+    def finished(self) -> None:
+        """Called by the loop after the last batch, of every denoiser in the one that is sampled."""
+
 
 class NetworkDenoiser(Denoiser):
     """A network and what it predicts, as a denoiser.

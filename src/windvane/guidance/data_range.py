@@ -11,7 +11,6 @@ from windvane.current_step import will_finish
 from windvane.finite import ends
 from windvane.guidance.energy_checks import GuidanceWarning
 from windvane.guidance.guide import Guide
-from windvane.guidance.step_weights import StepWeight
 
 #: How many times the range of data and noise is orders of magnitude beyond it.
 FAR = 100.0
@@ -78,8 +77,7 @@ class DataRange:
         to_try = []
         for guide in guides:
             if key_of(guide) in found.keys:
-                weight = guide.weight
-                scale = getattr(weight, "scale", None) if isinstance(weight, StepWeight) else weight
+                scale = guide.scale
                 number = (
                     "" if scale is None or callable(scale) else f" from {scale:.3g} to {scale * share:.1g}"
                 )

@@ -115,7 +115,7 @@ class GradientGuidance:
 
 def _scaled(weight: float | Schedule | StepWeight, factor: float) -> float | Schedule | StepWeight:
     if isinstance(weight, StepWeight):
-        if not hasattr(weight, "scale"):
+        if weight.scale is None:
             raise ValueError(f"{weight} has no scale to multiply by {factor}")
         return replace(weight, scale=weight.scale * factor)  # type: ignore[type-var]
     if callable(weight):

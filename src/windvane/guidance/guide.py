@@ -104,9 +104,14 @@ class Guide:
             raise ValueError(f"a window in noise level needs 0 <= low < high, got {self.window}")
         self._check_weight()
 
+    @property
+    def scale(self) -> float | Schedule | None:
+        """The weight, or the factor of one that knows the step, which may have none."""
+        return self.weight.scale if isinstance(self.weight, StepWeight) else self.weight
+
     def _check_weight(self) -> None:
-        fixed = getattr(self.weight, "scale", 0.0) if isinstance(self.weight, StepWeight) else self.weight
-        if callable(fixed):
+        fixed = self.scale
+        if fixed is None or callable(fixed):
             return
         try:
             finite = math.isfinite(fixed)

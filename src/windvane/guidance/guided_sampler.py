@@ -1,7 +1,7 @@
 """A sampler guided by energies: pushes after the step, and steps made again."""
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -17,6 +17,7 @@ from windvane.guidance.step_weights import Step
 from windvane.process import Process, require_gaussian
 from windvane.randomness import noise_for
 from windvane.samplers.base import (
+    Bound,
     BoundDenoiser,
     Denoise,
     Sampler,
@@ -84,10 +85,7 @@ class GuidedSampler(WrappedSampler):
     guides: tuple[Guide, ...]
     recurrence: Recurrence = Recurrence()
     low_memory: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "_composer", None)
+    _composer: Composer | None = field(default=None, init=False, repr=False, compare=False)
 
     @cached_property
     def traits(self) -> Traits:  # type: ignore[override]
@@ -97,6 +95,7 @@ class GuidedSampler(WrappedSampler):
             stochastic=inner.stochastic or again,
             gaussian=inner.gaussian and not again,
             evaluations=None,  # a push makes a solver predict again, and repeats depend on the noise level
+            guided=True,
         )
 
     def evaluations(self, process: Process, times: Tensor) -> None:
@@ -106,7 +105,7 @@ class GuidedSampler(WrappedSampler):
         return GuidedState(self.sampler.init(x, times), tuple(times.tolist()))
 
     def _compose(self, process: Process) -> Composer:
-        made: Composer | None = getattr(self, "_composer", None)
+        made = self._composer
         if made is None or made.process is not process:
             made = Composer(self.guides, process, low_memory=self.low_memory)
             object.__setattr__(self, "_composer", made)
@@ -151,9 +150,8 @@ class GuidedSampler(WrappedSampler):
 
     def finished(self) -> None:
         """At the end of a run: warn of the guides that changed nothing, refuse energies without gradient."""
-        made: Composer | None = getattr(self, "_composer", None)
-        if made is not None:
-            made.finished()
+        if self._composer is not None:
+            self._composer.finished()
         super().finished()
 
     def _once(
@@ -195,13 +193,13 @@ class GuidedSampler(WrappedSampler):
         return mean, deviation, replace(state, inner=inner)
 
 
-class _Tap:
+class _Tap(Bound):
     """What the wrapped sampler calls: the denoiser, with pushes of D; keeps those for after the step."""
 
     def __init__(self, composer: Composer, denoise: Denoise, step: Step) -> None:
         self.composer, self.outer, self.step = composer, denoise, step
         self.process = denoise.process
-        self.cond: Condition | None = getattr(denoise, "cond", None)
+        self.cond = denoise.cond if isinstance(denoise, Bound) else None
         self.bound = denoise if isinstance(denoise, BoundDenoiser) else None
         self.clip = self.bound.clip if self.bound else None
         self.moves: tuple[Move, ...] = ()
@@ -214,7 +212,7 @@ class _Tap:
         guides = self.composer.guides
         if not self.first:
             guides = tuple(g for g in guides if not g.after_step)
-        network = getattr(self.outer, "denoiser", None)
+        network = self.bound.denoiser if self.bound else None
         found = self.composer(
             self._base,
             x,

@@ -13,7 +13,7 @@ def key_of(guide: Guide) -> Hashable:
 
 def why_idle(guides: Sequence[Guide]) -> str:
     """Why guides with one key had no weight in a run."""
-    if all(getattr(g.weight, "scale", g.weight) == 0 for g in guides):
+    if all(g.scale == 0 for g in guides):
         return "its weight is 0"
     windows = [g.window for g in guides if g.window is not None]
     if len(windows) == len(guides):

@@ -16,7 +16,7 @@ from windvane.guidance.energy_checks import Watch
 from windvane.guidance.guided_sampler import GuidedState
 from windvane.guidance.pushes import rms
 from windvane.process import expand
-from windvane.samplers.base import BoundDenoiser, Denoise, State, is_zero, moved
+from windvane.samplers.base import BoundDenoiser, Denoise, State, condition_of, is_zero, moved
 from windvane.samplers.wrapped import WrappedSampler
 
 
@@ -110,7 +110,7 @@ class KickedSampler(WrappedSampler):
         with torch.enable_grad():
             u = x / expand(size.clamp(min=1), x)
             u = u if outer and u.requires_grad else u.detach().requires_grad_(True)
-            cond: Condition | None = getattr(denoise, "cond", None)
+            cond = condition_of(denoise)
             watch.terms(self.energy, u, times, cond, level)
             values = watch.values(self.energy, u, times, cond, level)
             g = watch.gradient(self.energy, values, u, keep=outer, level=level)
@@ -123,7 +123,7 @@ class KickedSampler(WrappedSampler):
 
     def _hidden(self, denoise: Denoise) -> Denoise:
         """The denoiser without the signals that belong to the energy alone."""
-        cond: Condition | None = getattr(denoise, "cond", None)
+        cond = condition_of(denoise)
         own = own_signals(self.energy.signals)
         if cond is None or not isinstance(denoise, BoundDenoiser) or not own & set(cond.signals):
             return denoise

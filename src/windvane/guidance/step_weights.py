@@ -39,6 +39,9 @@ class Step:
 class StepWeight(ABC):
     """A weight that is computed from a :class:`Step`."""
 
+    #: Its factor, of which weights are made larger and smaller; None: it has none.
+    scale: float | None = None
+
     @abstractmethod
     def __call__(self, step: Step) -> float:
         """The weight, one number for the batch."""

@@ -33,6 +33,17 @@ class Denoise(Protocol):
     def __call__(self, x: Tensor, t: Tensor) -> Tensor: ...
 
 
+class Bound:
+    """What has a condition bound to it: the loop's denoiser, and what guidance puts in front of it."""
+
+    cond: Condition | None
+
+
+def condition_of(denoise: Denoise) -> Condition | None:
+    """The condition that is bound to a denoiser; a bare one has none."""
+    return denoise.cond if isinstance(denoise, Bound) else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Traits:
     """What a sampler declares of itself; the loop, guidance, searches and the shared tests read it.
@@ -47,6 +58,8 @@ class Traits:
         memory: steps use predictions of earlier ones, so that a state belongs to its trajectory.
         evaluations: of the network in every step above sigma = 0; None where nothing is promised. A step to
             sigma = 0 makes one.
+        guided: steps look at the denoiser's gradient or condition: a prediction that was made before cannot
+            stand for it.
     """
 
     stochastic: bool = False
@@ -55,6 +68,7 @@ class Traits:
     needs_grid: bool = False
     memory: bool = False
     evaluations: int | None = 1
+    guided: bool = False
 
 
 class Sampler(ABC):
@@ -114,7 +128,7 @@ class Sampler(ABC):
         """Called by the loop after the last batch: where guidance says what of it had no effect."""
 
 
-class BoundDenoiser:
+class BoundDenoiser(Bound):
     """Binds a condition and a clipping range to a denoiser, and remembers the latest prediction.
 
     Args:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from windvane.arguments import flag, whole
 from windvane.compiled import compile_networks
 from windvane.conditions import Condition
-from windvane.current_step import finish
-from windvane.denoiser import as_denoiser
+from windvane.denoiser import Denoiser, as_denoiser
 from windvane.evaluations import count_evaluations
 from windvane.progress import track
 from windvane.randomness import STREAM_PRIOR
@@ -197,7 +196,7 @@ def sample_batches(
                 x, trajectory = run(bound, x, rows[chunk], ticks)
             yield Samples(x, rows[chunk], times, count.calls, count.rows / len(x), trajectory)
         next(ticks, None)  # lets the bar finish
-        finish(sampler, denoiser)
+        _finish(sampler, denoiser)
 
     return batches()
 
@@ -229,3 +228,11 @@ def _evaluation_mode(denoiser: Any) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _finish(sampler: Sampler, denoiser: Any) -> None:
+    """A sampling has ended: guidance, in the sampler and in the denoiser, says what of it had no effect."""
+    sampler.finished()
+    for part in denoiser.modules() if isinstance(denoiser, nn.Module) else ():
+        if isinstance(part, Denoiser):
+            part.finished()

@@ -154,16 +154,14 @@ class FeynmanKac:
         """One step of all particles, in micro-batches that keep their sampler's states apart."""
         noise, t, s = chain.step_noise(keys, k), chain.times[k], chain.times[k + 1]
         state = chain.sampler.init(x, chain.times) if state is None else state
-        replay = predicted is not None and not hasattr(chain.sampler, "guides")
+        replay = predicted is not None and not chain.sampler.traits.guided
         denoise = Replay(chain.process, predicted) if replay and predicted is not None else chain.bound(rows)
         with quiet(chain.denoiser), at_step(k, chain.steps):
             return chain.sampler.step(denoise, x, t, s, state, noise)
 
     def _cost(self, chain: Chain, first: int) -> float:
         """Network rows of a particle from step ``first`` on."""
-        judged = (
-            [k for k in self.judged(chain.steps) if k >= first] if hasattr(chain.sampler, "guides") else []
-        )
+        judged = [k for k in self.judged(chain.steps) if k >= first] if chain.sampler.traits.guided else []
         return chain.cost(first) + len(judged) * (chain.per_call or 1.0)
 
     def _rows(self, job: Job) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor
 from windvane.current_step import at_step
 from windvane.evaluations import EvaluationLimit, evaluations_left
 from windvane.process import Process
-from windvane.samplers import Sampler
+from windvane.samplers import Sampler, WrappedSampler
 
 
 @dataclass
@@ -29,7 +29,7 @@ def rehearsed(sampler: Sampler, process: Process, times: Tensor, shape: tuple[in
     The solver runs over one row of zeros. Of a guided sampler the one inside is asked: what guidance adds
     shows in the steps made.
     """
-    while hasattr(sampler, "sampler"):
+    while isinstance(sampler, WrappedSampler):
         sampler = sampler.sampler
     denoise, calls = Rehearsal(process), []
     x = torch.zeros(1, *shape)
