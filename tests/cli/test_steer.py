@@ -269,10 +269,10 @@ def test_the_towers_of_clip_take_the_place_of_the_own_encoder(
         raising=False,
     )
     from windvane.cli.steer.networks import make_eyes
-    from windvane.cli.steer.wishes import Asked, Target
+    from windvane.cli.steer.wishes import Target, WishFlags
 
     target = Target(None, (1, 8, 8), {}, decode=lambda x: 2 * x)
-    eyes = make_eyes(Asked(text=("anything",), encoder="clip:some/folder"), target, lambda: None, 0)
+    eyes = make_eyes(WishFlags(text=("anything",), encoder="clip:some/folder"), target, lambda: None, 0)
     assert asked == [("some/folder", "cpu")] and not eyes.timed
     assert torch.equal(eyes.image(torch.ones(2, 1, 8, 8)), torch.full((2, 10), 2.0))
     assert "clip:NAME_OR_FOLDER" in refused("steer", tmp_path, text="x", encoder="t5", out=tmp_path / "out")

@@ -11,7 +11,7 @@ from windvane.adapters import Classifier, load_classifier, load_text_image
 from windvane.cli.common.processes import Processes
 from windvane.cli.common.sections import DataSection
 from windvane.cli.steer.networks import known_images, make_eyes
-from windvane.cli.steer.wishes import Asked, Target
+from windvane.cli.steer.wishes import Target, WishFlags
 from windvane.denoiser import NetworkDenoiser
 from windvane.metrics import train_judge
 from windvane.networks import ResidualMLP
@@ -66,21 +66,21 @@ def digits():
 @pytest.mark.parametrize("latent", [False, True], ids=["pixels", "latents"])
 def test_own_networks(latent):
     made = target((1, 8, 8), (lambda z: z) if latent else None)
-    eyes = make_eyes(Asked(text=("seven",), style=("x",), classes=("3",)), made, digits, 0)
+    eyes = make_eyes(WishFlags(text=("seven",), style=("x",), classes=("3",)), made, digits, 0)
     assert eyes.timed is not latent
     check_wishes(eyes, (1, 8, 8), "image", "maps", "logits")
     assert text_wish(eyes, "seven").energy.embedding.device.type == "meta"
 
 
 def test_texts_read_by_a_sentence_encoder(tmp_path):
-    asked = Asked(text=("seven",), encoder=f"sentences:{tiny_bert.save(tmp_path / 'bert')}")
+    asked = WishFlags(text=("seven",), encoder=f"sentences:{tiny_bert.save(tmp_path / 'bert')}")
     check_wishes(make_eyes(asked, target((1, 8, 8)), digits, 0), (1, 8, 8), "image", "maps")
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_text_image_models(kind, tmp_path):
     folder = tiny_text.save(kind, tmp_path / kind)
-    eyes = make_eyes(Asked(text=("red",), encoder=f"{kind}:{folder}"), target(SHAPE), digits, 0)
+    eyes = make_eyes(WishFlags(text=("red",), encoder=f"{kind}:{folder}"), target(SHAPE), digits, 0)
     check_wishes(eyes, SHAPE, "image", "maps")
     if kind == "siglip":  # CLIP looks at the values of its mask, of which "meta" has none
         assert text_wish(eyes, "red").energy.embedding.device.type == "meta"
@@ -92,7 +92,7 @@ def test_classifiers_in_files(suffix, tmp_path):
     save = {".pt": "save_script", ".ts": "save_trace", ".pt2": "save_program"}[suffix]
     path = tmp_path / f"classifier{suffix}"
     getattr(test_classifiers, save)(path)
-    eyes = make_eyes(Asked(classes=("1",), classifier=str(path)), target(SHAPE), digits, 0)
+    eyes = make_eyes(WishFlags(classes=("1",), classifier=str(path)), target(SHAPE), digits, 0)
     check_wishes(eyes, SHAPE, "logits")
     assert next(load_classifier(path).parameters()).device.type == "cpu"
 
@@ -100,14 +100,14 @@ def test_classifiers_in_files(suffix, tmp_path):
 def test_classifiers_of_transformers_and_judges(tmp_path, monkeypatch):
     known = digits()
     train_judge(known.guide, steps=2, progress=False).save(tmp_path / "judge.safetensors")
-    asked = Asked(classes=("1",), classifier=str(tmp_path / "judge.safetensors"))
+    asked = WishFlags(classes=("1",), classifier=str(tmp_path / "judge.safetensors"))
     check_wishes(make_eyes(asked, target((1, 8, 8)), digits, 0), (1, 8, 8), "logits")
 
     from windvane.adapters import classifiers
 
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1200, 3))
     monkeypatch.setattr(classifiers, "load_from_hub", lambda *given, **named: Classifier(network))
-    eyes = make_eyes(Asked(classes=("1",), classifier="some/name"), target(SHAPE), digits, 0)
+    eyes = make_eyes(WishFlags(classes=("1",), classifier="some/name"), target(SHAPE), digits, 0)
     check_wishes(eyes, SHAPE, "logits")
 
 

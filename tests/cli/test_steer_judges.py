@@ -10,7 +10,7 @@ import yaml
 from tests.cli.conftest import shorten_trainings, tiny_denoiser
 from windvane.checkpoint import save_model
 from windvane.cli.common.judges import kept_judge
-from windvane.cli.steer.networks import Known, make_judges
+from windvane.cli.steer.networks import SteeringImages, make_judges
 from windvane.data import from_arrays
 from windvane.metrics import judge_training
 from windvane.text import training
@@ -121,7 +121,7 @@ def test_a_kept_judge_is_that_of_the_same_labels():
 
 def test_labels_that_say_nothing_make_no_judge(capsys):
     data = noise(torch.arange(40) % 2)
-    judges = make_judges(Known(data, data, data), encoder=False, seed=0)
+    judges = make_judges(SteeringImages(data, data, data), encoder=False, seed=0)
     assert judges.classifier is None and judges.space == "pixels"
     assert "labels can hardly be told from the images" in capsys.readouterr().err
 

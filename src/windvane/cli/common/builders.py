@@ -50,6 +50,13 @@ def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None, l
     return make(shape=shape, vector=vector, layout=layout, tokens=tokens, **arguments)
 
 
+def loop_options(train: TrainSection) -> dict[str, Any]:
+    """The settings of the loop, as :func:`windvane.train` calls them."""
+    names = {"learning_rate": "lr", "clip": "clip_norm", "ema": "ema_decay", "precision": "mixed_precision"}
+    values = train.model_dump(exclude={"condition", "annotation", "loss_weight", "times"})
+    return {names.get(name, name): value for name, value in values.items()}
+
+
 def build_objective(train: TrainSection) -> "Objective | None":
     """The loss, or None for the one that suits what the network predicts."""
     from windvane.training.objective import Denoising

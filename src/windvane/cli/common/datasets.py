@@ -1,5 +1,6 @@
 """Opening the data of a section, and saying what was found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,6 +175,25 @@ def _parts(section: DataSection, *, quiet: bool, name_damaged: bool = True) -> P
             f"of {len(data)} images a share of {section.holdout:g} cannot be held out; "
             "--set data.holdout=0 uses all of them"
         ) from None
+
+
+def reference_images(
+    section: DataSection, reference: str | None, parts: Parts | None, shape: Sequence[int]
+) -> "ImageData":
+    """What pictures of ``shape`` (C, H, W) are compared with: images by name, or those held out."""
+    if reference is not None:
+        size = shape[1] if shape[1] == shape[2] else None
+        images = section.model_copy(
+            update={
+                "source": reference, "names": None, "size": size, "channels": shape[0], "limit": None
+            }
+        )  # fmt: skip
+        return open_images(images)
+    assert parts is not None
+    if parts.held_out is not None:
+        return parts.held_out
+    say("no images were held out from training: the reference is the training set itself, which flatters")
+    return parts.train
 
 
 def report_scan(scan: "Scan | None", *, named: bool = True) -> None:

@@ -8,8 +8,10 @@ import os
 import re
 import sys
 import traceback
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from zipfile import BadZipFile
 
@@ -42,6 +44,16 @@ def warned(message: Any, category: type[Warning], *place: Any) -> None:
     """What Python calls for a warning: one line, without the place in the source; those of others by name."""
     if issubclass(category, UserWarning):
         say(f"warning: {message}")
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Warnings of the library as lines on standard error, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+        say(message)
 
 
 def describe(error: BaseException) -> str:

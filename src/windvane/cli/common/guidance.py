@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.common.conditions.vocabulary import Asked
 from windvane.cli.common.models import check_model_path, model_hash, open_model
 from windvane.cli.common.sections import SampleSection
 from windvane.hashes import file_hash
@@ -75,6 +76,34 @@ def settled_guidance(section: SampleSection) -> SampleSection:
             text = text.replace(measure, whole)
         texts.append(text)
     return section.model_copy(update={"guidance": texts})
+
+
+def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) -> SampleSection:
+    """The section with a weight that has an effect; a weight given in vain is refused.
+
+    Without a condition there is nothing to contrast: the weight is then 0, the unconditional model. Paths in
+    `sample.guidance` become whole ones.
+    """
+    section = settled_guidance(section)
+    if asked is not None and asked.kind == "vectors" and section.condition != "none":
+        raise ValueError(
+            f"this model is conditioned on vectors of {asked.count} numbers, which the command line has none "
+            "of: --condition none, or in Python cond=Condition.vector(vectors)"
+        )
+    if section.cluster is not None and (asked is None or asked.kind == "masks" or not asked.count):
+        trained = "without a condition" if asked is None else f"on {asked.kind} alone"
+        raise ValueError(f"--cluster: this model was trained {trained}, it has no clusters")
+    if section.cluster is not None and asked is not None and section.cluster >= asked.count:
+        raise ValueError(f"--cluster {section.cluster}: the model has {asked.count}, 0 to {asked.count - 1}")
+    drawn = any(given is not None for given in (section.boxes, section.mask, section.like))
+    if asked is not None and (section.cluster is not None or section.condition != "none" or drawn):
+        return section
+    if section.guidance:
+        return section.model_copy(update={"condition": "none"})
+    if weight_given and section.weight != 0:
+        why = "the model was trained without a condition" if asked is None else "--condition none was given"
+        raise ValueError(f"--weight {section.weight:g} would guide nothing: {why}")
+    return section.model_copy(update={"weight": 0.0, "interval": None, "condition": "none"})
 
 
 def guidance_files(section: SampleSection) -> dict[str, str]:

@@ -56,6 +56,18 @@ def processes() -> Processes:
     return Processes(state.process_index, state.num_processes, str(state.device), state)
 
 
+def sole_device(command: str) -> str:
+    """The device of a command that runs in one process.
+
+    Raises:
+        ValueError: a launcher started several, which would all do the same.
+    """
+    group = processes()
+    if group.count > 1:
+        raise ValueError(f"{command} runs in one process, not in {group.count}; start it without a launcher")
+    return group.device
+
+
 def _device() -> str:
     import torch
 

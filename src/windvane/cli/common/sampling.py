@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.builders import build_guided, build_sampler
 from windvane.cli.common.conditions.requests import Wanted, wanted
-from windvane.cli.common.conditions.vocabulary import settled
 from windvane.cli.common.errors import Interrupted
 from windvane.cli.common.folders import SAMPLES
 from windvane.cli.common.grid_cells import Cell, grid_settings
-from windvane.cli.common.guidance import guidance_files
+from windvane.cli.common.guidance import guidance_files, settled
 from windvane.cli.common.models import clip_of, open_model, pictures_of
 from windvane.cli.common.processes import Processes
 from windvane.cli.common.recipe import CIRCUMSTANCES, Recipe, batch_of, differences

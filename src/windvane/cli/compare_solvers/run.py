@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.builders import build_guided, build_sampler
 from windvane.cli.common.conditions.requests import wanted
-from windvane.cli.common.conditions.vocabulary import settled
 from windvane.cli.common.console import print_table, tell
 from windvane.cli.common.errors import say
+from windvane.cli.common.guidance import settled
 from windvane.cli.common.models import clip_of, open_model
+from windvane.cli.common.processes import sole_device
 from windvane.cli.common.sections import SampleSection
 from windvane.cli.common.suggestions import suggestion
 from windvane.registry import known_names
@@ -59,16 +60,11 @@ def compare(
     weight_given: bool,
 ) -> "Comparison":
     """Open the model, run every solver at every budget, print the table and write the files."""
-    from windvane.cli.common.processes import processes
     from windvane.grids import grid_named
     from windvane.tasks.solvers import compare_solvers
 
-    group = processes()
-    if group.count > 1:
-        raise ValueError(
-            f"compare-solvers runs in one process, not in {group.count}; start it without a launcher"
-        )
-    model = open_model(run, weights=section.weights, device=group.device, precision=section.precision)
+    device = sole_device("compare-solvers")
+    model = open_model(run, weights=section.weights, device=device, precision=section.precision)
     section = settled(section, model.asked, weight_given=weight_given)
     seeds = list(range(section.seed, section.seed + section.n))
     asked = wanted(section, model.asked, seeds, model=model.folder)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.config import Config
-from windvane.cli.common.datasets import Parts, open_images, open_parts
-from windvane.cli.common.errors import say
+from windvane.cli.common.datasets import Parts, open_images, open_parts, reference_images
 from windvane.cli.common.judges import eyes
 from windvane.cli.common.models import run_config
 from windvane.cli.common.processes import processes
@@ -73,7 +72,7 @@ def open_setting(
         made_by = Path(read_index(target)["settings"].get("model", ""))
     parts = open_parts(config.data, beside=made_by, name_damaged=False) if known else None
     if (target / "model").is_dir():
-        images = reference_images(config, reference, parts, _shape(target, parts))
+        images = reference_images(config.data, reference, parts, _shape(target, parts))
         held_out = reference is None and parts is not None and parts.held_out is not None
         check_counts(config, images, eyes(parts, images, config.evaluate)[1], held_out=held_out)
         folder, title = _sampled(target, config, weight_given)
@@ -100,7 +99,7 @@ def open_setting(
             f"{len(samples)} images of {target}",
             target if target.is_dir() else target.parent,
             samples,
-            reference_images(config, reference, parts, samples.shape),
+            reference_images(config.data, reference, parts, samples.shape),
             parts,
         )
     index = read_index(folder)
@@ -110,7 +109,7 @@ def open_setting(
         title,
         folder,
         samples,
-        reference_images(config, reference, parts, samples.shape),
+        reference_images(config.data, reference, parts, samples.shape),
         parts,
         _ids(ids),
         _annotation(run, parts),
@@ -194,25 +193,6 @@ def _title(index: dict[str, Any]) -> str:
         f"{len(index['pictures'])} samples at weight {settings['weight']:g}, {settings['sampler']}, "
         f"{settings['steps']} steps, {settings['weights']} weights of step {settings['step']}"
     )
-
-
-def reference_images(
-    config: Config, reference: str | None, parts: Parts | None, shape: Sequence[int]
-) -> "ImageData":
-    """What pictures of ``shape`` (C, H, W) are compared with: images by name, or those held out."""
-    if reference is not None:
-        size = shape[1] if shape[1] == shape[2] else None
-        section = config.data.model_copy(
-            update={
-                "source": reference, "names": None, "size": size, "channels": shape[0], "limit": None
-            }
-        )  # fmt: skip
-        return open_images(section)
-    assert parts is not None
-    if parts.held_out is not None:
-        return parts.held_out
-    say("no images were held out from training: the reference is the training set itself, which flatters")
-    return parts.train
 
 
 def _ids(conditions: Sequence[Any]) -> "Tensor | None":

@@ -1,22 +1,19 @@
 """A picture of a search once more: the same search, made anew in a folder that goes away."""
 
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.again.orders import config_of, hashes
+from windvane.cli.common.again.original import Original
 from windvane.damage import reading
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-def searched_again(
-    image: Path, settings: Mapping[str, Any], place: Path, *, device: str, differ: Callable[[str], None]
-) -> tuple[Any, dict[str, Any]]:
-    """The levels (C, H, W) that the search comes to now, and the settings inside its picture.
 
-    Args:
-        place: where the model is now.
-        differ: called with what is no longer as it was.
+def searched_again(original: Original) -> "tuple[Image, dict[str, Any]]":
+    """The picture that the search comes to now, and the settings inside it.
 
     Raises:
         ValueError: damaged settings, or a reward in a file of code, which no picture may run.
@@ -25,9 +22,15 @@ def searched_again(
     from windvane.cli.search.methods import settings_for
     from windvane.cli.search.rewards import check_rewards, is_code
     from windvane.cli.search.run import SAMPLES, Order, search_model
-    from windvane.pictures import read_pixels, read_settings
+    from windvane.pictures import read_pixels, read_settings, to_picture
     from windvane.search import Budget
 
+    image, settings = original.image, original.settings
+    if not isinstance(settings.get("order"), dict):
+        raise ValueError(
+            f"{image} does not say how it was found; windvane search with the same flags makes it again"
+        )
+    place = original.place(settings["order"])
     with reading(image):
         order, method = settings["order"], str(settings["method"])
         rewards = [str(reward) for reward in order["reward"]]
@@ -44,15 +47,12 @@ def searched_again(
         files, sha256 = sorted(settings["reward_files"].values()), str(settings["weights_sha256"])
     coded = [reward for reward in rewards if is_code(reward)]
     if coded:
-        raise ValueError(
-            f"{image} was found by the reward {coded[0][:80]}, and no picture may run a file of code; "
-            "windvane search with the same flags in an empty --out makes it again"
-        )
+        original.refuse_code(f"was found by the reward {coded[0][:80]}, a file of code")
     check_rewards(rewards)
     if files != sorted(hashes([reward[5:] for reward in rewards if reward.startswith("like:")]).values()):
-        differ(f"a picture that {image} was to be like is another one now")
-    if open_model(place, weights=section.weights, device=device).sha256 != sha256:
-        differ(f"the {section.weights} weights of {place} are not those that made {image}")
+        original.differ(f"a picture that {image} was to be like is another one now")
+    if open_model(place, weights=section.weights, device=original.device).sha256 != sha256:
+        original.differ(f"the {section.weights} weights of {place} are not those that made {image}")
     with tempfile.TemporaryDirectory(prefix="windvane-search-") as folder:
         search_model(
             Order(place, rewards, method, own, section),
@@ -60,8 +60,8 @@ def searched_again(
             budget=budget,
             resume=False,
             weight_given=False,
-            device=device,
+            device=original.device,
             until=until if type(until) is int else None,
         )
         made = Path(folder) / name
-        return read_pixels(made), read_settings(made)
+        return to_picture(read_pixels(made)), read_settings(made)

@@ -84,22 +84,18 @@ def _search(
     order: "Order", out: Path, limits: tuple[int | None, int | None], resume: bool, weight_given: bool
 ) -> None:
     from windvane.cli.common.folders import SEARCH
-    from windvane.cli.common.processes import processes
+    from windvane.cli.common.processes import sole_device
     from windvane.cli.search.run import BEST, check_out, search_model
     from windvane.folders import claimed
     from windvane.search import Budget
 
-    group = processes()
-    if group.count > 1:
-        raise ValueError(
-            f"windvane search runs in one process, not in {group.count}; start it without a launcher"
-        )
+    device = sole_device("windvane search")
     check_out(out, resume=resume)
     budget = Budget(network=limits[0], verifier=limits[1])
     with claimed(out, SEARCH):
         check_out(out, resume=resume)  # once more, now that nobody else writes there
         found = search_model(
-            order, out=out, budget=budget, resume=resume, weight_given=weight_given, device=group.device
+            order, out=out, budget=budget, resume=resume, weight_given=weight_given, device=device
         )
     scores = ", ".join(f"{score:.4g}" for score in found["scores"][:8])
     tell(

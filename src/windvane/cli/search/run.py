@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.common.again.orders import section_values, whole
 from windvane.cli.common.builders import build_guided, build_sampler
 from windvane.cli.common.conditions.requests import wanted
-from windvane.cli.common.conditions.vocabulary import settled
-from windvane.cli.common.errors import Interrupted, say
+from windvane.cli.common.errors import Interrupted, say, warnings_said
 from windvane.cli.common.folders import SEARCH
+from windvane.cli.common.guidance import settled
 from windvane.cli.common.models import clip_of, open_model
 from windvane.cli.common.recipe import sampler_settings
 from windvane.cli.common.sections import SampleSection
@@ -62,6 +63,16 @@ class Order:
             **sampler_settings(self.section),
         }
 
+    def request(self, section: SampleSection, budget: "Budget", model: Path) -> dict[str, Any]:
+        """What asks for the same search once more, beside its method and the settings of that."""
+        rewards = [f"like:{whole(one[5:])}" if one.startswith("like:") else one for one in self.rewards]
+        return {
+            "model": str(model.resolve()),
+            "reward": rewards,
+            "sample": section_values(section),
+            "budget": {"network": budget.network, "verifier": budget.verifier},
+        }
+
 
 def check_out(out: Path, *, resume: bool) -> None:
     """Refuse to mix searches."""
@@ -87,8 +98,6 @@ def search_model(
     Args:
         until: keep the best of the first so many network evaluations.
     """
-    from windvane.cli.common.again.orders import search_order
-    from windvane.cli.steer.wishes import warnings_said
 
     model = open_model(
         order.model, weights=order.section.weights, device=device, precision=order.section.precision
@@ -100,7 +109,7 @@ def search_model(
     one = order.method in (*TREES, "fk")
     chain = _chain(model, section, rows=1 if one else section.n)
     verifier = open_rewards(order.rewards, model=order.model, denoiser=model.denoiser)
-    told = search_order(order.rewards, section, budget, model.folder)
+    told = order.request(section, budget, model.folder)
     folder = Folder(out, about, model.denoiser, told, until)
     note_files(out, SEARCH, [BEST, INDEX, STATE, f"{TREE}/*"])
     with warnings_said():

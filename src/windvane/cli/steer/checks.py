@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from windvane.cli.steer.wishes import Asked, Manner, Target
+    from windvane.cli.steer.wishes import Manner, Target, WishFlags
     from windvane.samplers import Sampler
 
 #: What SDG's protocol can guide by, alone or as `text+style`.
@@ -55,74 +55,67 @@ def parse_evaluate(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def check_wishes(asked: "Asked", evaluated: Sequence[str]) -> None:
+def check_wishes(flags: "WishFlags", evaluated: Sequence[str]) -> None:
     """Refuse what cannot be wished for, before torch is imported.
 
     Args:
         evaluated: the kinds of SDG's protocol, where that is asked for instead of wishes.
     """
-    for text in asked.text:
+    for text in flags.text:
         if not text.strip():
             raise ValueError("--text is empty; say what to draw, such as --text 'a bold seven'")
-    kinds = asked.kinds
+    kinds = flags.kinds
     if evaluated and kinds:
         raise ValueError("--evaluate chooses its own texts or pictures; leave out the wishes")
     if not evaluated and not kinds:
         raise ValueError("nothing to steer by: give --text, --like, --content, --style, --class or --measure")
-    idle = [kind for kind in asked.weights if kind and kind not in (*kinds, *evaluated)]
+    idle = [kind for kind in flags.weights if kind and kind not in (*kinds, *evaluated)]
     if idle:
         raise ValueError(f"--weights has {', '.join(idle)}, and nothing of that kind is wished for")
-    if asked.encoder is not None:
-        _check_encoder(asked, evaluated)
-    if asked.classifier is not None:
+    if flags.encoder is not None:
+        _check_encoder(flags, evaluated)
+    if flags.classifier is not None:
         if "class" not in kinds:
             raise ValueError("--classifier belongs to --class, which is not there")
-        if asked.classifier.endswith(_FILES) and not Path(asked.classifier).is_file():
-            raise ValueError(f"there is no classifier {asked.classifier}")
-    for path in (*asked.like, *asked.content, *asked.style):
+        if flags.classifier.endswith(_FILES) and not Path(flags.classifier).is_file():
+            raise ValueError(f"there is no classifier {flags.classifier}")
+    for path in (*flags.like, *flags.content, *flags.style):
         if not path.is_file():
             raise ValueError(f"there is no picture {path}")
 
 
-def _check_encoder(asked: "Asked", evaluated: Sequence[str]) -> None:
-    assert asked.encoder is not None
-    if not asked.encoder.startswith(("clip:", "siglip:", "sentences:")):
+def _check_encoder(flags: "WishFlags", evaluated: Sequence[str]) -> None:
+    assert flags.encoder is not None
+    if not flags.encoder.startswith(("clip:", "siglip:", "sentences:")):
         raise ValueError(
             "--encoder takes clip:NAME_OR_FOLDER, siglip:NAME_OR_FOLDER or sentences:NAME_OR_FOLDER, got "
-            f"{asked.encoder!r}"
+            f"{flags.encoder!r}"
         )
-    if not (asked.looks or evaluated):
+    if not (flags.looks or evaluated):
         raise ValueError("--encoder belongs to --text, --like, --content and --style, of which there is none")
 
 
 def check_manner(
-    asked: "Asked", evaluated: Sequence[str], target: "Target", manner: "Manner", sampler: "Sampler"
+    flags: "WishFlags", evaluated: Sequence[str], target: "Target", manner: "Manner", sampler: "Sampler"
 ) -> None:
     """Refuse what cannot be done together, and files that do not fit: before any guide is trained."""
     from windvane.tasks.steering import check_method, check_noisy, open_measure, read_picture
 
-    check_noisy(manner.preset, _blind(asked, evaluated, target))
-    check_method(
-        manner.preset,
-        sampler,
-        target.denoiser.process,
-        paper_scale=manner.paper_scale,
-        backward=manner.inner,
-        recurrences=manner.repeat,
-    )
-    for text in asked.measure:
+    check_noisy(manner.preset, _blind(flags, evaluated, target))
+    check_method(sampler=sampler, process=target.denoiser.process, **manner.options())
+    for text in flags.measure:
         open_measure(text, target.shape)
-    for path in (*asked.like, *asked.content, *asked.style):
+    for path in (*flags.like, *flags.content, *flags.style):
         read_picture(path, target.shape)
 
 
-def _blind(asked: "Asked", evaluated: Sequence[str], target: "Target") -> list[str]:
+def _blind(flags: "WishFlags", evaluated: Sequence[str], target: "Target") -> list[str]:
     """The wishes whose guides know clean pictures only."""
     latent = target.decode is not None
-    looks = latent or (asked.encoder is not None and asked.sentences is None)
-    names = latent or asked.classifier is not None
+    looks = latent or (flags.encoder is not None and flags.sentences is None)
+    names = latent or flags.classifier is not None
     return [
         title
-        for kind, title in (*asked.titles, *((kind, kind) for kind in evaluated))
+        for kind, title in (*flags.titles, *((kind, kind) for kind in evaluated))
         if kind == "measure" or (names if kind == "class" else looks)
     ]

@@ -110,15 +110,15 @@ def steer(
     from windvane.cli.common.folders import STEERED
     from windvane.cli.common.models import check_model_path, run_config, run_data
     from windvane.cli.steer.checks import check_wishes, parse_evaluate, parse_sweep, parse_weights
-    from windvane.cli.steer.wishes import Asked, Manner
+    from windvane.cli.steer.wishes import Manner, WishFlags
 
-    asked = Asked(
+    flags = WishFlags(
         text or (), like or (), content or (), style or (), classes or (), measure or (),
         parse_weights(weights, KINDS), encoder, classifier, trust,
     )  # fmt: skip
     evaluated = () if evaluate is None else parse_evaluate(evaluate)
     strengths = tuple(dict.fromkeys([0.0, *(parse_sweep(sweep) or [1.0])]))
-    check_wishes(asked, evaluated)
+    check_wishes(flags, evaluated)
     for flag, number, least in (("--backward", backward, 0), ("--repeat", repeat, 1)):
         if number is not None and number < least:
             raise ValueError(f"{flag} is at least {least}, got {number}")
@@ -138,6 +138,6 @@ def steer(
     method(manner.preset)
     with claimed(out, STEERED):
         if evaluated:
-            evaluate_steering(run, out, made, asked, evaluated, manner, n=given.flags.get("sample.n"))
+            evaluate_steering(run, out, made, flags, evaluated, manner, n=given.flags.get("sample.n"))
         else:
-            steer_run(run, out, made, asked, manner)
+            steer_run(run, out, made, flags, manner)

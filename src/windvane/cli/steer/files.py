@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane._version import __version__
+from windvane.cli.common.again.orders import hashes, section_values, whole
 from windvane.cli.common.folders import STEERED
 from windvane.cli.common.sampling import ARRAY, GRID, INDEX, file_of, machine
-from windvane.cli.steer.wishes import Manner
+from windvane.cli.steer.wishes import Manner, WishFlags
 from windvane.files import atomic_file, atomic_write_json
 from windvane.folders import note_files
 from windvane.invocation import made_by
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from windvane.cli.common.config import Config
     from windvane.cli.common.sections import SampleSection
     from windvane.tasks.steering import Arm, Score, Wish
 
 BEFORE_AFTER, SWEEP, NUMBERS, PAGE = "before_after.png", "sweep.png", "report.json", "report.html"
 MOST_IN_GRID = 100
+#: The kinds of wishes that are pictures.
+PICTURES = ("like", "content", "style")
 
 
 def settings_of(
@@ -50,6 +54,36 @@ def settings_of(
         **manner.to_dict(),
         "steered_by": [{"kind": w.kind, "what": w.what, "weight": w.weight} for w in wishes],
         "order": dict(order),
+    }
+
+
+def steering_order(flags: WishFlags, config: "Config") -> dict[str, Any]:
+    """What `windvane steer` was asked for: wishes with whole paths, images, and the hash of every file."""
+    from windvane.tasks.steering.measurements import split_measure
+
+    paths = {name: [whole(str(path)) for path in getattr(flags, name)] for name in PICTURES}
+    measure = []
+    for text in flags.measure:
+        name, parameter, file = split_measure(text)
+        head = name if not parameter else f"{name}={whole(parameter)}"
+        measure.append(f"{head}:{whole(file)}")
+        paths[text] = [whole(file), *([whole(parameter)] if parameter else [])]
+    kind, colon, encoder = (flags.encoder or "").partition(":")
+    classifier = None if flags.classifier is None else whole(flags.classifier)
+    return {
+        **{name: paths[name] for name in PICTURES},
+        "text": list(flags.text),
+        "class": list(flags.classes),
+        "measure": measure,
+        "wish_weights": dict(flags.weights),
+        "encoder": f"{kind}{colon}{whole(encoder)}" if flags.encoder else None,
+        "classifier": classifier,
+        "trust": flags.trust,
+        "files": hashes(
+            [*(path for found in paths.values() for path in found), classifier or "", config.data.names or ""]
+        ),
+        "data": config.data.model_dump(mode="json"),
+        "sample": section_values(config.sample),
     }
 
 

@@ -8,7 +8,7 @@ from windvane.cli.common.datasets import open_parts, usable_cache
 from windvane.cli.common.errors import say
 from windvane.cli.common.judges import kept_judge, poor
 from windvane.cli.common.sections import DataSection
-from windvane.cli.steer.wishes import Asked, Target, class_of, of_pictures
+from windvane.cli.steer.wishes import Target, WishFlags, class_of, of_pictures
 
 if TYPE_CHECKING:
     from windvane.data import ImageData
@@ -27,7 +27,7 @@ NO_JUDGES = (
 
 
 @dataclass(frozen=True)
-class Known:
+class SteeringImages:
     """Images in three disjoint parts: those guides learn from, those judges learn from, and the reference."""
 
     guide: "ImageData"
@@ -35,7 +35,7 @@ class Known:
     reference: "ImageData"
 
 
-def known_images(section: DataSection, shape: Sequence[int]) -> Known:
+def known_images(section: DataSection, shape: Sequence[int]) -> SteeringImages:
     """The images of a run, or those that the user names, in the model's own size.
 
     Where nobody names any, guides of images in the digits' own size learn from the embedded digits.
@@ -59,7 +59,7 @@ def known_images(section: DataSection, shape: Sequence[int]) -> Known:
     if tuple(parts.train.shape) != tuple(shape):
         raise ValueError(f"the model makes images {tuple(shape)}, {section.source} has {parts.train.shape}")
     guide, judge = parts.train.split((0.5, 0.5), _HALVES)
-    return Known(guide, judge, parts.held_out if parts.held_out is not None else judge)
+    return SteeringImages(guide, judge, parts.held_out if parts.held_out is not None else judge)
 
 
 def text_encoder(
@@ -111,16 +111,16 @@ def foreign_encoder(name: str, target: Target) -> "Eyes":
     )
 
 
-def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes":
+def own_encoder(flags: WishFlags, target: Target, known: SteeringImages, seed: int) -> "Eyes":
     """The offline encoder, trained on the guides' half of the images; it may read with `sentences:NAME`."""
     from windvane.adapters import load_sentence_encoder
     from windvane.tasks.steering import Eyes, own_eyes
     from windvane.text import describe, known_words, vocabulary_of
 
-    sentences = None if asked.sentences is None else load_sentence_encoder(asked.sentences)
+    sentences = None if flags.sentences is None else load_sentence_encoder(flags.sentences)
     labels = known.guide.labels
     if labels is None or bool((labels < 0).all()):
-        if asked.text:
+        if flags.text:
             raise ValueError(
                 "--text needs images with labels to learn sentences from, and these have none; "
                 "--set data.labels=folders takes sub-folders as classes, --encoder clip:NAME_OR_FOLDER "
@@ -129,8 +129,8 @@ def own_encoder(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes"
         say("text encoder: it knows no words, as the images have no labels")
     else:
         told = describe(known.guide)
-        if asked.text and sentences is None:
-            _check_words(asked.text, vocabulary_of(told), named=known.guide.label_names is not None)
+        if flags.text and sentences is None:
+            _check_words(flags.text, vocabulary_of(told), named=known.guide.label_names is not None)
         say(f"text encoder: it learns the words {known_words(told)}")
     encoder = text_encoder(known.guide, seed=seed, unseen=known.judge, sentences=sentences).to(target.device)
     if target.decode is None:
@@ -153,12 +153,12 @@ def _check_words(texts: Sequence[str], words: "Vocabulary", *, named: bool) -> N
         raise ValueError(f"{error}; the classes have no names, --names FILE gives them") from None
 
 
-def own_classifier(asked: Asked, target: Target, known: Known, seed: int) -> "Eyes":
+def own_classifier(flags: WishFlags, target: Target, known: SteeringImages, seed: int) -> "Eyes":
     """A classifier of the labels, trained on the guides' half of the images."""
     from windvane.tasks.steering import Eyes, own_eyes
     from windvane.text import train_noisy_classifier
 
-    for name in asked.classes:
+    for name in flags.classes:
         class_of(name, known.guide)  # refuses what is not there before anything is trained
     classifier = train_noisy_classifier(known.guide, seed=seed).to(target.device)
     if target.decode is None:
@@ -166,21 +166,21 @@ def own_classifier(asked: Asked, target: Target, known: Known, seed: int) -> "Ey
     return Eyes(logits=of_pictures(classifier, target), logits_timed=False)
 
 
-def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed: int) -> "Eyes":
+def make_eyes(flags: WishFlags, target: Target, images: "Callable[[], SteeringImages]", seed: int) -> "Eyes":
     """The networks that guide, made or opened as the wishes need them, on the target's device."""
     from dataclasses import replace
 
     from windvane.tasks.steering import Eyes
 
     seeing = naming = Eyes()
-    if asked.classifier is not None:
-        naming = opened_classifier(asked.classifier, target, trust=asked.trust)
-    elif asked.classes:
-        naming = own_classifier(asked, target, images(), seed)
-    if asked.encoder is not None and asked.sentences is None:
-        seeing = foreign_encoder(asked.encoder, target)
-    elif asked.looks:
-        seeing = own_encoder(asked, target, images(), seed)
+    if flags.classifier is not None:
+        naming = opened_classifier(flags.classifier, target, trust=flags.trust)
+    elif flags.classes:
+        naming = own_classifier(flags, target, images(), seed)
+    if flags.encoder is not None and flags.sentences is None:
+        seeing = foreign_encoder(flags.encoder, target)
+    elif flags.looks:
+        seeing = own_encoder(flags, target, images(), seed)
     return replace(
         seeing,
         logits=naming.logits,
@@ -190,7 +190,7 @@ def make_eyes(asked: Asked, target: Target, images: "Callable[[], Known]", seed:
     )
 
 
-def make_judges(known: Known | None, *, encoder: bool, seed: int) -> "Judges":
+def make_judges(known: SteeringImages | None, *, encoder: bool, seed: int) -> "Judges":
     """Judges of other seeds, trained on images that no guide has seen; none where no images are known."""
     from windvane.tasks.steering import Judges
 

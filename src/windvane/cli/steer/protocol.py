@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from windvane.cli.common.console import print_table, tell
 from windvane.cli.common.folders import STEERED
 from windvane.cli.steer.checks import check_manner
-from windvane.cli.steer.wishes import Asked, Manner, open_target
+from windvane.cli.steer.wishes import Manner, WishFlags, open_target
 from windvane.files import atomic_write_json
 from windvane.folders import note_files
 
@@ -24,7 +24,7 @@ def evaluate_steering(
     run: Path,
     out: Path,
     config: "Config",
-    asked: Asked,
+    flags: WishFlags,
     kinds: Sequence[str],
     manner: Manner,
     *,
@@ -36,8 +36,9 @@ def evaluate_steering(
         n: samples in all; by default six for each guidance.
     """
     from windvane.cli.common.builders import build_sampler
+    from windvane.cli.common.processes import sole_device
     from windvane.cli.steer.networks import known_images, make_eyes, make_judges
-    from windvane.cli.steer.run import one_process
+    from windvane.cli.steer.run import steering_options
     from windvane.tasks.steering import picture_candidates, protocol, text_candidates
 
     section = config.sample
@@ -47,8 +48,8 @@ def evaluate_steering(
             "--evaluate measures with judges, and the model does not say what it was trained on: "
             "--data names the images"
         )
-    target = open_target(run, section, device=one_process())
-    check_manner(asked, kinds, target, manner, sampler)
+    target = open_target(run, section, device=sole_device("steer"))
+    check_manner(flags, kinds, target, manner, sampler)
     known = known_images(config.data, target.shape)
     candidates = [
         text_candidates(known.reference, seed=section.seed)
@@ -60,7 +61,7 @@ def evaluate_steering(
     candidates = [one.first(fewest) for one in candidates]
     # Empty wishes, so that guides are made that can look for them.
     pictured = any(kind != "text" for kind in kinds)
-    seeking = replace(asked, text=("",) if "text" in kinds else (), like=(Path(),) if pictured else ())
+    seeking = replace(flags, text=("",) if "text" in kinds else (), like=(Path(),) if pictured else ())
     eyes = make_eyes(seeking, target, lambda: known, section.seed)
     judges = make_judges(known, encoder=True, seed=section.seed)
     found = protocol(
@@ -72,18 +73,9 @@ def evaluate_steering(
         n=n,
         factors=manner.strengths,
         seed=section.seed,
-        weights=[asked.weight(kind) for kind in kinds],
-        preset=manner.preset,
-        paper_scale=manner.paper_scale,
-        backward=manner.inner,
-        recurrences=manner.repeat,
-        sampler=sampler,
-        steps=section.steps,
-        grid=section.grid,
-        batch_size=section.batch_size,
-        cond=target.cond,
-        clip=target.clip,
+        weights=[flags.weight(kind) for kind in kinds],
         decode=target.decode,
+        **steering_options(section, manner, target, sampler),
     )
     _write(out, found, candidates, target.about, manner)
 

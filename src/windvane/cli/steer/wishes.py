@@ -1,8 +1,6 @@
 """What `windvane steer` steers, and what is wished for."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
     from windvane.cli.common.conditions.vocabulary import Asked as Conditions
     from windvane.cli.common.sections import SampleSection
-    from windvane.cli.steer.networks import Known
+    from windvane.cli.steer.networks import SteeringImages
     from windvane.conditions import Condition
     from windvane.data import ImageData
     from windvane.denoiser import Denoiser
@@ -59,7 +57,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Asked:
+class WishFlags:
     """What the flags asked for, as they were written."""
 
     text: Sequence[str] = ()
@@ -119,20 +117,19 @@ class Manner:
     inner: int = 0
     repeat: int = 1
 
+    def options(self) -> dict[str, Any]:
+        """As the library's functions take it."""
+        return {
+            "preset": self.preset,
+            "paper_scale": self.paper_scale,
+            "backward": self.inner,
+            "recurrences": self.repeat,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """What shapes the pictures of one strength, as JSON values."""
         scale = "paper" if self.paper_scale else "relative"
         return {"preset": self.preset, "scale": scale, "backward": self.inner, "repeat": self.repeat}
-
-
-@contextmanager
-def warnings_said() -> Iterator[None]:
-    """Warnings of the library as lines on standard error, each once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield
-    for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
-        say(message)
 
 
 def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
@@ -172,7 +169,8 @@ def conditioned(
         ValueError: a model that makes nothing without a class, or none of the class that is named.
     """
     from windvane.cli.common.builders import build_guided
-    from windvane.cli.common.conditions.vocabulary import draw, settled
+    from windvane.cli.common.conditions.vocabulary import draw
+    from windvane.cli.common.guidance import settled
     from windvane.conditions import Condition
 
     classes, null = (getattr(denoiser, name, None) for name in ("classes", "null_class"))
@@ -195,7 +193,12 @@ def conditioned(
 
 
 def make_wishes(
-    asked: Asked, eyes: "Eyes", target: Target, images: "Callable[[], Known]", *, judged: "Known | None"
+    flags: WishFlags,
+    eyes: "Eyes",
+    target: Target,
+    images: "Callable[[], SteeringImages]",
+    *,
+    judged: "SteeringImages | None",
 ) -> "list[Wish]":
     """The wishes in a fixed order: texts, pictures, classes, measurements.
 
@@ -212,34 +215,38 @@ def make_wishes(
     )
 
     process = target.denoiser.process
-    made = [text_wish(eyes, text, asked.weight("text")) for text in asked.text]
-    for kind, paths in (("like", asked.like), ("content", asked.content), ("style", asked.style)):
+    made = [text_wish(eyes, text, flags.weight("text")) for text in flags.text]
+    for kind, paths in (("like", flags.like), ("content", flags.content), ("style", flags.style)):
         for path in paths:
             picture = read_picture(path, target.shape)[None]
-            made.append(image_wish(eyes, kind, picture, process, asked.weight(kind), what=path.name))
-    for name in asked.classes:
-        made.append(_class_wish(name, asked, eyes, images, None if judged is None else judged.judge))
-    for text in asked.measure:
+            made.append(image_wish(eyes, kind, picture, process, flags.weight(kind), what=path.name))
+    for name in flags.classes:
+        made.append(_class_wish(name, flags, eyes, images, None if judged is None else judged.judge))
+    for text in flags.measure:
         found = open_measure(text, target.shape)
         made.append(
             measurement_wish(
-                found.operator, found.y, asked.weight("measure"), what=found.what, decode=target.decode
+                found.operator, found.y, flags.weight("measure"), what=found.what, decode=target.decode
             )
         )
     return made
 
 
 def _class_wish(
-    name: str, asked: Asked, eyes: "Eyes", images: "Callable[[], Known]", judged: "ImageData | None"
+    name: str,
+    flags: WishFlags,
+    eyes: "Eyes",
+    images: "Callable[[], SteeringImages]",
+    judged: "ImageData | None",
 ) -> "Wish":
     """A class of the own classifier, which the judge knows by the same number; or of another one."""
     from windvane.tasks.steering import class_wish
 
-    if asked.classifier is None:
+    if flags.classifier is None:
         label, told = class_of(name, images().guide)
-        return class_wish(eyes, label, asked.weight("class"), what=told)
+        return class_wish(eyes, label, flags.weight("class"), what=told)
     label, told = (eyes.class_id(name), name) if eyes.class_id is not None else class_of(name, None)
-    made = class_wish(eyes, label, asked.weight("class"), what=told)
+    made = class_wish(eyes, label, flags.weight("class"), what=told)
     return replace(made, label=same_class(eyes.class_names.get(label), judged))
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.builders import build_guided, build_sampler
 from windvane.cli.common.conditions.requests import Wanted, wanted
-from windvane.cli.common.conditions.vocabulary import settled
 from windvane.cli.common.config import Config
-from windvane.cli.common.datasets import open_parts
+from windvane.cli.common.datasets import open_parts, reference_images
+from windvane.cli.common.guidance import settled
 from windvane.cli.common.judges import eyes
 from windvane.cli.common.models import Model, clip_of, open_model
+from windvane.cli.common.processes import sole_device
 from windvane.cli.common.sections import SampleSection
-from windvane.cli.evaluate.run import reference_images
 from windvane.cli.stitch.files import Row, show, write
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def stitch_models(
     from windvane.compress import lattice, stitched, sweep
     from windvane.metrics import extract_features
 
-    device = _one_process()
+    device = sole_device("windvane stitch")
     opened = [
         open_model(path, weights=config.sample.weights, device=device, precision=config.sample.precision)
         for path in paths
@@ -105,7 +105,7 @@ def stitch_models(
     _check_conditions(opened)
     section = settled(config.sample, large.asked, weight_given=weight_given)
     known_parts = open_parts(config.data, beside=large.folder, name_damaged=False) if known else None
-    reference_of = reference_images(config, reference, known_parts, _shape(large))
+    reference_of = reference_images(config.data, reference, known_parts, _shape(large))
     seeds = list(range(section.seed, section.seed + section.n))
     draws = Draws(large, section, wanted(section, large.asked, seeds, model=large.folder))
     costs = [draws.cost(routed, section.steps) for routed in divided]
@@ -147,17 +147,6 @@ def _check_budget(budget: float | None, costs: Sequence["Cost"]) -> None:
             f"--budget {budget:g}: the cheapest division of the steps takes {cheapest:.3g} of the operations "
             f"of LARGE; give --budget {math.ceil(1000 * cheapest) / 1000:g} or more"
         )
-
-
-def _one_process() -> str:
-    from windvane.cli.common.processes import processes
-
-    group = processes()
-    if group.count > 1:
-        raise ValueError(
-            f"windvane stitch runs in one process, not in {group.count}; start it without a launcher"
-        )
-    return group.device
 
 
 def _check_conditions(opened: Sequence[Model]) -> None:

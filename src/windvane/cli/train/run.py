@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.annotations.labels import REPORT, lines, make_annotation
-from windvane.cli.common.builders import build_denoiser, build_objective, build_times
-from windvane.cli.common.conditions.vocabulary import Asked, settled
+from windvane.cli.common.builders import build_denoiser, build_objective, build_times, loop_options
+from windvane.cli.common.conditions.vocabulary import Asked
 from windvane.cli.common.config import Config
 from windvane.cli.common.datasets import Parts
 from windvane.cli.common.deadline import Budget
 from windvane.cli.common.errors import Interrupted, say
+from windvane.cli.common.guidance import settled
 from windvane.cli.common.processes import Processes
 from windvane.cli.train.plan import plan_training
 from windvane.files import atomic_folder, atomic_write_json
@@ -19,6 +20,7 @@ from windvane.hashes import sealed
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
     from windvane.data import ImageData
+    from windvane.denoiser import NetworkDenoiser
     from windvane.runs import Run
     from windvane.training.batches import Conditions
 
@@ -136,25 +138,13 @@ def train_run(
 
     With a `budget` the training has as many steps as fit, see `training_plan`.
     """
-    import torch
-
     from windvane.networks import parameter_count
     from windvane.training import train
 
     known = asked(annotation, parts.train)
     section = settled(config.sample, known, weight_given=False)
     config = config.model_copy(update={"sample": section})
-    denoiser = build_denoiser(
-        config.model,
-        config.process,
-        shape=parts.train.shape,
-        vector=(known.count or None) if known else None,
-        layout=known.layout if known else None,
-        seed=config.train.seed,
-    )
-    if str(group.device).startswith("cuda") and config.model.type == "unet":
-        # Convolutions in half precision are quicker in this order of memory; nothing else changes.
-        denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    denoiser = _denoiser(config, parts, known, group)
     plan = plan_training(
         config,
         denoiser,
@@ -179,29 +169,13 @@ def train_run(
         denoiser,
         parts.train,
         conditions=_rows(annotation),
-        steps=chosen.steps,
-        batch_size=chosen.batch_size,
-        lr=chosen.learning_rate,
-        weight_decay=chosen.weight_decay,
-        warmup=chosen.warmup,
-        clip_norm=chosen.clip,
-        accumulate=chosen.accumulate,
-        ema_decay=chosen.ema,
-        dropout=chosen.dropout,
+        **loop_options(chosen),
         objective=build_objective(chosen),
         times=build_times(chosen, denoiser),
-        flip=chosen.flip,
-        mixed_precision=chosen.precision,
-        compile=chosen.compile,
-        seed=chosen.seed,
         run=run,
-        checkpoint_every=chosen.checkpoint_every,
-        log_every=chosen.log_every,
-        sample_every=chosen.sample_every,
         sample=plan.grids,
         callbacks=plan.early,
         replan=plan.deadline,
-        trackers=chosen.trackers,
         progress=group.first,
         extra=known.to_extra() if known else {},
     )
@@ -214,6 +188,23 @@ def train_run(
         (row["loss"] for row in reversed(result.history) if row.get("loss") is not None), float("nan")
     )
     return {"steps": result.step, "loss": loss}
+
+
+def _denoiser(config: Config, parts: Parts, known: Asked | None, group: Processes) -> "NetworkDenoiser":
+    import torch
+
+    denoiser = build_denoiser(
+        config.model,
+        config.process,
+        shape=parts.train.shape,
+        vector=(known.count or None) if known else None,
+        layout=known.layout if known else None,
+        seed=config.train.seed,
+    )
+    if str(group.device).startswith("cuda") and config.model.type == "unet":
+        # Convolutions in half precision are quicker in this order of memory; nothing else changes.
+        denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return denoiser
 
 
 def _keep(config: Config, parts: Parts, run: "Run") -> None:

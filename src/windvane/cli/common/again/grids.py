@@ -1,10 +1,11 @@
 """Pictures that a command composed of many, once more: grids of samples and of a training, montages."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.common.again.original import Original
 from windvane.cli.common.conditions.requests import wanted_again
 from windvane.cli.common.errors import say
 from windvane.cli.common.grid_cells import Cell, cells_of
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
 
 
-def grid_again(
-    image: Path, settings: Mapping[str, Any], place: Path, *, device: str, differ: Callable[[str], None]
-) -> "Image | None":
+def grid_again(original: Original) -> "tuple[Image, dict[str, Any]] | None":
     """The grid of a folder of samples, or that of a training whose model has the weights of then.
 
     Returns:
@@ -31,24 +30,27 @@ def grid_again(
     """
     from windvane.pictures import image_grid
 
+    image, settings, place = original.image, original.settings, original.place()
     training = "weights_sha256" not in settings
     # What names the place and the weights of a sample names a model and a step here.
     told = {**settings, "seed": 0, "weights_sha256": settings.get("weights_sha256", ""), "format": 1}
     section = section_of(told)
     with reading(image):
         cells = cells_of(settings)
-    opened = open_model(place, weights=section.weights, device=device, precision=section.precision)
+    opened = open_model(place, weights=section.weights, device=original.device, precision=section.precision)
     if training and opened.step != settings.get("step"):
         then = str(settings.get("step"))
         say(f"{image} shows step {then:.20}, and the model in {place} is at step {opened.step}")
         return None
     if not training and opened.sha256 != settings["weights_sha256"]:
-        differ(f"the {section.weights} weights of {place} are not those that made {image}")
+        original.differ(f"the {section.weights} weights of {place} are not those that made {image}")
     with reading(image):
         wanted = [wanted_again(cell.condition, opened.asked, 1) for cell in cells]
     if len({one is None for one in wanted}) > 1:
         raise ValueError(f"{image}: some of its pictures have a condition, and others have none")
-    return image_grid(_cells(opened.denoiser, section, cells, [w and w.condition() for w in wanted]))
+    conditions = [one and one.condition() for one in wanted]
+    grid = image_grid(_cells(opened.denoiser, section, cells, conditions))
+    return grid, {**settings, "model": str(place.resolve())}
 
 
 def _cells(
@@ -82,7 +84,7 @@ def _cells(
     return np.stack([made[number] for number in range(len(cells))])
 
 
-def montage_again(image: Path, *, device: str) -> "Image | None":
+def montage_again(original: Original) -> "tuple[Image, dict[str, Any]] | None":
     """The picture of an annotation from what lies beside it; None where no annotation does."""
     from PIL import Image
 
@@ -90,7 +92,7 @@ def montage_again(image: Path, *, device: str) -> "Image | None":
     from windvane.cli.common.datasets import check_source, open_parts
     from windvane.report.annotation import MONTAGE
 
-    folder = image.parent
+    folder, device = original.image.parent, original.device
     if not is_annotation(folder):
         return None
     config = config_of(folder, None)
@@ -99,4 +101,4 @@ def montage_again(image: Path, *, device: str) -> "Image | None":
     with tempfile.TemporaryDirectory(prefix="windvane-montage-") as out:
         write_report(folder, parts, config=config, out=Path(out), brief=True, device=device, progress=False)
         with Image.open(Path(out) / MONTAGE) as made:
-            return made.copy()
+            return made.copy(), original.settings

@@ -76,44 +76,29 @@ def make_annotation(
 
     For controls of the labels nothing is learnt.
     """
-    from windvane.annotate import (
-        Control,
-        GreyImages,
-        Group,
-        annotate,
-        candidates,
-        choose_k,
-        extract,
-        stability,
-    )
+    from windvane import annotate as library
     from windvane.annotate.control_spec import with_fingerprint
 
     stages = Stages(aloud=False) if stages is None else stages
-    control = None if section.control is None else Control.read(section.control)
+    control = None if section.control is None else library.Control.read(section.control)
     if control is not None and control.labels:
         controlled = _of_labels(control, data, section.seed)
         stages.begin()
         return controlled
     grey = control is not None and control.kind == "grey"
-    seen = GreyImages(data) if grey else data
+    seen = library.GreyImages(data) if grey else data
     cache = usable_cache("annotate")
-    group = Group() if group is None else group
+    group = library.Group() if group is None else group
     flip = flip if section.flip is None else section.flip
     features = features_of(section.features, seed=section.seed, flip=flip, device=device)
+    extraction: dict[str, Any] = {
+        "flip": flip, "cache": cache, "batch_size": section.batch_size,
+        "device": device, "group": group, "progress": progress,
+    }  # fmt: skip
 
     def fitted(features: "str | FeatureExtractor", k: int) -> "Annotation":
-        return annotate(
-            seen,
-            features=features,
-            k=k,
-            seed=section.seed,
-            flip=flip,
-            backend=section.backend,
-            cache=cache,
-            batch_size=section.batch_size,
-            device=device,
-            group=group,
-            progress=progress,
+        return library.annotate(
+            seen, features=features, k=k, seed=section.seed, backend=section.backend, **extraction
         )
 
     # One cluster costs nothing: the features come first, and `k` clusters of them take a stage of their own.
@@ -126,16 +111,7 @@ def make_annotation(
         if made.extractor is None:
             raise ValueError(f"the features {section.features} are gone; clear the cache folder {cache}")
         extractor = made.extractor
-        values = extract(
-            extractor,
-            seen,
-            batch_size=section.batch_size,
-            flip=flip,
-            cache=cache,
-            device=device,
-            group=group,
-            progress=progress,
-        )
+        values = library.extract(extractor, seen, **extraction)
     stages.begin()
     choice = None
     seeds = range(section.stability)
@@ -143,7 +119,9 @@ def make_annotation(
     if section.k == "auto":
         compared = seeds if len(seeds) > 1 else range(3)
         with stages("choice of their number"):
-            choice = group.first(partial(choose_k, values, candidates(len(data)), seeds=compared, **fits))
+            choice = group.first(
+                partial(library.choose_k, values, library.candidates(len(data)), seeds=compared, **fits)
+            )
     k = int(section.k) if choice is None else choice.recommended
     with stages(f"{k} clusters"):
         made = fitted(extractor, k)
@@ -152,12 +130,12 @@ def make_annotation(
     told = made.report(data.labels)
     if choice is not None:
         told["choice"] = choice.to_dict()
-    if section.stability > 1 and (control is None or grey):
-        if choice is not None:  # the same fits were made to choose
-            told["stability"] = {"k": k, "seeds": list(seeds), **choice.chosen.stability}
-        else:
-            with stages("comparison of seeds"):
-                told["stability"] = group.first(partial(stability, values, k, seeds=seeds, **fits))
+    compare = section.stability > 1 and (control is None or grey)
+    if compare and choice is not None:  # the same fits were made to choose
+        told["stability"] = {"k": k, "seeds": list(seeds), **choice.chosen.stability}
+    elif compare:
+        with stages("comparison of seeds"):
+            told["stability"] = group.first(partial(library.stability, values, k, seeds=seeds, **fits))
     return made, told
 
 

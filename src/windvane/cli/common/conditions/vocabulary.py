@@ -53,37 +53,6 @@ def asked_of(description: Mapping[str, Any]) -> Asked | None:
     return Asked(count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"), shape=shape)
 
 
-def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) -> SampleSection:
-    """The section with a weight that has an effect; a weight given in vain is refused.
-
-    Without a condition there is nothing to contrast: the weight is then 0, the unconditional model. Paths in
-    `sample.guidance` become whole ones.
-    """
-    if section.guidance:
-        from windvane.cli.common.guidance import settled_guidance
-
-        section = settled_guidance(section)
-    if asked is not None and asked.kind == "vectors" and section.condition != "none":
-        raise ValueError(
-            f"this model is conditioned on vectors of {asked.count} numbers, which the command line has none "
-            "of: --condition none, or in Python cond=Condition.vector(vectors)"
-        )
-    if section.cluster is not None and (asked is None or asked.kind == "masks" or not asked.count):
-        trained = "without a condition" if asked is None else f"on {asked.kind} alone"
-        raise ValueError(f"--cluster: this model was trained {trained}, it has no clusters")
-    if section.cluster is not None and asked is not None and section.cluster >= asked.count:
-        raise ValueError(f"--cluster {section.cluster}: the model has {asked.count}, 0 to {asked.count - 1}")
-    drawn = any(given is not None for given in (section.boxes, section.mask, section.like))
-    if asked is not None and (section.cluster is not None or section.condition != "none" or drawn):
-        return section
-    if section.guidance:
-        return section.model_copy(update={"condition": "none"})
-    if weight_given and section.weight != 0:
-        why = "the model was trained without a condition" if asked is None else "--condition none was given"
-        raise ValueError(f"--weight {section.weight:g} would guide nothing: {why}")
-    return section.model_copy(update={"weight": 0.0, "interval": None, "condition": "none"})
-
-
 def draw(section: SampleSection, asked: Asked | None, seeds: Sequence[int]) -> "Tensor | None":
     """The ids of the seeds, int64 (n,): each depends on its own seed alone. None: no condition."""
     if asked is None or (section.condition == "none" and section.cluster is None):
