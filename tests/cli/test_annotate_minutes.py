@@ -7,8 +7,8 @@ import yaml
 
 from windvane.cli.common.annotations import pacing as annotate_pacing
 from windvane.cli.common.annotations.pacing import expected, fitted_annotation
-from windvane.cli.common.deadline import Budget
 from windvane.cli.common.sections import AnnotateSection
+from windvane.time_budget import Budget
 
 
 @pytest.fixture

@@ -7,17 +7,25 @@ import torch
 import yaml
 
 from tests.training.tiny import assert_same_weights, data, mlp, short, weights
+from windvane.cli.common.builders import loop_options
 from windvane.cli.common.config import Config
-from windvane.cli.common.deadline import Budget, Deadline
 from windvane.cli.common.sections.train import TrainSection
 from windvane.cli.train import plan as training_plan
-from windvane.cli.train.pacing import Costs, estimate, first_pictures, fitted, measured
+from windvane.cli.train.plan import estimate
 from windvane.cli.train.sample_grids import SampleGrids, after
 from windvane.denoiser import FunctionDenoiser
 from windvane.process import VPCosine
 from windvane.progress import duration, track
 from windvane.runs import Run
+from windvane.time_budget import Budget, Deadline
+from windvane.training import pacing
 from windvane.training.batches import TensorData
+from windvane.training.pacing import Costs, first_pictures, measured
+
+
+def fitted(section, costs, seconds):
+    return section.model_copy(update=pacing.fitted(section, costs, seconds))
+
 
 SMALL = ("--set", "model.type=mlp", "--set", "model.width=16", "--batch-size", "4")
 
@@ -173,16 +181,16 @@ def test_a_training_of_some_seconds_resumes_as_it_began(windvane, refused, tmp_p
 def test_a_grid_that_would_take_all_the_time_is_not_even_timed(tmp_path):
     section = TrainSection(batch_size=8)
     slow = mlp(vector=None)
-    grids = SimpleNamespace(rows=1440, timed=lambda denoiser: pytest.fail("timed"))
-    costs = measured(slow, TensorData(data()), None, section, grids=grids, run=Run(tmp_path), limit=1e-6)
+    how = (slow, TensorData(data()), None, loop_options(section))
+    slow_grid = {"grid": lambda denoiser: pytest.fail("timed"), "grid_rows": 1440}
+    costs = measured(*how, folder=tmp_path, limit=1e-6, **slow_grid)
     assert costs.grid == pytest.approx(60 * costs.step) and not list(tmp_path.iterdir())
     assert fitted(section, costs, 10 * costs.step).sample_every == 0
-    grids.timed = lambda denoiser: 5.0
-    assert measured(slow, TensorData(data()), None, section, grids=grids, run=Run(tmp_path)).grid == 5.0
+    assert measured(*how, folder=tmp_path, grid=lambda denoiser: 5.0).grid == 5.0
 
 
 def test_grids_hold_the_training_that_was_fitted(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_plan, "measured", lambda *given, **named: Costs(step=0.01))
+    monkeypatch.setattr(pacing, "measured", lambda *given, **named: Costs(step=0.01))
     config = Config.model_validate({"train": {"steps": 100_000}})
     plan = training_plan.plan_training(
         config, mlp(), None, None, known=None, run=Run(tmp_path / "run"), budget=Budget(0.5), measure=True

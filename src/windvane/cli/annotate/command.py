@@ -12,9 +12,9 @@ from windvane.cli.common.options import MOST_MINUTES, Given, with_settings
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
     from windvane.cli.common.datasets import Parts
-    from windvane.cli.common.deadline import Budget
     from windvane.cli.common.processes import Processes
     from windvane.cli.common.stages import Stages
+    from windvane.time_budget import Budget
 
 
 @with_settings(
@@ -55,10 +55,10 @@ def annotate(
     from windvane.cli.common.annotations.labels import check_features, tell_idle
     from windvane.cli.common.annotations.pacing import check_minutes
     from windvane.cli.common.datasets import check_source
-    from windvane.cli.common.deadline import Budget
     from windvane.cli.common.folders import check_annotation_folder, claimed_annotation
     from windvane.cli.common.processes import processes
     from windvane.folders import check_file
+    from windvane.time_budget import Budget
 
     budget = None if minutes is None else Budget(minutes)
     if out is None:

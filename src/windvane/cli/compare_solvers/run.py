@@ -1,11 +1,12 @@
 """What `windvane compare-solvers` runs, prints and leaves in its folder."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.common import folders
 from windvane.cli.common.builders import build_guided, build_sampler
+from windvane.cli.common.comparison_files import write_comparison
 from windvane.cli.common.conditions.requests import wanted
 from windvane.cli.common.console import print_table, tell
 from windvane.cli.common.errors import say
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Euler is DDIM, and the others add noise.
 SOLVERS = ("ddim", "heun", "dpm++2s", "dpm++3s", "dpm++2m", "dpm++3m", "unipc2", "unipc3", "evodiff")
-TABLE, NUMBERS, PLOT = "solvers.csv", "solvers.json", "solvers.png"
+TABLE, NUMBERS, PLOT = folders.SOLVERS.files
 _COLUMNS = ("solver", "budget", "calls", "steps", "rows", "error", "median", "seconds")
 
 
@@ -92,59 +93,36 @@ def compare(
         "cluster": section.cluster, "grid": section.grid, "clip": clip_of(model.denoiser, section),
         "weights": section.weights,
     }  # fmt: skip
-    write(found, out, settings)
+    _write(found, out, settings)
     show(found, calls)
     tell(f"\n{out / PLOT}, {out / TABLE}, {out / NUMBERS}")
     return found
 
 
-def _row(point: "SolverPoint") -> dict[str, Any]:
-    return {name: getattr(point, name) for name in _COLUMNS}
+def _write(found: "Comparison", out: Path, settings: dict[str, Any]) -> None:
+    points = [{name: getattr(point, name) for name in _COLUMNS} for point in found.points]
 
+    def curves(axes: Any) -> None:
+        for name, (x, y) in found.curves().items():
+            axes.plot(x, y, marker="o", ms=4, lw=1.5, label=name)
+        axes.axhline(found.drift, color="0.6", lw=1, ls=":", label="the reference's own error")
+        axes.set_yscale("log")
+        axes.set_xlabel("network calls")
+        axes.set_ylabel("error per pixel, root mean square")
 
-def write(found: "Comparison", out: Path, settings: dict[str, Any]) -> None:
-    """The table as CSV, everything as JSON, and the curves as a picture."""
-    from windvane.cli.common.folders import SOLVERS
-    from windvane.files import atomic_file, atomic_write_json
-    from windvane.folders import note_files
-    from windvane.invocation import made_by
-
-    note_files(out, SOLVERS, SOLVERS.files)
-    with atomic_file(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, _COLUMNS)
-        table.writeheader()
-        table.writerows(_row(point) for point in found.points)
-    atomic_write_json(
-        out / NUMBERS,
-        {
-            "settings": settings,
+    write_comparison(
+        out,
+        folders.SOLVERS,
+        columns=_COLUMNS,
+        rows=[list(point.values()) for point in points],
+        numbers={
             "reference": {"steps": found.reference_steps, "drift": found.drift, "spread": found.spread},
-            "points": [_row(point) for point in found.points],
+            "points": points,
             "skipped": [vars(line) for line in found.skipped],
         },
+        curves=curves,
+        settings=settings,
     )
-    _plot(found, out / PLOT, {**settings, **made_by()})
-
-
-def _plot(found: "Comparison", path: Path, settings: dict[str, Any]) -> None:
-    from matplotlib.figure import Figure
-
-    from windvane.files import atomic_file
-    from windvane.pictures import text_chunk
-
-    figure = Figure(figsize=(7.0, 4.4), layout="constrained", dpi=130)
-    axes = figure.subplots()
-    for name, (x, y) in found.curves().items():
-        axes.plot(x, y, marker="o", ms=4, lw=1.5, label=name)
-    axes.axhline(found.drift, color="0.6", lw=1, ls=":", label="the reference's own error")
-    axes.set_yscale("log")
-    axes.set_xlabel("network calls")
-    axes.set_ylabel("error per pixel, root mean square")
-    axes.grid(color="0.9", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", pil_kwargs={"pnginfo": text_chunk(settings)})
 
 
 def show(found: "Comparison", calls: Sequence[int]) -> None:

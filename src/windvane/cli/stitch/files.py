@@ -1,14 +1,15 @@
 """What `windvane stitch` prints and leaves in its folder."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from windvane.cli.common.comparison_files import write_comparison
 from windvane.cli.common.console import print_table, tell
+from windvane.cli.common.folders import STITCHED
 
-TABLE, NUMBERS, PLOT = "stitch.csv", "stitch.json", "stitch.png"
+TABLE, NUMBERS, PLOT = STITCHED.files
 
 
 @dataclass(frozen=True)
@@ -38,64 +39,40 @@ def write(
     best: Row | None,
 ) -> None:
     """The table as CSV, everything as JSON, and the curve as a picture."""
-    from windvane.cli.common.folders import STITCHED
-    from windvane.files import atomic_file, atomic_write_json
-    from windvane.folders import note_files
-    from windvane.invocation import made_by
+    shorter = [*alone, rows[-1]]
 
-    note_files(out, STITCHED, STITCHED.files)
-    with atomic_file(out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["fractions", "steps", "calls", "flops", "share", "distance"])
-        for row in (*rows, *alone):
-            table.writerow(
-                [_name(row), row.steps, "+".join(map(str, row.calls)), row.flops, row.share, row.distance]
+    def curves(axes: Any) -> None:
+        axes.plot([r.share for r in frontier], [r.distance for r in frontier], lw=1.5, label="best of a cost")
+        axes.plot(
+            [r.share for r in rows], [r.distance for r in rows], ls="", marker="o", ms=4, label="stitched"
+        )
+        axes.plot(
+            [r.share for r in shorter], [r.distance for r in shorter], lw=1, ls=":", marker="s", ms=4,
+            color="0.5", label="the last model alone, fewer steps",
+        )  # fmt: skip
+        if best is not None:
+            axes.plot(
+                [best.share], [best.distance], ls="", marker="o", ms=11, mfc="none", color="k", label="chosen"
             )
-    atomic_write_json(
-        out / NUMBERS,
-        {
-            "settings": settings,
+        axes.set_xlabel("operations of a picture, share of the last model's")
+        axes.set_ylabel("Fréchet distance")
+
+    write_comparison(
+        out,
+        STITCHED,
+        columns=["fractions", "steps", "calls", "flops", "share", "distance"],
+        rows=[
+            [_name(row), row.steps, "+".join(map(str, row.calls)), row.flops, row.share, row.distance]
+            for row in (*rows, *alone)
+        ],
+        numbers={
             "points": [{**asdict(row), "frontier": row in frontier} for row in rows],
             "alone": [asdict(row) for row in alone],
             "chosen": None if best is None else asdict(best),
         },
+        curves=curves,
+        settings=settings,
     )
-    _plot(rows, alone, frontier, best, out / PLOT, {**settings, **made_by()})
-
-
-def _plot(
-    rows: Sequence[Row],
-    alone: Sequence[Row],
-    frontier: Sequence[Row],
-    best: Row | None,
-    path: Path,
-    settings: dict[str, Any],
-) -> None:
-    from matplotlib.figure import Figure
-
-    from windvane.files import atomic_file
-    from windvane.pictures import text_chunk
-
-    figure = Figure(figsize=(7.0, 4.4), layout="constrained", dpi=130)
-    axes = figure.subplots()
-    axes.plot([r.share for r in frontier], [r.distance for r in frontier], lw=1.5, label="best of a cost")
-    axes.plot([r.share for r in rows], [r.distance for r in rows], ls="", marker="o", ms=4, label="stitched")
-    whole = [*alone, rows[-1]]
-    axes.plot(
-        [r.share for r in whole], [r.distance for r in whole], lw=1, ls=":", marker="s", ms=4, color="0.5",
-        label="the last model alone, fewer steps",
-    )  # fmt: skip
-    if best is not None:
-        axes.plot(
-            [best.share], [best.distance], ls="", marker="o", ms=11, mfc="none", color="k", label="chosen"
-        )
-    axes.set_xlabel("operations of a picture, share of the last model's")
-    axes.set_ylabel("Fréchet distance")
-    axes.grid(color="0.9", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", pil_kwargs={"pnginfo": text_chunk(settings)})
 
 
 def _name(row: Row) -> str:

@@ -12,7 +12,7 @@ from windvane.cli.common.processes import several
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
-    from windvane.cli.common.deadline import Budget
+    from windvane.time_budget import Budget
 
 
 @with_settings(
@@ -48,9 +48,9 @@ def train(
     """
     from windvane.cli.common.annotations.labels import check_features
     from windvane.cli.common.datasets import check_source
-    from windvane.cli.common.deadline import Budget
     from windvane.cli.common.folders import check_run_parts
     from windvane.cli.train.checks import check_run_folder, check_same_run
+    from windvane.time_budget import Budget
 
     budget = None if minutes is None else Budget(minutes)
     if out is None:

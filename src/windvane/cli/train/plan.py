@@ -2,30 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from windvane.cli.common.builders import loop_options
 from windvane.cli.common.conditions.vocabulary import Asked
 from windvane.cli.common.config import Config
-from windvane.cli.common.deadline import Budget, Deadline
-from windvane.cli.train.pacing import (
-    LEAST_STEPS,
-    Costs,
-    estimate,
-    first_pictures,
-    fitted,
-    measured,
-    measuring_limit,
-)
+from windvane.cli.common.sections import TrainSection
 from windvane.cli.train.sample_grids import SampleGrids, after
+from windvane.progress import duration
+from windvane.time_budget import Budget, Deadline
 
 if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
     from windvane.runs import Run
     from windvane.training import Snapshot
     from windvane.training.batches import Conditions, TrainingData
+    from windvane.training.pacing import Costs
 
 #: The share of a time that is left over for what nobody measured.
 _SPARE = 0.02
+#: Shorter trainings are done before a measurement tells anything.
+LEAST_STEPS = 200
+#: Seconds that are warned of.
+_LONG = 3600
 
 
 @dataclass
@@ -51,15 +50,19 @@ def plan_training(
     measure: bool,
 ) -> Plan:
     """Measure a few steps, unless there are few in all or ``measure`` is off, and plan by them."""
+    from windvane.training.pacing import first_pictures, fitted, measured, measuring_limit
+
     section = config.train
     grids = SampleGrids(config, known, run) if section.sample_every else None
     if not measure or (budget is None and section.steps < LEAST_STEPS):
         return Plan(config, grids)
-    limit = {} if budget is None else {"limit": measuring_limit(budget.left())}
-    costs = measured(denoiser, data, conditions, section, grids=grids, run=run, **limit)
+    limit: dict[str, Any] = {} if budget is None else {"limit": measuring_limit(budget.left())}
+    if grids is not None:
+        limit |= {"grid": grids.timed, "grid_rows": grids.rows}
+    costs = measured(denoiser, data, conditions, loop_options(section), folder=run.path, **limit)
     deadline = None
     if budget is not None:
-        section = fitted(section, costs, budget.left())
+        section = section.model_copy(update=fitted(section, costs, budget.left()))
         config = config.model_copy(update={"train": section})
         deadline = _deadline(budget, config, costs, run)
     plan = Plan(config, grids, deadline, estimate(section, costs, done=_done(run)))
@@ -72,7 +75,7 @@ def plan_training(
     return plan
 
 
-def _deadline(budget: Budget, config: Config, costs: Costs, run: "Run") -> Deadline:
+def _deadline(budget: Budget, config: Config, costs: "Costs", run: "Run") -> Deadline:
     """What ends the training in time, and notes its steps before the last state is written."""
 
     def ended(steps: int) -> None:
@@ -88,3 +91,20 @@ def _done(run: "Run") -> int:
     """The steps of the newest state."""
     newest = run.latest_state()
     return 0 if newest is None else int(newest.name.removeprefix("step-"))
+
+
+def estimate(section: TrainSection, costs: "Costs", *, done: int = 0) -> list[str]:
+    """What to say before the first step: how long it takes, and what to do where that means hours."""
+    from windvane.training.pacing import first_pictures
+
+    whole = costs.whole(section, done=done)
+    first = first_pictures(section, costs)
+    drawn = f"; the first pictures in {duration(first * costs.step)}" if 0 < first <= section.steps else ""
+    lines = [f"about {duration(whole)} on this machine ({costs.step:.3g} s a step){'' if done else drawn}"]
+    if whole >= _LONG:
+        lines.append(
+            f"warning: {section.steps - done} steps mean {duration(whole)} here; --minutes 60 fits the "
+            "training to an hour, --steps N takes fewer, and it can be stopped at any time and gone on with "
+            "by --resume"
+        )
+    return lines

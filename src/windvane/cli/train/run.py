@@ -9,13 +9,13 @@ from windvane.cli.common.builders import build_denoiser, build_objective, build_
 from windvane.cli.common.conditions.vocabulary import Asked
 from windvane.cli.common.config import Config
 from windvane.cli.common.datasets import Parts
-from windvane.cli.common.deadline import Budget
 from windvane.cli.common.errors import Interrupted, say
 from windvane.cli.common.guidance import settled
 from windvane.cli.common.processes import Processes
 from windvane.cli.train.plan import plan_training
 from windvane.files import atomic_folder, atomic_write_json
 from windvane.hashes import sealed
+from windvane.time_budget import Budget
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation

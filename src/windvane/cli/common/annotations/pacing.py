@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.datasets import usable_cache
-from windvane.cli.common.deadline import Budget
 from windvane.cli.common.errors import say
 from windvane.cli.common.processes import several
 from windvane.cli.common.sections import AnnotateSection
 from windvane.progress import duration
+from windvane.time_budget import Budget
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config

@@ -1,25 +1,23 @@
 """How long a training will take on this machine, from a few measured steps; and one that fits a time."""
 
 import copy
+import hashlib
 import math
+import os
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from windvane.cli.common.sections.train import TrainSection
-from windvane.progress import duration
+import torch
 
-if TYPE_CHECKING:
-    from windvane.cli.train.sample_grids import SampleGrids
-    from windvane.denoiser import Denoiser
-    from windvane.runs import Run
-    from windvane.training.batches import Conditions, TrainingData
+from windvane.denoiser import Denoiser
+from windvane.training.batches import Conditions, TrainingData
+from windvane.training.loop import train
 
 _MEASURED, _WARM = 4, 1
-#: Shorter trainings are done before a measurement tells anything.
-LEAST_STEPS = 200
-_LONG = 3600
 #: Of a time that is given, grids and saved states may each take so much; the steps get the rest.
 _GRIDS, _STATES = 0.15, 0.1
 _MOST_GRIDS, _MOST_STATES = 8, 4
@@ -31,6 +29,23 @@ _FIRST_PICTURES, _SHORT = 120, 20
 _COPIES = 6
 
 
+class Schedule(Protocol):
+    """What of a training depends on how long it is; ``ema`` is the decay of the average."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def ema(self) -> float: ...
+    @property
+    def log_every(self) -> int: ...
+    @property
+    def sample_every(self) -> int: ...
+    @property
+    def checkpoint_every(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Costs:
     """Seconds of one step, of one grid of samples, and of one saved state with the model."""
@@ -39,51 +54,55 @@ class Costs:
     grid: float = 0.0
     state: float = 0.0
 
-    def whole(self, section: TrainSection, *, done: int = 0) -> float:
+    def whole(self, schedule: Schedule, *, done: int = 0) -> float:
         """Seconds of a training of which ``done`` steps are over."""
-        every, steps = section.sample_every, section.steps
+        every, steps = schedule.sample_every, schedule.steps
         grids = steps // every - done // every if every else 0
-        early = int(every > 0 and first_pictures(section, self) < min(every, steps) and not done)
-        states = math.ceil(steps / section.checkpoint_every) - done // section.checkpoint_every
+        early = int(every > 0 and first_pictures(schedule, self) < min(every, steps) and not done)
+        states = math.ceil(steps / schedule.checkpoint_every) - done // schedule.checkpoint_every
         return (steps - done) * self.step + (grids + early) * self.grid + states * self.state
 
 
 def measured(
-    denoiser: "Denoiser",
-    data: "TrainingData",
-    conditions: "Conditions | None",
-    section: TrainSection,
+    denoiser: Denoiser,
+    data: TrainingData,
+    conditions: Conditions | None,
+    options: Mapping[str, Any],
     *,
-    grids: "SampleGrids | None",
-    run: "Run",
+    folder: Path,
+    grid: Callable[[Denoiser], float] | None = None,
+    grid_rows: int = 0,
     limit: float = math.inf,
 ) -> Costs:
     """What steps, grids and states cost, by training a copy for a few steps; the denoiser stays as it is.
 
-    With a ``limit`` in seconds it makes do with fewer steps.
+    Args:
+        options: of :func:`~windvane.train`.
+        folder: where states will be written; nothing is left there.
+        grid: the seconds of a grid of samples, by drawing a part of one; or None.
+        grid_rows: pictures that the network sees for a grid, at least.
+        limit: in seconds; with one it makes do with fewer steps.
     """
     begin = time.monotonic()
     copied = copy.deepcopy(denoiser)
-    step = _seconds_per_step(copied, data, conditions, section, end=begin + limit)
-    grid = 0.0
-    if grids is not None and section.sample_every:
+    step = _seconds_per_step(copied, data, conditions, options, end=begin + limit)
+    seconds = 0.0
+    if grid is not None:
         # A pass forwards is a third of a step, at least; a grid that does not fit is not timed either.
-        grid = grids.rows / (3 * section.batch_size) * step
-        if grid < _GRIDS * limit / _MEASURING:
-            grid = grids.timed(copied)
-    return Costs(step, grid, _seconds_per_state(copied, run))
+        seconds = grid_rows / (3 * options["batch_size"]) * step
+        if seconds < _GRIDS * limit / _MEASURING:
+            seconds = grid(copied)
+    return Costs(step, seconds, _seconds_per_state(copied, folder))
 
 
 def _seconds_per_step(
-    copied: "Denoiser",
-    data: "TrainingData",
-    conditions: "Conditions | None",
-    section: TrainSection,
+    copied: Denoiser,
+    data: TrainingData,
+    conditions: Conditions | None,
+    options: Mapping[str, Any],
     *,
     end: float,
 ) -> float:
-    from windvane.training import train
-
     stamps: list[float] = []
 
     def stamp(snapshot: Any) -> None:
@@ -92,33 +111,25 @@ def _seconds_per_step(
     def replan(done: int) -> int:
         return done if done > _WARM and time.monotonic() > end else _WARM + _MEASURED
 
+    alike = ("batch_size", "accumulate", "mixed_precision", "ema_decay", "flip")
     train(
         copied,
         data,
         conditions=conditions,
         steps=_WARM + _MEASURED,
-        batch_size=section.batch_size,
-        accumulate=section.accumulate,
-        mixed_precision=section.precision,
-        ema_decay=section.ema,
-        flip=section.flip,
         log_every=1,
         callbacks=[stamp],
         replan=replan,
         progress=False,
+        **{name: options[name] for name in alike if name in options},
     )
     return (stamps[-1] - stamps[_WARM - 1]) / (len(stamps) - _WARM)
 
 
-def _seconds_per_state(denoiser: "Denoiser", run: "Run") -> float:
+def _seconds_per_state(denoiser: Denoiser, folder: Path) -> float:
     """By writing the weights once where the states will be, without leaving anything there."""
-    import hashlib
-    import os
-
-    import torch
-
     begin = time.perf_counter()
-    with tempfile.TemporaryFile(dir=run.path) as file:
+    with tempfile.TemporaryFile(dir=folder) as file:
         torch.save(denoiser.state_dict(), file)
         file.flush()
         os.fsync(file.fileno())
@@ -127,8 +138,8 @@ def _seconds_per_state(denoiser: "Denoiser", run: "Run") -> float:
     return _COPIES * (time.perf_counter() - begin)
 
 
-def fitted(section: TrainSection, costs: Costs, seconds: float) -> TrainSection:
-    """The section with as many steps as fit ``seconds``, and all that follows from their number.
+def fitted(schedule: Schedule, costs: Costs, seconds: float) -> dict[str, Any]:
+    """What changes of the schedule: as many steps as fit ``seconds``, and all that follows from their number.
 
     The rise of the learning rate stays the same share of the training, and so does the time over which
     weights are averaged. Up to eight grids and four states are made, fewer where they would take the time
@@ -139,20 +150,18 @@ def fitted(section: TrainSection, costs: Costs, seconds: float) -> TrainSection:
     states = min(_MOST_STATES, int(_STATES * seconds / costs.state)) if costs.state else _MOST_STATES
     left = seconds - max(0, grids) * costs.grid - max(0, states - 1) * costs.state
     steps = max(1, math.floor(left / costs.step))
-    scale = steps / section.steps
-    warmup = min(section.warmup, max(1, round(section.warmup * scale))) if section.warmup else 0
-    ema = max(0.0, 1 - (1 - section.ema) / scale) if scale < 1 else section.ema
+    scale = steps / schedule.steps
+    warmup = min(schedule.warmup, max(1, round(schedule.warmup * scale))) if schedule.warmup else 0
+    ema = max(0.0, 1 - (1 - schedule.ema) / scale) if scale < 1 else schedule.ema
     apart = _apart(steps, grids, costs.step) if grids > 0 else 0
-    return section.model_copy(
-        update={
-            "steps": steps,
-            "warmup": warmup,
-            "ema": ema,
-            "log_every": min(section.log_every, max(1, steps // 20)),
-            "sample_every": min(section.sample_every, apart),
-            "checkpoint_every": min(section.checkpoint_every, math.ceil(steps / max(1, states))),
-        }
-    )
+    return {
+        "steps": steps,
+        "warmup": warmup,
+        "ema": ema,
+        "log_every": min(schedule.log_every, max(1, steps // 20)),
+        "sample_every": min(schedule.sample_every, apart),
+        "checkpoint_every": min(schedule.checkpoint_every, math.ceil(steps / max(1, states))),
+    }
 
 
 def _apart(steps: int, grids: int, each: float) -> int:
@@ -168,28 +177,13 @@ def measuring_limit(seconds: float) -> float:
     return _MEASURING * max(0.0, seconds)
 
 
-def first_pictures(section: TrainSection, costs: Costs) -> int:
+def first_pictures(schedule: Schedule, costs: Costs) -> int:
     """The step after which the first grid is drawn: two minutes, or the usual one if that comes sooner."""
-    lines = min(_early(section, costs) / costs.step, section.sample_every) / section.log_every
-    return min(section.sample_every, math.ceil(lines) * section.log_every)
+    lines = min(_early(schedule, costs) / costs.step, schedule.sample_every) / schedule.log_every
+    return min(schedule.sample_every, math.ceil(lines) * schedule.log_every)
 
 
-def _early(section: TrainSection, costs: Costs) -> float:
-    whole = section.steps * costs.step
+def _early(schedule: Schedule, costs: Costs) -> float:
+    whole = schedule.steps * costs.step
     # Of a short training in the middle: pictures of the first steps show noise. Of a very short one never.
     return min(_FIRST_PICTURES, whole / 2) if whole >= _SHORT else math.inf
-
-
-def estimate(section: TrainSection, costs: Costs, *, done: int = 0) -> list[str]:
-    """What to say before the first step: how long it takes, and what to do where that means hours."""
-    whole = costs.whole(section, done=done)
-    first = first_pictures(section, costs)
-    drawn = f"; the first pictures in {duration(first * costs.step)}" if 0 < first <= section.steps else ""
-    lines = [f"about {duration(whole)} on this machine ({costs.step:.3g} s a step){'' if done else drawn}"]
-    if whole >= _LONG:
-        lines.append(
-            f"warning: {section.steps - done} steps mean {duration(whole)} here; --minutes 60 fits the "
-            "training to an hour, --steps N takes fewer, and it can be stopped at any time and gone on with "
-            "by --resume"
-        )
-    return lines
