@@ -38,6 +38,14 @@ def test_later_sources_win(tmp_path):
     assert make_config(file=file, preset="small32").preset == "small32"
 
 
+def test_dropout_is_one_share_or_one_for_each_signal(tmp_path):
+    each = make_config(settings=["train.dropout={vector: 0.05, layout: 0.1}", "train.dropout.*=0.2"])
+    assert each.train.dropout == {"vector": 0.05, "layout": 0.1, "*": 0.2}
+    (tmp_path / "c.yaml").write_text(write_yaml(each), encoding="utf-8")
+    assert make_config(file=tmp_path / "c.yaml") == each
+    assert make_config(settings=["train.dropout=0.2"]).train.dropout == 0.2
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_valid_and_survives_its_own_file(name, tmp_path):
     config = make_config(preset=name, settings=["sample.interval=[0.5, .inf]"])
@@ -53,6 +61,8 @@ def test_every_preset_is_valid_and_survives_its_own_file(name, tmp_path):
         ("trian.steps=3", ["trian", "did you mean 'train'", "sample"]),
         ("train.steps=soon", ["train.steps", "'soon'"]),
         ("train.steps=0", ["train.steps", "greater than or equal to 1", "got 0"]),
+        ("train.dropout=2", ["train.dropout should be less than or equal to 1, got 2"]),
+        ("train.dropout={vector: 2}", ["train.dropout", "less than or equal to 1, got 2"]),
         ("train=3", ["train", "section", "steps"]),
         ("model.channels=[64, x]", ["model.channels.1", "'x'"]),
         ("model.type=cnn", ["model.type", "'unet'", "'cnn'"]),

@@ -1,10 +1,18 @@
 """Section `train`: the training loop."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from windvane.cli.common.sections.base import Section
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+#: A share, or one for each signal by name and "*" for all together.
+_Dropout = Annotated[
+    Annotated[_Share, Tag("all")] | Annotated[dict[str, _Share], Tag("each")],
+    Discriminator(lambda given: "each" if isinstance(given, dict) else "all"),
+]
 
 
 class TrainSection(Section):
@@ -25,7 +33,7 @@ class TrainSection(Section):
     warmup: int = Field(default=500, ge=0, description="steps over which the learning rate rises")
     clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
-    dropout: float = Field(default=0.1, ge=0, le=1, description="share of images that lose their condition")
+    dropout: _Dropout = Field(default=0.1, description="share of images that lose their condition")
     loss_weight: Literal["auto", "x0", "eps", "v", "flow", "min-snr", "edm", "sigmoid"] = Field(
         default="auto", description="weight of the loss over noise levels; auto: what the network predicts"
     )
