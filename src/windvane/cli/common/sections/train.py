@@ -6,7 +6,6 @@ from pydantic import Discriminator, Field, Tag
 
 from windvane.cli.common.sections.base import Section
 
-
 _Share = Annotated[float, Field(ge=0, le=1)]
 #: A share, or one for each signal by name and "*" for all together.
 _Dropout = Annotated[
