@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from windvane.annotate import Clusters, choose_k
-from windvane.annotate.choose import candidates
+from windvane.annotate.images.choice_of_k import candidates
 
 
 def groups(n: int, dim: int, count: int, noise: float = 1.0) -> Tensor:

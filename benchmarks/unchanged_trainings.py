@@ -106,7 +106,7 @@ def fit_cases() -> Iterator[tuple[str, Callable[[], Any]]]:
     """What has an optimiser loop of its own beside the training of denoisers."""
     from windvane.annotate.dense import Patches, Restoration
     from windvane.annotate.features import SelfSup
-    from windvane.annotate.masks import Stego
+    from windvane.annotate.regions.masks import Stego
     from windvane.metrics import train_judge
 
     some = images().subset(torch.arange(80))

@@ -24,9 +24,9 @@ from results import markdown, record
 from torch import Tensor
 
 from windvane.annotate import find_boxes, find_masks, find_objects
-from windvane.annotate.boxes import corloc
 from windvane.annotate.dense import Patches, Restoration
-from windvane.annotate.masks import PatchClusters, Segmenter, Stego
+from windvane.annotate.regions.boxes import corloc
+from windvane.annotate.regions.masks import PatchClusters, Segmenter, Stego
 from windvane.data import digits
 from windvane.data.scenes import Scenes, scenes
 from windvane.metrics.segmentation import mean_iou

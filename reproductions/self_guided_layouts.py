@@ -24,9 +24,9 @@ from results import markdown, record
 from torch import Tensor
 
 from windvane.annotate import annotate, find_boxes, find_masks, shuffled_regions
-from windvane.annotate.boxes import corloc
 from windvane.annotate.dense import Restoration
-from windvane.annotate.masks import PatchClusters
+from windvane.annotate.regions.boxes import corloc
+from windvane.annotate.regions.masks import PatchClusters
 from windvane.conditions import Condition
 from windvane.data import digits, train_and_held_out
 from windvane.data.scenes import Scenes, scenes

@@ -15,6 +15,45 @@ from types import ModuleType
 MOVED = {
     "adapters.guider": "adapters.guiders",
     "adapters.programs": "adapters.exported_programs",
+    "annotate.annotation": "annotate.images.annotation",
+    "annotate.annotator": "annotate.image_annotator",
+    "annotate.boxes": "annotate.regions.boxes",
+    "annotate.boxes.coco": "annotate.regions.boxes.coco_export",
+    "annotate.boxes.coco_entries": "annotate.regions.boxes.coco_entries",
+    "annotate.boxes.coco_file": "annotate.regions.boxes.coco_file",
+    "annotate.boxes.coco_reading": "annotate.regions.boxes.coco_import",
+    "annotate.boxes.components": "annotate.regions.boxes.components",
+    "annotate.boxes.geometry": "annotate.regions.boxes.geometry",
+    "annotate.boxes.lost": "annotate.regions.boxes.lost_algorithm",
+    "annotate.boxes.ncut": "annotate.regions.boxes.normalised_cut",
+    "annotate.boxes.outlines": "annotate.regions.boxes.outlines",
+    "annotate.choose": "annotate.images.choice_of_k",
+    "annotate.clusters": "annotate.images.clusters",
+    "annotate.continuous": "annotate.images.vectors",
+    "annotate.dense.base": "annotate.dense.dense_extractor",
+    "annotate.dense.denoiser": "annotate.dense.denoiser_maps",
+    "annotate.dense.drawn": "annotate.dense.position_samples",
+    "annotate.dense.encoder": "annotate.dense.encoder_maps",
+    "annotate.dense.hub": "annotate.dense.hub_patches",
+    "annotate.dense.restore": "annotate.dense.restoration",
+    "annotate.features.base": "annotate.features.extractor",
+    "annotate.features.encoder": "annotate.features.hub_encoder",
+    "annotate.find": "annotate.regions.finders",
+    "annotate.group": "annotate.process_group",
+    "annotate.interpolation": "annotate.images.interpolation",
+    "annotate.masks": "annotate.regions.masks",
+    "annotate.masks.correspondence": "annotate.regions.masks.correspondence",
+    "annotate.masks.crf": "annotate.regions.masks.crf",
+    "annotate.masks.geometry": "annotate.regions.masks.geometry",
+    "annotate.masks.lift": "annotate.regions.masks.feature_lift",
+    "annotate.masks.patches": "annotate.regions.masks.patch_clusters",
+    "annotate.masks.segmenter": "annotate.regions.masks.segmenter",
+    "annotate.masks.stego": "annotate.regions.masks.stego",
+    "annotate.masks.stego_training": "annotate.regions.masks.stego_training",
+    "annotate.regions_storage": "annotate.region_storage",
+    "annotate.robustness": "annotate.images.robustness",
+    "annotate.rules": "annotate.regions.rules",
+    "annotate.shards": "annotate.feature_shards",
     "guidance.checks": "guidance.energy_checks",
     "guidance.kick": "guidance.kicked_sampler",
     "guidance.memory": "guidance.recomputation",
@@ -59,6 +98,6 @@ class _Finder(MetaPathFinder):
 
 
 def forward_old_names() -> None:
-    """Let the old names import; nothing else asks the finder, for it stands last."""
+    """Let the old names import; first, since a folder that moved finds its files by them."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        sys.meta_path.insert(0, _Finder())

@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from windvane.annotate.features.base import content_hash
+from windvane.annotate.features.extractor import content_hash
 
 
 class TensorImages:

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.annotate.stand_ins import Projection, TensorImages, digit_images, noise_images
 from windvane.annotate import PCA, Annotation, SelfSup, annotate
-from windvane.annotate import annotator as annotator_module
+from windvane.annotate import image_annotator as annotator_module
 from windvane.annotate.features import save_extractor
 from windvane.damage import Damaged
 
@@ -100,7 +100,7 @@ def test_a_damaged_cache_costs_time_and_is_no_error(data, tmp_path):
 
 def reseal(folder, tensors, described):
     """What a careful forger, or a program of another version, would write."""
-    from windvane.annotate.sealing import seal
+    from windvane.annotate.sealed_pair import seal
 
     save_file(tensors, folder / "vector.safetensors")
     described["content"] = seal(described, tensors)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windvane.annotate.boxes import (
+from windvane.annotate.dense import Patches
+from windvane.annotate.regions.boxes import (
     PatchGrid,
     bounding_boxes,
     box_masks,
@@ -18,7 +19,6 @@ from windvane.annotate.boxes import (
     lost,
     normalised_cut,
 )
-from windvane.annotate.dense import Patches
 
 
 def planted(h: int = 7, w: int = 8, box=(2, 1, 5, 4)) -> torch.Tensor:
@@ -185,7 +185,7 @@ def test_many_patches_are_averaged_before_they_are_cut():
 def test_similarities_that_do_not_fit_into_memory_are_counted_in_parts(monkeypatch):
     features = torch.randn(3, 4, 6, 7, generator=torch.Generator().manual_seed(2))
     whole = lost(features, patches=9)
-    module = sys.modules["windvane.annotate.boxes.lost"]
+    module = sys.modules["windvane.annotate.regions.boxes.lost_algorithm"]
     held = []
     monkeypatch.setattr(module, "BYTES", 8 * 3 * 42 * 5)
     plain = torch.Tensor.__gt__
@@ -203,7 +203,7 @@ def test_similarities_that_do_not_fit_into_memory_are_counted_in_parts(monkeypat
 
 @pytest.mark.parametrize(("method", "pair"), [("lost", 8), ("ncut", 40)])
 def test_pairs_of_patches_bound_how_many_images_are_looked_at_together(method, pair, monkeypatch):
-    from windvane.annotate import rules
+    from windvane.annotate.regions import rules
 
     images = torch.rand(7, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     rule = rules.ObjectRule(Patches(3), method=method)

@@ -10,8 +10,8 @@ from sklearn.cluster import KMeans
 
 from tests.annotate.stand_ins import Projection, noise_images
 from windvane.annotate import Clusters, annotate, choose_k, stability
-from windvane.annotate.draws import draw_ids, inverse_law
-from windvane.annotate.nearest import nearest
+from windvane.annotate.images.id_draws import draw_ids, inverse_law
+from windvane.annotate.images.nearest_centres import nearest
 
 
 def blobs(n=240, dim=5, groups=4, seed=0, spread=0.3):
@@ -78,7 +78,7 @@ def test_the_effort_follows_the_size_unless_it_is_given(n, named, expected):
 def test_kmeans_is_asked_for_that_effort(much, expected, monkeypatch):
     import sklearn.cluster
 
-    from windvane.annotate import clusters as module
+    from windvane.annotate.images import clusters as module
 
     asked = []
 
@@ -130,7 +130,7 @@ def test_the_backend_goes_by_the_number_of_distances_and_not_by_what_is_installe
     for backend in ("sklearn", "lloyd", "faiss"):
         assert {Clusters(9, backend=backend).used_backend(n) for n in (10, 10**8)} == {backend}
     features, _ = blobs()
-    monkeypatch.setattr("windvane.annotate.clusters.MUCH", 100)
+    monkeypatch.setattr("windvane.annotate.images.clusters.MUCH", 100)
     made = [Clusters(4, seed=1, backend=backend).fit(features).centres for backend in ("auto", "lloyd")]
     assert torch.equal(*made)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.annotate.stand_ins import noise_images
 from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, boxes_from_coco, masks_from_coco, to_coco
-from windvane.annotate.boxes.coco import write_coco
-from windvane.annotate.boxes.outlines import filled, from_run_lengths, looked_up, run_lengths
+from windvane.annotate.regions.boxes.coco_export import write_coco
+from windvane.annotate.regions.boxes.outlines import filled, from_run_lengths, looked_up, run_lengths
 
 ORIGIN = Origin("drawn")
 BOXES = BoxAnnotation(

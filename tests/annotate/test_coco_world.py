@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windvane.annotate import boxes_from_coco, masks_from_coco
-from windvane.annotate.boxes.outlines import decompressed, run_lengths
+from windvane.annotate.regions.boxes.outlines import decompressed, run_lengths
 
 #: `pycocotools.mask.encode` of a 7 x 9 mask whose rows 2 to 4 are set in columns 3 to 6.
 COMPRESSED = "g03400000<"

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windvane.annotate.contingency import contingency, normalised_information, rand_index
+from windvane.annotate.images.contingency import contingency, normalised_information, rand_index
 
 
 @given(seed=st.integers(0, 10**6), rows=st.integers(2, 60), kinds=st.integers(1, 9), others=st.integers(1, 9))

@@ -18,7 +18,7 @@ from windvane.annotate import (
     shuffled_regions,
     split_ids,
 )
-from windvane.annotate.report import similarity
+from windvane.annotate.images.statistics import similarity
 
 lists = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor)
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tests.adapters.test_transformers_encoders import model_folder  # noqa: F401
 from tests.annotate.stand_ins import TensorImages, digit_images, noise_images
 from windvane.annotate import DenoiserFeatures, SelfSup, find_boxes
-from windvane.annotate.boxes import PatchGrid
 from windvane.annotate.dense import (
     DenoiserMaps,
     EncoderMaps,
@@ -23,10 +22,11 @@ from windvane.annotate.dense import (
     sample_vectors,
     to_pixels,
 )
-from windvane.annotate.dense.paste import paste
-from windvane.annotate.dense.restore import contrast
-from windvane.annotate.dense.spec import dense_features
-from windvane.annotate.features.stored import load_extractor, save_extractor
+from windvane.annotate.dense.dense_by_name import dense_features
+from windvane.annotate.dense.pasted_pieces import paste
+from windvane.annotate.dense.restoration import contrast
+from windvane.annotate.features.extractor_storage import load_extractor, save_extractor
+from windvane.annotate.regions.boxes import PatchGrid
 from windvane.denoiser import NetworkDenoiser
 from windvane.networks import ConditionedUNet, ResidualMLP
 from windvane.process import VPCosine

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windvane.annotate import Clusters, choose_k
-from windvane.annotate.choose import candidates
-from windvane.annotate.lloyd import lloyd, means, refilled, relocated
-from windvane.annotate.nearest import nearest
+from windvane.annotate.images.choice_of_k import candidates
+from windvane.annotate.images.lloyd import lloyd, means, refilled, relocated
+from windvane.annotate.images.nearest_centres import nearest
 
 
 def groups(n, dim, k, seed=0, noise=1.0):
@@ -132,7 +132,7 @@ def test_empty_clusters_go_to_different_rows():
 
 
 def test_of_very_many_rows_a_part_is_learnt_from(monkeypatch):
-    from windvane.annotate import lloyd as module
+    from windvane.annotate.images import lloyd as module
 
     seen = []
     watched = module.nearest

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.annotate.stand_ins import TensorImages, noise_images
-from windvane.annotate.boxes import bounding_boxes, box_masks
 from windvane.annotate.dense import Patches
-from windvane.annotate.masks import DenseCRF, PatchClusters, Views, nearest, resize_boxes, segment
+from windvane.annotate.regions.boxes import bounding_boxes, box_masks
+from windvane.annotate.regions.masks import DenseCRF, PatchClusters, Views, nearest, resize_boxes, segment
 
 SIDES = st.integers(1, 9)
 

@@ -5,8 +5,8 @@ import torch
 
 from tests.annotate.stand_ins import TensorImages
 from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin
-from windvane.annotate.region_robustness import region_stability
-from windvane.annotate.robustness import CHANGES
+from windvane.annotate.images.robustness import CHANGES
+from windvane.annotate.regions.robustness import region_stability
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from windvane.annotate import (
     load_regions,
     save_regions,
 )
-from windvane.annotate.boxes import bounding_boxes, box_masks, iou, lost, normalised_cut
 from windvane.annotate.dense import Patches
-from windvane.annotate.masks import PatchClusters, Views, nearest
+from windvane.annotate.regions.boxes import bounding_boxes, box_masks, iou, lost, normalised_cut
+from windvane.annotate.regions.masks import PatchClusters, Views, nearest
 
 DRAWN = Origin("drawn")
 

@@ -5,7 +5,7 @@ import torch
 
 from tests.annotate.stand_ins import digit_images
 from windvane.annotate import agreement, balance, choose_k, stability
-from windvane.annotate.report import mean_similarity, similarity
+from windvane.annotate.images.statistics import mean_similarity, similarity
 
 
 def test_balance_by_hand():

@@ -22,7 +22,7 @@ from windvane.annotate import (
     shuffled_regions,
 )
 from windvane.annotate.dense import DenoiserMaps, EncoderMaps, HubPatches, Patches, Restoration
-from windvane.annotate.masks import PatchClusters, Stego
+from windvane.annotate.regions.masks import PatchClusters, Stego
 from windvane.denoiser import NetworkDenoiser
 from windvane.hashes import sealed
 from windvane.networks import ConditionedUNet

@@ -7,11 +7,11 @@ import torch
 
 from tests.annotate.stand_ins import Projection, TensorImages, noise_images
 from windvane.annotate.dense import Patches, dense_batches, sample_vectors
+from windvane.annotate.feature_shards import FeatureShards, Manifest
 from windvane.annotate.features import extract, extract_shards
-from windvane.annotate.find import find_boxes, find_masks, find_objects
-from windvane.annotate.group import Group
-from windvane.annotate.masks import PatchClusters, Stego
-from windvane.annotate.shards import FeatureShards, Manifest
+from windvane.annotate.process_group import Group
+from windvane.annotate.regions.finders import find_boxes, find_masks, find_objects
+from windvane.annotate.regions.masks import PatchClusters, Stego
 
 
 class Pretended(Group):

@@ -9,9 +9,15 @@ import torch.nn.functional as F
 
 from tests.annotate.stand_ins import TensorImages, noise_images
 from windvane.annotate.dense import Patches
-from windvane.annotate.masks import DenseCRF, Stego, pair_loss, segment, stego_loss
-from windvane.annotate.masks.correspondence import ClusterProbe, CodeHead, centred, correlation, sample_at
-from windvane.annotate.masks.stego_training import derangement, nearest_images
+from windvane.annotate.regions.masks import DenseCRF, Stego, pair_loss, segment, stego_loss
+from windvane.annotate.regions.masks.correspondence import (
+    ClusterProbe,
+    CodeHead,
+    centred,
+    correlation,
+    sample_at,
+)
+from windvane.annotate.regions.masks.stego_training import derangement, nearest_images
 from windvane.metrics.segmentation import mean_iou
 
 PIXELS = Patches(1, channels=6)
@@ -225,7 +231,7 @@ def test_codes_are_averaged_over_the_mirror_image():
 
 def test_a_crf_is_given_the_images_that_the_scores_are_of(trained, monkeypatch):
     """Also from the second part on, where maps on pixels are too large for one."""
-    from windvane.annotate.masks import segmenter
+    from windvane.annotate.regions.masks import segmenter
 
     stego, data, _ = trained
     images, given = data.images[:5], []

@@ -85,7 +85,7 @@ def test_hours_are_warned_of_unless_the_encoder_is_there_already(paced_at, monke
     assert "1 h 57 min" in lines[0] and "1 h 24 min" in lines[1]
     assert lines[2].startswith("warning: that is 3 h 20 min") and "--minutes" in lines[2]
     assert expected(AnnotateSection(features="pca"), data, flip=False, device="cpu") == []
-    monkeypatch.setattr("windvane.annotate.features.learnt.kept_at", lambda *given: Path(__file__))
+    monkeypatch.setattr("windvane.annotate.features.fitting.kept_at", lambda *given: Path(__file__))
     assert expected(AnnotateSection(), data, flip=False, device="cpu") == []
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.adapters.test_transformers_encoders import model_folder  # noqa: F401
 from windvane.annotate import SelfSup, load_annotation, load_regions
 from windvane.annotate.dense import EncoderMaps, Patches
-from windvane.annotate.masks import Stego
+from windvane.annotate.regions.masks import Stego
 from windvane.cli.common.annotations.finders import _segmenter, finder
 from windvane.cli.common.sections import AnnotateSection
 from windvane.data import ImageData, digits

@@ -17,7 +17,7 @@ from windvane.annotate import (
     shuffled_regions,
 )
 from windvane.annotate.dense import Patches
-from windvane.annotate.masks import PatchClusters
+from windvane.annotate.regions.masks import PatchClusters
 from windvane.checkpoint import save_model
 from windvane.cli.common.conditions.requests import wanted_again
 from windvane.cli.common.conditions.vocabulary import Asked

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from windvane.annotate.draws import draw_ids
+from windvane.annotate.images.id_draws import draw_ids
 from windvane.checkpoint import load, save_model
 from windvane.cli.common.conditions.vocabulary import Asked, draw
 from windvane.cli.common.sampling import file_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation, Origin, annotate
-from windvane.annotate.robustness import CHANGES, ChangedImages, augmentation_stability, changed
+from windvane.annotate.images.robustness import CHANGES, ChangedImages, augmentation_stability, changed
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.report import annotation_report
 from windvane.report.annotation_audit import audit

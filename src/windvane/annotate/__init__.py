@@ -1,17 +1,5 @@
 """Annotation without labels: features, clusters, and the ids that condition a model."""
 
-from windvane.annotate.annotation import Annotation
-from windvane.annotate.annotator import annotate
-from windvane.annotate.boxes.coco import original_sizes, to_coco, write_coco
-from windvane.annotate.boxes.coco_reading import boxes_from_coco, masks_from_coco
-from windvane.annotate.choose import Candidate, ChoiceOfK, candidates, choose_k
-from windvane.annotate.clusters import Clusters
-from windvane.annotate.continuous import (
-    centroid_vectors,
-    feature_vectors,
-    label_and_cluster,
-    neighbour_vectors,
-)
 from windvane.annotate.control_spec import Control
 from windvane.annotate.controls import (
     GreyImages,
@@ -22,7 +10,7 @@ from windvane.annotate.controls import (
     shuffled_regions,
     split_ids,
 )
-from windvane.annotate.draws import draw_ids
+from windvane.annotate.feature_shards import FeatureShards
 from windvane.annotate.features import (
     PCA,
     DenoiserFeatures,
@@ -35,15 +23,27 @@ from windvane.annotate.features import (
     extract_shards,
     features_from,
 )
-from windvane.annotate.find import find_boxes, find_masks, find_objects
-from windvane.annotate.group import Group
-from windvane.annotate.interpolation import interpolate, sample_path, slerp
-from windvane.annotate.lazy import RegionConditions
-from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
-from windvane.annotate.regions_storage import load_regions, save_regions
-from windvane.annotate.report import agreement, balance, stability
+from windvane.annotate.image_annotator import annotate
+from windvane.annotate.images.annotation import Annotation
+from windvane.annotate.images.choice_of_k import Candidate, ChoiceOfK, candidates, choose_k
+from windvane.annotate.images.clusters import Clusters
+from windvane.annotate.images.id_draws import draw_ids
+from windvane.annotate.images.interpolation import interpolate, sample_path, slerp
+from windvane.annotate.images.statistics import agreement, balance, stability
+from windvane.annotate.images.vectors import (
+    centroid_vectors,
+    feature_vectors,
+    label_and_cluster,
+    neighbour_vectors,
+)
+from windvane.annotate.process_group import Group
+from windvane.annotate.region_storage import load_regions, save_regions
+from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions.boxes.coco_export import original_sizes, to_coco, write_coco
+from windvane.annotate.regions.boxes.coco_import import boxes_from_coco, masks_from_coco
+from windvane.annotate.regions.conditions import RegionConditions
+from windvane.annotate.regions.finders import find_boxes, find_masks, find_objects
 from windvane.annotate.rule_storage import regions_of
-from windvane.annotate.shards import FeatureShards
 from windvane.annotate.storage import load_annotation, save_annotation
 
 __all__ = [

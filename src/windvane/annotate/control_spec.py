@@ -5,8 +5,8 @@ from typing import Literal, Self
 
 from torch import Tensor
 
-from windvane.annotate.annotation import Annotation
 from windvane.annotate.controls import noisy_ids, random_ids, split_ids
+from windvane.annotate.images.annotation import Annotation
 
 Kind = Literal["random", "noise", "split", "grey", "labels"]
 _KNOWN = (

@@ -1,7 +1,7 @@
 """Controls: conditions that carry less than self-labels do, to show where a gain comes from.
 
 All depend on their seed alone. Those of this file map ids to ids, and boxes or masks to boxes or masks
-(Self-Guided Diffusion Models, arXiv 2210.06462); real-valued ones are in :mod:`.continuous`.
+(Self-Guided Diffusion Models, arXiv 2210.06462); real-valued ones are in :mod:`.images.vectors`.
 """
 
 from dataclasses import replace
@@ -10,9 +10,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from windvane.annotate.clusters import checked_ids
-from windvane.annotate.features.base import Images, text_key
-from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.features.extractor import Images, text_key
+from windvane.annotate.images.clusters import checked_ids
+from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
 from windvane.randomness import generator
 
 Regions = TypeVar("Regions", BoxAnnotation, MaskAnnotation)

@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from windvane.annotate.annotation import Annotation
-from windvane.annotate.dense.base import DenseExtractor
-from windvane.annotate.dense.stored import read_dense, write_dense
-from windvane.annotate.features.stored import load_extractor, write_extractor
-from windvane.annotate.masks.patches import PatchClusters
-from windvane.annotate.masks.stego import Stego
-from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
-from windvane.annotate.rules import ObjectRule, RegionRule
+from windvane.annotate.dense.dense_extractor import DenseExtractor
+from windvane.annotate.dense.dense_storage import read_dense, write_dense
+from windvane.annotate.features.extractor_storage import load_extractor, write_extractor
+from windvane.annotate.images.annotation import Annotation
+from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions.masks.patch_clusters import PatchClusters
+from windvane.annotate.regions.masks.stego import Stego
+from windvane.annotate.regions.rules import ObjectRule, RegionRule
 
 RULES: dict[str, Any] = {ObjectRule.kind: ObjectRule, PatchClusters.kind: PatchClusters, Stego.kind: Stego}
 RULE, DENSE = "rule", "dense"

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from windvane.annotate.annotation import Annotation
-from windvane.annotate.clusters import Clusters
-from windvane.annotate.features.base import FeatureExtractor, Images, learns
-from windvane.annotate.features.stored import load_extractor, write_extractor
-from windvane.annotate.owned import ANNOTATION
-from windvane.annotate.sealing import checked_pair, read_pair, sealed
+from windvane.annotate.features.extractor import FeatureExtractor, Images, learns
+from windvane.annotate.features.extractor_storage import load_extractor, write_extractor
+from windvane.annotate.folder_kinds import ANNOTATION
+from windvane.annotate.images.annotation import Annotation
+from windvane.annotate.images.clusters import Clusters
+from windvane.annotate.sealed_pair import checked_pair, read_pair, sealed
 from windvane.damage import Damaged
 from windvane.files import atomic_folder, recover_folder
 from windvane.registry import known_names
@@ -166,7 +166,7 @@ class LazyEncoder:
 
     def _encoder(self) -> FeatureExtractor:
         if self._loaded is None:
-            from windvane.annotate.features.encoder import HubEncoder
+            from windvane.annotate.features.hub_encoder import HubEncoder
 
             named = {**self._settings, "dtype": getattr(torch, self._settings["dtype"])}
             made = HubEncoder(**named)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from windvane.annotate import Annotation, BoxAnnotation, ChoiceOfK, MaskAnnotation
-    from windvane.annotate.robustness import Change
+    from windvane.annotate.images.robustness import Change
     from windvane.data import ImageData
 
 PAGE, FACTS, MONTAGE = "report.html", "report.json", "montage.png"
@@ -74,7 +74,7 @@ def annotation_report(
         choice: evidence about the number of clusters that is there already, or its ``to_dict()``.
         known: facts that are there already, kept in the JSON. "stability" and "choice" are shown where the
             page can find none; "region_stability", of
-            :func:`windvane.annotate.region_robustness.region_stability`, always.
+            :func:`windvane.annotate.regions.robustness.region_stability`, always.
         ks: else numbers of clusters to compare; None takes a quarter to four times the present one, () none.
         seeds: of refits, for stability; fewer than two compare nothing.
         changes: of the images, for stability; None takes all, () none.
@@ -165,7 +165,7 @@ def _id_sections(
     ids: "Annotation",
     boxes: "BoxAnnotation | None",
 ) -> None:
-    from windvane.annotate.report import MEMORISATION_BELOW
+    from windvane.annotate.images.statistics import MEMORISATION_BELOW
 
     if "choice" in told:
         page.section("How many clusters", choice_section(told["choice"]), intro=_CHOICE)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, ChoiceOfK, MaskAnnotation
-    from windvane.annotate.robustness import Change
+    from windvane.annotate.images.robustness import Change
     from windvane.data import ImageData
 
 _LADDER = (0.25, 0.5, 1, 2, 4)
@@ -47,7 +47,7 @@ def id_facts(
         changes: of the images; None takes all, () asks nothing.
     """
     from windvane.annotate import choose_k, extract, stability
-    from windvane.annotate.robustness import CHANGES, augmentation_stability
+    from windvane.annotate.images.robustness import CHANGES, augmentation_stability
     from windvane.randomness import generator
 
     told = annotation.report(data.labels)
@@ -93,7 +93,7 @@ def box_facts(boxes: "BoxAnnotation", truth: Sequence[Tensor] | None = None) -> 
     Raises:
         ValueError: another number of true entries than images.
     """
-    from windvane.annotate.boxes.geometry import corloc, iou
+    from windvane.annotate.regions.boxes.geometry import corloc, iou
 
     height, width = boxes.size
     sides = boxes.boxes[:, 2:] - boxes.boxes[:, :2]
@@ -140,7 +140,7 @@ def mask_facts(masks: "MaskAnnotation", truth: Tensor | None = None) -> dict[str
 
     Clusters are matched to classes one to one such that most pixels agree (Hungarian method).
     """
-    from windvane.annotate.boxes.coco import NAMES
+    from windvane.annotate.regions.boxes.coco_export import NAMES
     from windvane.metrics import mean_iou, pixel_accuracy
 
     # One id at a time: as int64 for one count of all, the masks would take eight times their memory.

@@ -77,7 +77,7 @@ _AT_RANDOM = "Found or given before training; images drawn at random, not chosen
 def beside_boxes(boxes: "BoxAnnotation", folder: "str | Path", data: "ImageData") -> "Annotation":
     """The image-level annotation that was saved beside boxes with ids, or these ids alone where none was."""
     from windvane.annotate import Annotation, load_annotation
-    from windvane.annotate.regions_storage import BESIDE
+    from windvane.annotate.region_storage import BESIDE
 
     assert boxes.ids is not None
     place = Path(folder) / BESIDE

@@ -2,7 +2,7 @@
 
 import torch
 
-from windvane.annotate.features.base import version
+from windvane.annotate.features.extractor import version
 
 
 class Colours:

@@ -1,17 +1,17 @@
 """Dense features: one vector for every patch of an image, from any source through one protocol."""
 
-from windvane.annotate.dense.base import (
+from windvane.annotate.dense.denoiser_maps import DenoiserMaps
+from windvane.annotate.dense.dense_extractor import (
     DenseExtractor,
     dense_batches,
     patch_counts,
     to_pixels,
 )
-from windvane.annotate.dense.denoiser import DenoiserMaps
-from windvane.annotate.dense.drawn import sample_vectors
-from windvane.annotate.dense.encoder import EncoderMaps
-from windvane.annotate.dense.hub import HubPatches
+from windvane.annotate.dense.encoder_maps import EncoderMaps
+from windvane.annotate.dense.hub_patches import HubPatches
 from windvane.annotate.dense.patches import Patches
-from windvane.annotate.dense.restore import Restoration
+from windvane.annotate.dense.position_samples import sample_vectors
+from windvane.annotate.dense.restoration import Restoration
 
 __all__ = [
     "DenoiserMaps",

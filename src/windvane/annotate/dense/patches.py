@@ -6,8 +6,8 @@ from typing import Any, Self
 import torch.nn.functional as F
 from torch import Tensor
 
-from windvane.annotate.boxes.geometry import PatchGrid
-from windvane.annotate.features.base import version
+from windvane.annotate.features.extractor import version
+from windvane.annotate.regions.boxes.geometry import PatchGrid
 
 
 class Patches:

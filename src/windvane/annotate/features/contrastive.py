@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from windvane.annotate.features.augment import Augment
-from windvane.annotate.features.base import Images
+from windvane.annotate.features.augmentation import Augment
+from windvane.annotate.features.extractor import Images
 from windvane.progress import track
 from windvane.randomness import generator
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from windvane.annotate.features.base import beside, content_hash, version
+from windvane.annotate.features.extractor import beside, content_hash, version
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
 from windvane.randomness import derive_seed

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from windvane.annotate.features.base import FeatureExtractor, Images, text_key
-from windvane.annotate.group import Group
-from windvane.annotate.shards import FeatureShards, Manifest
+from windvane.annotate.feature_shards import FeatureShards, Manifest
+from windvane.annotate.features.extractor import FeatureExtractor, Images, text_key
+from windvane.annotate.process_group import Group
 from windvane.files import clear_temporary
 from windvane.progress import track
 
 if TYPE_CHECKING:
-    from windvane.annotate.dense.base import DenseExtractor
+    from windvane.annotate.dense.dense_extractor import DenseExtractor
 
 #: A shard has about this many images, fewer where their features are large.
 SHARD_IMAGES, SHARD_BYTES = 1024, 1 << 26
@@ -228,7 +228,7 @@ def _feature(extractor: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(extractor.feature(shape))
     if not hasattr(extractor, "grid"):
         return (extractor.dim,)
-    from windvane.annotate.dense.base import patch_counts
+    from windvane.annotate.dense.dense_extractor import patch_counts
 
     return (extractor.dim, *patch_counts(extractor.grid, (shape[-2], shape[-1])))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from windvane.adapters.preprocess import Preprocess
-from windvane.annotate.features.base import beside, version
+from windvane.annotate.features.extractor import beside, version
 
 
 class Module:

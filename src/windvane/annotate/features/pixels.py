@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from windvane.annotate.features.base import Images, version
 from windvane.annotate.features.components import leading, leading_of_rows
+from windvane.annotate.features.extractor import Images, version
 from windvane.progress import track
 
 Centre = Literal["data", "image", "none"]

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from windvane.annotate.features.augment import Augment
-from windvane.annotate.features.base import Images, beside, version
+from windvane.annotate.features.augmentation import Augment
 from windvane.annotate.features.contrastive import train_contrastive
+from windvane.annotate.features.extractor import Images, beside, version
 from windvane.randomness import generator
 
 #: Images with no side of this many pixels get a narrower encoder that keeps their resolution at first.

@@ -88,7 +88,7 @@ def check_annotation_folder(out: Path, source: str | None) -> None:
         ValueError: the data or a folder above them, the annotation of a run, a file, the folder one is in, or
             a folder with anything else than an annotation in it.
     """
-    from windvane.annotate.owned import ANNOTATION
+    from windvane.annotate.folder_kinds import ANNOTATION
 
     out = out.resolve()
     data = _place(source)
@@ -111,7 +111,7 @@ def check_run_parts(out: Path) -> None:
     """Refuse a folder for a run in which something else lies where the model or the annotation goes."""
     if not any((out / name).exists() for name in ("model", "annotations")):
         return  # the usual case, in which a mistake in the settings is to be found before torch is imported
-    from windvane.annotate.owned import ANNOTATION
+    from windvane.annotate.folder_kinds import ANNOTATION
     from windvane.checkpoint import MODEL
 
     for name, kind in (("model", MODEL), ("annotations", ANNOTATION)):

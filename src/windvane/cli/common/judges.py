@@ -104,8 +104,8 @@ def features_for(data: "ImageData", section: EvaluateSection) -> Any:
 
 
 def _fitted(extractor: Any, data: "ImageData") -> Any:
-    from windvane.annotate.features.base import text_key
-    from windvane.annotate.features.stored import load_extractor, save_extractor
+    from windvane.annotate.features.extractor import text_key
+    from windvane.annotate.features.extractor_storage import load_extractor, save_extractor
 
     path = _kept(f"extractor-{text_key(extractor.recipe, data.fingerprint)}")
     if path is not None and path.is_dir():

@@ -52,8 +52,8 @@ def condition_of(
 
 def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Layouts":
     from windvane.annotate import load_annotation, load_regions
-    from windvane.annotate.owned import ANNOTATION
-    from windvane.annotate.regions_storage import BESIDE
+    from windvane.annotate.folder_kinds import ANNOTATION
+    from windvane.annotate.region_storage import BESIDE
 
     if group.first and not (run.annotations / "regions.json").is_file():
         if config.train.annotation is None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from windvane.annotate import Annotation, annotate
 from windvane.annotate.controls import random_ids
-from windvane.annotate.owned import ANNOTATION
-from windvane.annotate.report import agreement as label_agreement
+from windvane.annotate.folder_kinds import ANNOTATION
+from windvane.annotate.images.statistics import agreement as label_agreement
 from windvane.checkpoint import MODEL
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser

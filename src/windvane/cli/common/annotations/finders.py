@@ -10,8 +10,8 @@ from windvane.cli.common.sections import AnnotateSection
 if TYPE_CHECKING:
     from windvane.annotate import Group
     from windvane.annotate.dense import DenseExtractor
-    from windvane.annotate.masks import PatchClusters, Stego
-    from windvane.annotate.region_robustness import Find
+    from windvane.annotate.regions.masks import PatchClusters, Stego
+    from windvane.annotate.regions.robustness import Find
     from windvane.data import ImageData
 
 #: The controls of boxes and masks; the others are of ids.
@@ -20,8 +20,8 @@ REGION_CONTROLS = ("shuffled", "moved")
 
 def check_regions(section: AnnotateSection) -> None:
     """Refuse what cannot work before anything is loaded: unknown features, controls of ids, a missing CRF."""
-    from windvane.annotate.dense.spec import KNOWN, dense_kind
-    from windvane.annotate.masks import DenseCRF
+    from windvane.annotate.dense.dense_by_name import KNOWN, dense_kind
+    from windvane.annotate.regions.masks import DenseCRF
 
     if section.dense.startswith("denoiser:") and section.dense != "denoiser:":
         check_features(section.dense)
@@ -64,7 +64,7 @@ def _dense(
     group: "Group",
 ) -> "DenseExtractor":
     """The dense features of the settings: maps of the user's own denoiser, or what the library names."""
-    from windvane.annotate.dense.spec import dense_features
+    from windvane.annotate.dense.dense_by_name import dense_features
 
     if section.dense.startswith("denoiser:"):
         return denoiser_maps(section, flip=flip, device=device)
@@ -112,7 +112,7 @@ def finder(
 
 def _segmenter(section: AnnotateSection, dense: "DenseExtractor") -> "PatchClusters | Stego":
     """What finds masks, not fitted yet."""
-    from windvane.annotate.masks import DenseCRF, PatchClusters, Stego
+    from windvane.annotate.regions.masks import DenseCRF, PatchClusters, Stego
 
     assert section.masks is not None
     # The length of restoring features is the contrast, which says where the ink is; of others it says little.

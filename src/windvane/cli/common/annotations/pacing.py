@@ -52,7 +52,7 @@ def paced(config: "Config", data: "ImageData", budget: Budget | None, *, device:
 
 def expected(section: AnnotateSection, data: "ImageData", *, flip: bool, device: str) -> list[str]:
     """How long what is learnt will take, where that is more than a minute, with a warning of hours."""
-    from windvane.annotate.features.learnt import kept_at
+    from windvane.annotate.features.fitting import kept_at
 
     lines, whole, cache = [], 0.0, usable_cache("annotate")
     for field, (kind, make) in _learners(
@@ -109,7 +109,7 @@ def fitted_annotation(
 
 def _learners(section: AnnotateSection, *, flip: bool) -> dict[str, tuple[str, Callable[[int | None], Any]]]:
     """By the field of the section: the kind of features, and what makes them with so many steps."""
-    from windvane.annotate.dense.restore import Restoration
+    from windvane.annotate.dense.restoration import Restoration
     from windvane.annotate.features.selfsup import SelfSup
 
     def selfsup(steps: int | None) -> Any:

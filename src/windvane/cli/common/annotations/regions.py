@@ -15,7 +15,7 @@ from windvane.cli.common.stages import Stages
 
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, Group, MaskAnnotation
-    from windvane.annotate.region_robustness import Find
+    from windvane.annotate.regions.robustness import Find
     from windvane.data import ImageData
 
     Regions = BoxAnnotation | MaskAnnotation
@@ -51,7 +51,7 @@ def make_regions(
     shares the work.
     """
     from windvane.annotate import BoxAnnotation, Group
-    from windvane.annotate.boxes.coco import NAMES
+    from windvane.annotate.regions.boxes.coco_export import NAMES
 
     group = Group() if group is None else group
     stages = Stages(aloud=False) if stages is None else stages
@@ -116,7 +116,7 @@ def _controlled(found: "Regions", section: AnnotateSection) -> "Regions":
 
 def _of_file(section: AnnotateSection, file: str, data: "ImageData") -> "Regions":
     from windvane.annotate import boxes_from_coco, masks_from_coco
-    from windvane.annotate.boxes.coco import NAMES
+    from windvane.annotate.regions.boxes.coco_export import NAMES
 
     if section.masks is None:
         boxes = boxes_from_coco(file, data=data)
@@ -133,7 +133,7 @@ def _of_file(section: AnnotateSection, file: str, data: "ImageData") -> "Regions
 
 def _why_none(found: "Regions") -> str:
     """What was left out of a file, behind the line that nothing was left."""
-    from windvane.annotate.boxes.coco import NAMES
+    from windvane.annotate.regions.boxes.coco_export import NAMES
 
     counts = {name: count for name, count in found.origin.settings.items() if name != NAMES}
     return "".join(f"; {line}" for line in _left_out(counts, None))
@@ -168,7 +168,7 @@ def found_again(
 
     Where a network is learnt that costs as much again, so one other seed has to do.
     """
-    from windvane.annotate.region_robustness import region_stability
+    from windvane.annotate.regions.robustness import region_stability
 
     learnt = section.dense.split(":")[0] in ("restoration", "encoder")
     by_seed = learnt or section.masks is not None

@@ -33,7 +33,7 @@ def found_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor | Bo
         ValueError: no pictures, no annotation, or one that says nothing about new images.
     """
     from windvane.annotate import load_annotation, load_regions, regions_of
-    from windvane.annotate.regions_storage import BESIDE
+    from windvane.annotate.region_storage import BESIDE
 
     ids = asked.kind == "clusters"
     file = "annotation.json" if ids else "regions.json"

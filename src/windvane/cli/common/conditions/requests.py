@@ -67,7 +67,7 @@ class Layouts:
 
     def value(self, position: int) -> dict[str, Any]:
         from windvane.annotate import BoxAnnotation
-        from windvane.annotate.boxes.outlines import run_lengths
+        from windvane.annotate.regions.boxes.outlines import run_lengths
 
         if isinstance(self.regions, BoxAnnotation):
             ids = self.regions.ids
@@ -210,7 +210,7 @@ def wanted_again(value: Any, asked: Asked | None, rows: int) -> Wanted | None:
     import torch
 
     from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin
-    from windvane.annotate.boxes.outlines import from_run_lengths
+    from windvane.annotate.regions.boxes.outlines import from_run_lengths
 
     if value is None:
         return None

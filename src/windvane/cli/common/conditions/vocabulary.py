@@ -59,7 +59,7 @@ def draw(section: SampleSection, asked: Asked | None, seeds: Sequence[int]) -> "
         return None
     import torch
 
-    from windvane.annotate.draws import draw_ids
+    from windvane.annotate.images.id_draws import draw_ids
 
     if section.cluster is not None:
         return torch.full((len(seeds),), section.cluster, dtype=torch.int64)

@@ -1,0 +1,179 @@
+"""What a dense extractor is, how it runs over a data set, and how its maps are brought to pixels."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from windvane.annotate.features.extraction import cached_shards
+from windvane.annotate.features.extractor import Images
+from windvane.annotate.process_group import Group
+from windvane.annotate.regions.boxes.geometry import PatchGrid
+from windvane.progress import track
+
+#: With fewer patches along the short side a warning is given.
+FEW = 8
+
+
+class DenseExtractor(Protocol):
+    """A frozen map from an image to one feature vector per patch.
+
+    ``name`` is a version: it changes whenever the features could (kind, every setting, the weights).
+    ``grid`` says which pixels each patch covers: patch (i, j) is features[:, :, i, j]. The features of an
+    image must not depend on the other images of the batch.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def grid(self) -> PatchGrid: ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features ``(B, dim, h, w)`` of images ``(B, C, H, W)`` in [-1, 1]."""
+        ...
+
+
+def patch_counts(grid: PatchGrid, shape: tuple[int, int]) -> tuple[int, int]:
+    """How many patches fit into an image ``(height, width)``, down and across.
+
+    Raises:
+        ValueError: the image is smaller than one patch.
+    """
+    if min(shape) < grid.size:
+        raise ValueError(
+            f"images of {shape[0]} x {shape[1]} are smaller than one patch of {grid.size} pixels"
+        )
+    return (shape[0] - grid.size) // grid.stride + 1, (shape[1] - grid.size) // grid.stride + 1
+
+
+def warn_if_coarse(grid: PatchGrid, shape: tuple[int, int]) -> None:
+    """Say so where an image ``(height, width)`` has too few patches for anything to be found among them."""
+    found = min(patch_counts(grid, shape))
+    if found < FEW:
+        warnings.warn(
+            f"an image of {shape[0]} x {shape[1]} pixels has only {found} patches of {grid.stride} pixels "
+            "along its short side: what is found will be coarse, up to the whole image; take finer features "
+            "(for a transformer a larger enlarge=) or larger images",
+            stacklevel=3,
+        )
+
+
+def dense_batches(
+    extractor: DenseExtractor,
+    data: Images,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    cache: str | Path | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+    description: str = "dense features",
+) -> Iterator[tuple[slice, Tensor]]:
+    """The maps of a data set, batch by batch: (rows, ``(B, dim, h, w)`` float32), without gradients.
+
+    Args:
+        device: where to compute; an extractor with a ``to`` method is moved there. None moves nothing.
+        cache: a folder; maps of the same extractor version and images are read from it, and are kept there
+            shard by shard first, 4 * dim * h * w bytes an image.
+        group: processes that share the work and all get all maps; they need a ``cache``.
+
+    Raises:
+        ValueError: no images, or maps of another shape than the extractor promises, or not finite.
+    """
+    if len(data) == 0 or batch_size < 1:
+        raise ValueError(f"need images and batch_size >= 1, got {len(data)} images, batch_size={batch_size}")
+    if cache is not None:
+        yield from _kept(extractor, data, cache, batch_size, device, group, progress)
+        return
+    if group is not None and group.count > 1:
+        raise ValueError(f"{group.count} processes need cache=, a folder that all of them see")
+    if device is not None and hasattr(extractor, "to"):
+        extractor.to(device)
+    expected = (extractor.dim, *patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
+    for start in track(range(0, len(data), batch_size), description, enabled=progress):
+        rows = slice(start, min(start + batch_size, len(data)))
+        images = data.batch(rows)
+        with torch.no_grad():
+            maps = extractor(images if device is None else images.to(device)).float()
+        if maps.shape != (len(images), *expected):
+            raise ValueError(
+                f"{extractor.name} returned shape {tuple(maps.shape)} for {len(images)} images; expected "
+                f"({len(images)}, {', '.join(map(str, expected))})"
+            )
+        bad = (~torch.isfinite(maps.flatten(1)).all(dim=1)).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"{extractor.name} returned values that are not finite for image {start + int(bad[0])}"
+            )
+        yield rows, maps
+
+
+def _kept(
+    extractor: DenseExtractor,
+    data: Images,
+    cache: str | Path,
+    batch_size: int,
+    device: str | torch.device | None,
+    group: Group | None,
+    progress: bool,
+) -> Iterator[tuple[slice, Tensor]]:
+    shards = cached_shards(
+        extractor, data, cache, batch_size=batch_size, device=device, group=group, progress=progress
+    )
+    for index in range(shards.count):
+        held, of = shards.read(index), shards.rows(index)
+        for start in range(0, len(held), batch_size):
+            maps = held[start : start + batch_size]
+            yield (
+                slice(of.start + start, of.start + start + len(maps)),
+                maps if device is None else maps.to(device),
+            )
+
+
+def to_pixels(
+    maps: Tensor,
+    grid: PatchGrid,
+    shape: tuple[int, int],
+    *,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Tensor:
+    """Maps on patches ``(B, D, h, w)`` as maps on pixels ``(B, D, height, width)``.
+
+    "bilinear" interpolates between the centres of the patches, i * stride + size / 2, and keeps the border's
+    values outside them. "nearest" gives every pixel the patch that stands for it in
+    :meth:`PatchGrid.to_pixels`, so that masks and boxes agree.
+    """
+    if maps.shape[-2:] != patch_counts(grid, shape):
+        raise ValueError(
+            f"maps of {tuple(maps.shape[-2:])} patches do not fit {grid} on {shape[0]} x {shape[1]} pixels"
+        )
+    if mode == "nearest":
+        lines, columns = (_nearest(grid, n, m).to(maps.device) for n, m in zip(shape, maps.shape[-2:]))
+        return maps[:, :, lines][:, :, :, columns]
+    down, across = (_weights(grid, n, m).to(maps) for n, m in zip(shape, maps.shape[-2:]))
+    return down @ maps @ across.T
+
+
+def _nearest(grid: PatchGrid, pixels: int, patches: int) -> Tensor:
+    margin = (grid.size - grid.stride) // 2
+    return ((torch.arange(pixels) - margin).div(grid.stride, rounding_mode="floor")).clamp(0, patches - 1)
+
+
+def _weights(grid: PatchGrid, pixels: int, patches: int) -> Tensor:
+    """Interpolation as a matrix ``(pixels, patches)``."""
+    place = (torch.arange(pixels).double() + 0.5 - grid.size / 2) / grid.stride
+    place = place.clamp(0, patches - 1)
+    below = place.floor().long().clamp(max=max(patches - 2, 0))
+    part = place - below
+    weights = torch.zeros(pixels, patches, dtype=torch.float64)
+    weights.scatter_(1, below[:, None], 1 - part[:, None])
+    if patches > 1:
+        weights.scatter_(1, below[:, None] + 1, part[:, None])
+    return weights

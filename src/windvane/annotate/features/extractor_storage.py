@@ -1,0 +1,74 @@
+"""Fitted extractors on disk: settings as JSON beside the weights as safetensors."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from windvane.annotate.features.extractor import FittedExtractor
+from windvane.annotate.folder_kinds import EXTRACTOR
+from windvane.damage import Damaged, reading
+from windvane.files import atomic_folder, recover_folder
+from windvane.hashes import read_sealed, sealed
+from windvane.registry import entries
+
+#: Builds what was saved again, from its settings and its weights.
+Restore = Callable[[Mapping[str, Any], Mapping[str, Tensor]], Any]
+SETTINGS, WEIGHTS = "extractor.json", "extractor.safetensors"
+
+
+def restorers() -> dict[str, Restore]:
+    """How each of the registered features is built again."""
+    return {row.name: row.load().restore for row in entries("features")}
+
+
+def write_extractor(extractor: FittedExtractor, folder: Path) -> None:
+    """Write a fitted extractor's two files into an existing folder."""
+    from safetensors.torch import save_file
+
+    tensors = {key: value.contiguous() for key, value in extractor.state().items()}
+    save_file(tensors, folder / WEIGHTS)
+    # The name holds a hash of the weights.
+    described = {"kind": extractor.kind, "name": extractor.name, "settings": extractor.settings()}
+    (folder / SETTINGS).write_text(json.dumps(sealed(described), indent=2) + "\n", encoding="utf-8")
+
+
+def save_extractor(extractor: FittedExtractor, path: str | Path) -> None:
+    """Save a fitted extractor as a folder of its own, atomically; an old one at ``path`` is replaced.
+
+    Raises:
+        ValueError: ``path`` is a file, or a folder with anything else in it.
+    """
+    with atomic_folder(path, EXTRACTOR) as folder:
+        write_extractor(extractor, folder)
+
+
+def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] | None = None) -> Any:
+    """Load what :func:`save_extractor` wrote.
+
+    Args:
+        path: the folder.
+        kinds: how each kind that it may be of is restored; by default the registered features.
+
+    Raises:
+        ValueError: files missing, damaged, or weights that are not those the name was made from.
+    """
+    from safetensors.torch import load_file
+
+    folder = recover_folder(path)
+    for name in (SETTINGS, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ValueError(f"no saved feature extractor in {folder}: {name} is missing")
+    described = read_sealed(folder / SETTINGS)
+    with reading(folder / SETTINGS):
+        known = restorers() if kinds is None else kinds
+        restore, settings, name = known[described["kind"]], described["settings"], described["name"]
+    with reading(folder / WEIGHTS):
+        extractor = restore(settings, load_file(folder / WEIGHTS))
+    if extractor.name != name:
+        raise Damaged(
+            folder / WEIGHTS, f"{SETTINGS} says it is {name}, but its weights make it {extractor.name}"
+        )
+    return extractor

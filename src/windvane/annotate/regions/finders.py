@@ -1,0 +1,133 @@
+"""From images to boxes or masks, in one call."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from windvane.annotate.dense.dense_extractor import DenseExtractor, warn_if_coarse
+from windvane.annotate.features.extraction import extract
+from windvane.annotate.features.extractor import Images
+from windvane.annotate.images.annotation import Annotation
+from windvane.annotate.process_group import Group
+from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions.masks.segmenter import Segmenter, segment
+from windvane.annotate.regions.rules import Method, ObjectRule
+
+
+def find_boxes(
+    data: Images,
+    extractor: DenseExtractor,
+    *,
+    method: Method = "lost",
+    centre: bool = True,
+    patches: int = 100,
+    threshold: float = 0.2,
+    labels: Annotation | None = None,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    cache: str | Path | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> BoxAnnotation:
+    """One box for every image of a data set, without labels.
+
+    Args:
+        data: the images.
+        extractor: dense features, fitted.
+        method: "lost" (seed expansion) or "ncut" (normalised cut).
+        centre: subtract each image's mean feature first; the published methods, on keys of DINO, do not.
+        patches: how many patches may vote in LOST.
+        threshold: cosine above which the normalised cut joins two patches.
+        labels: image-level ids of the same images, to go beside the boxes in the condition.
+        batch_size: images per call of the extractor; pairs of patches take half a GB at most, whatever it is.
+        device: where to compute the features.
+        cache: a folder where boxes are kept in shards, so that a killed run goes on where it was.
+        group: processes that share the images and all get all boxes; they need a ``cache``.
+        progress: show a bar.
+
+    Raises:
+        ValueError: an unknown method, or labels of other images.
+    """
+    if labels is not None:
+        labels.check(data)
+    rule = ObjectRule(
+        extractor, gives="box", method=method, centre=centre, patches=patches, threshold=threshold
+    )
+    size = (data.shape[-2], data.shape[-1])
+    warn_if_coarse(extractor.grid, size)
+    found = extract(
+        rule, data, batch_size=batch_size, cache=cache, device=device, group=group, progress=progress
+    )
+    return BoxAnnotation(
+        found.long(),
+        size=size,
+        origin=Origin(method, extractor.name, rule.noted(), data.fingerprint, rule),
+        ids=None if labels is None else labels.ids,
+        k=None if labels is None else labels.k,
+    )
+
+
+def find_objects(
+    data: Images,
+    extractor: DenseExtractor,
+    *,
+    method: Method = "lost",
+    centre: bool = True,
+    patches: int = 100,
+    threshold: float = 0.2,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    cache: str | Path | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> MaskAnnotation:
+    """The patches of one object in every image as masks: 1 the object, 0 the background.
+
+    The same objects as :func:`find_boxes` has boxes of, with the same arguments.
+    """
+    rule = ObjectRule(
+        extractor, gives="mask", method=method, centre=centre, patches=patches, threshold=threshold
+    )
+    warn_if_coarse(extractor.grid, (data.shape[-2], data.shape[-1]))
+    found = extract(
+        rule,
+        data,
+        batch_size=batch_size,
+        dtype="uint8",
+        cache=cache,
+        device=device,
+        group=group,
+        progress=progress,
+    )
+    origin = Origin(method, extractor.name, rule.noted(), data.fingerprint, rule)
+    return MaskAnnotation(found, 2, origin=origin)
+
+
+def find_masks(
+    data: Images,
+    segmenter: Segmenter,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    cache: str | Path | None = None,
+    group: Group | None = None,
+    progress: bool = True,
+) -> MaskAnnotation:
+    """An id for every pixel of a data set, by a fitted segmenter; see :func:`.segment` for the arguments."""
+    warn_if_coarse(segmenter.extractor.grid, (data.shape[-2], data.shape[-1]))
+    masks = segment(
+        segmenter,
+        data,
+        batch_size=batch_size,
+        device=device,
+        cache=cache,
+        group=group,
+        progress=progress,
+    )
+    kind = getattr(segmenter, "kind", type(segmenter).__name__)
+    # What can be built again from settings and state can be saved as the rule for new images.
+    rule: Any = segmenter if hasattr(segmenter, "settings") and hasattr(segmenter, "state") else None
+    noted = {"extractor": segmenter.extractor.name}
+    origin = Origin(kind, segmenter.name, noted, data.fingerprint, rule)
+    return MaskAnnotation(masks, segmenter.k, origin=origin)
