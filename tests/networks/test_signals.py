@@ -1,5 +1,6 @@
 """Open signals: any mapping of them, where they enter, their nulls, and what files hold."""
 
+import copy
 import json
 
 import pytest
@@ -56,6 +57,20 @@ def test_a_network_of_other_signals_is_rebuilt_and_one_without_is_stored_as_befo
     assert "signals" not in plain.config and own <= set(plain.config)
     named = MAKERS[name](signals={"vector": CLASSES})
     assert named.config == plain.config and named.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_signals_compile_to_one_graph_follow_the_device_and_run_in_half_precision(name):
+    network, (x, time) = MAKERS[name](signals=SIGNALS), batch(3)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    exact = network(x, time, cond())
+    assert torch.allclose(compiled(x, time, cond()), exact, atol=1e-5)
+    half = copy.deepcopy(network).bfloat16()(x, time, cond())
+    assert half.dtype == torch.float32 and (half - exact).abs().max() < 0.1 * exact.abs().max()
+    # The meta device refuses to be read and to be mixed with another one, as an accelerator would wait.
+    given = (cond(), cond().to("meta"), cond().drop(torch.tensor([True, False, False])), None)
+    for one in given:
+        assert network.to("meta")(x.to("meta"), time.to("meta"), one).device.type == "meta"
 
 
 def test_keys_of_weights_are_those_of_saved_networks():
