@@ -47,6 +47,20 @@ def derive_seed(seed: int, *streams: int) -> int:
     return state >> 1
 
 
+def derive_seeds(seed: int, stream: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """:func:`derive_seed` of (seed, stream, place) for many places at once."""
+    begun = np.uint64(_mix(_mix(seed & _MASK) ^ _mix(stream & _MASK)))
+    return (_mixed(begun ^ _mixed(places.astype(np.uint64))) >> np.uint64(1)).astype(np.int64)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    # :func:`_mix` of an array, whose sums and products wrap.
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
 def generator(seed: int, *streams: int) -> torch.Generator:
     """A CPU generator keyed by ``seed`` and any number of streams.
 

@@ -21,7 +21,7 @@ from windvane.exact import GaussianDenoiser
 from windvane.process import EDM, VPCosine
 from windvane.training import Denoising, default_times, train
 from windvane.training.batches import Batches, TensorData
-from windvane.training.step import learning_rate
+from windvane.training.schedules import learning_rate
 
 
 class Noisy(Denoiser):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import windvane
+from tests.training.test_program import adversaries
 from tests.training.test_resume import Learning
 from tests.training.tiny import assert_same_weights, mlp, short, weights
 from windvane.runs import Run
@@ -66,6 +67,15 @@ def test_two_processes_equal_one(launched, single):
         assert_same_weights(rank["raw"], weights(result.raw), tolerance=1e-4)
         assert_same_weights(rank["ema"], weights(result.ema), tolerance=1e-4)
     assert_same_weights(ranks[0]["raw"], ranks[1]["raw"])
+
+
+def test_a_program_on_two_processes_equals_one(launched):
+    result, critic = adversaries(None, 7)
+    for found in launched[1]:
+        raw, other, loss = found["program"]
+        assert_same_weights(raw, weights(result.raw), 1e-5)
+        assert_same_weights(other, weights(critic), 1e-5)
+        assert loss == pytest.approx(result.history[-1]["critic"], rel=1e-4)
 
 
 def test_the_log_is_of_the_global_batch(launched, single):

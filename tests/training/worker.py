@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
+from tests.training.test_program import adversaries
 from tests.training.test_resume import Learning
 from tests.training.tiny import mlp, short, weights
 from windvane.runs import Run
@@ -37,6 +38,7 @@ def interrupt(snapshot):
 first = short(mlp(seed=3 + rank), batch_size=7, steps=12, accumulate=2, run=Run(folder / "run"), log_every=1)
 learning = Learning()
 second = short(mlp(), times=learning, steps=4)
+program, critic = adversaries(folder / "program", 7)
 third = short(mlp(), steps=25, run=Run(folder / "stopped"), sample_every=3, sample=interrupt)
 torch.save(
     {
@@ -47,6 +49,7 @@ torch.save(
         "seen": [torch.cat(parts) for parts in zip(*seen[:12])],
         "level": learning.level,
         "learned": weights(second.raw),
+        "program": (weights(program.raw), weights(critic), program.history[-1]["critic"]),
         "stopped_at": third.step,
         "interrupted": third.interrupted,
     },

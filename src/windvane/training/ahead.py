@@ -7,7 +7,8 @@ from typing import Self
 
 import torch
 
-from windvane.training.batches import Batch, Batches, Rows
+from windvane.training.batch import Batch
+from windvane.training.batches import Batches, Rows
 
 #: Seconds: a batch that is drawn sooner costs as much to hand over as to draw.
 _WORTH = 1e-3

@@ -6,8 +6,10 @@ processes and any resume sees the same numbers. Nothing touches torch's global g
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,24 +18,26 @@ from windvane.conditions import Condition, for_networks
 from windvane.networks.layout import mirrored_rows
 from windvane.networks.signals import signal_class
 from windvane.noise import Gaussian, NoiseLaw
-from windvane.randomness import generator
+from windvane.randomness import derive_seeds, generator
+from windvane.training.batch import Batch, Items
 from windvane.training.dropout import Dropout, check_dropout, draw_drops, drop_condition, drop_signals
 from windvane.training.times import TimeSampler
 
 # Far from the streams of sampling, so that a seed used for both gives unrelated numbers.
 _STREAM_ORDER, _STREAM_NOISE, _STREAM_TIMES = (1 << 41), (1 << 41) + 1, (1 << 41) + 2
+_STREAM_KEYS = (1 << 41) + 5
 _GAUSSIAN = Gaussian()
 
 
 class TrainingData(Protocol):
-    """Data with a length and ``batch(indices (B,)) -> float (B, *shape)``.
+    """Data with a length and ``batch(indices (B,)) -> float (B, *shape)``, or :class:`Items` with more.
 
     Training calls ``batch`` from a thread of its own, one call at a time, while a step runs.
     """
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: Tensor) -> Tensor: ...
+    def batch(self, indices: Tensor) -> Tensor | Items: ...
 
 
 class Conditions(Protocol):
@@ -61,42 +65,15 @@ class TensorData:
         return self.values[indices].float()
 
 
-class Batch:
-    """One process's share of a step: x0, noise ``(b, *shape)``, times ``(b,)``, cond of b rows.
-
-    Times are float64 and on the CPU, and ``(b, K)`` for K streams, see :func:`windvane.process.expand`.
-    """
-
-    # Not a dataclass or tuple: DistributedDataParallel takes those apart and would move the times.
-    __slots__ = ("cond", "noise", "t", "x0")
-
-    def __init__(self, x0: Tensor, noise: Tensor, t: Tensor, cond: Condition | None) -> None:
-        self.x0, self.noise, self.t, self.cond = x0, noise, t, cond
-
-    def __len__(self) -> int:
-        return len(self.x0)
-
-    def part(self, begin: int, end: int) -> "Batch":
-        """Rows begin..end-1."""
-        rows = slice(begin, end)
-        cond = None if self.cond is None else self.cond.index(rows)
-        return Batch(self.x0[rows], self.noise[rows], self.t[rows], cond)
-
-    def to(self, device: torch.device) -> "Batch":
-        """On ``device``, but for the times, which stay in float64 on the CPU."""
-        if device.type == "cpu":
-            return self
-        cond = None if self.cond is None else self.cond.to(device)
-        return Batch(self.x0.to(device), self.noise.to(device), self.t, cond)
-
-
 class Rows(NamedTuple):
-    """What a step sees but for its times: x0, noise ``(b, *shape)``, cond, its place in the global batch."""
+    """What a step sees but for its times and keys; ``place``: its rows of the global batch."""
 
     x0: Tensor
     noise: Tensor
     cond: Condition | None
     place: slice
+    mask: Tensor | None = None
+    extra: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def share(total: int, part: int, parts: int) -> tuple[int, int]:
@@ -104,13 +81,15 @@ def share(total: int, part: int, parts: int) -> tuple[int, int]:
     return total * part // parts, total * (part + 1) // parts
 
 
-def _read(data: TrainingData, indices: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+def _read(data: TrainingData, indices: Tensor, shape: tuple[int, ...] | None = None) -> Items:
     """Rows of the data in float32, whatever their precision.
 
     Raises:
         ValueError: integers (8-bit pictures are in another range), or rows of another number or shape.
     """
-    x0 = data.batch(indices)
+    given = data.batch(indices)
+    items = given if isinstance(given, Items) else Items(given)
+    x0 = items.x
     if not isinstance(x0, Tensor) or not x0.is_floating_point():
         kind = f" and {x0.dtype}" if isinstance(x0, Tensor) else ""
         raise ValueError(
@@ -122,7 +101,11 @@ def _read(data: TrainingData, indices: Tensor, shape: tuple[int, ...] | None = N
         raise ValueError(
             f"the data's batch() gave shape {tuple(x0.shape)} for {len(indices)} rows of shape {wanted}"
         )
-    return x0.float()
+    parts = {"mask": items.mask, **items.extra}
+    short = [name for name, part in parts.items() if part is not None and len(part) != len(indices)]
+    if short:
+        raise ValueError(f"the data's batch() gave {short[0]} another number of rows than {len(indices)}")
+    return Items(x0.float(), items.mask, items.extra)
 
 
 class Batches:
@@ -159,7 +142,7 @@ class Batches:
             raise ValueError(f"{len(data)} samples need as many rows of conditions, got {len(conditions)}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.shape = tuple(_read(data, torch.zeros(1, dtype=torch.int64)).shape[1:])
+        self.shape = tuple(_read(data, torch.zeros(1, dtype=torch.int64)).x.shape[1:])
         if flip and len(self.shape) != 3:
             raise ValueError(f"flip needs images (C, H, W), but the samples have shape {self.shape}")
         self.data, self.conditions, self.times = data, conditions, times
@@ -199,19 +182,22 @@ class Batches:
         normal = torch.randn((size, math.prod(self.shape)), generator=keyed, dtype=torch.float32)
         noise = self.law.scaled(normal, self.seed, _STREAM_NOISE, step)[rows].reshape(-1, *self.shape)
         indices = self.indices(step)[rows]
-        x0 = _read(self.data, indices, self.shape)
+        x0, mask, extra = (read := _read(self.data, indices, self.shape)).x, read.mask, read.extra
         cond = None if self.conditions is None else self.conditions.index(indices)
         if self.flip:
             mirrored = flips < 0.5
             x0, cond = mirrored_rows(x0, mirrored), _mirrored(cond, mirrored)
+            mask = None if mask is None else mirrored_rows(mask.expand_as(x0), mirrored)
         if cond is not None and isinstance(self.dropout, dict):
             cond = drop_signals(cond, self.dropout, seed=self.seed, step=step, size=size, rows=rows)
-        return Rows(x0, noise, drop_condition(cond, drops), rows)
+        return Rows(x0, noise, drop_condition(cond, drops), rows, mask, extra)
 
     def timed(self, step: int, drawn: Rows) -> Batch:
         """The rows with the times of ``step``, which may depend on what the sampler has observed so far."""
         t = self.times.draw(self.batch_size, generator(self.seed, _STREAM_TIMES, step))[drawn.place]
-        return Batch(drawn.x0, drawn.noise, t, drawn.cond)
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)[drawn.place]
+        keys = torch.from_numpy(derive_seeds(self.seed, _STREAM_KEYS, places))
+        return Batch(drawn.x0, drawn.noise, t, drawn.cond, keys=keys, mask=drawn.mask, extra=drawn.extra)
 
 
 def _mirrored(cond: Condition | None, rows: Tensor) -> Condition | None:

@@ -35,8 +35,11 @@ class EMA:
         self.updates = 0
         #: The denoiser with averaged weights.
         self.denoiser = _full(copy.deepcopy(denoiser)).requires_grad_(False).eval()
-        self._averaged: list[Tensor] = list(self.denoiser.parameters())
-        self._raw: list[Tensor] = list(denoiser.parameters())
+        # What is frozen is the same in both, and no step costs anything for it.
+        pairs = [p for p in zip(self.denoiser.parameters(), denoiser.parameters()) if p[1].requires_grad]
+        self._averaged: list[Tensor] = [own for own, _ in pairs]
+        self._raw: list[Tensor] = [raw for _, raw in pairs]
+        self._all = list(denoiser.parameters())
         self._buffers, self._raw_buffers = list(self.denoiser.buffers()), list(denoiser.buffers())
 
     def decay_at(self, n: int) -> float:
@@ -55,7 +58,7 @@ class EMA:
     def gap(self) -> Tensor:
         """||ema - raw|| / ||raw|| over all parameters, 0-dim: how far the average lags behind."""
         difference = torch._foreach_sub(self._averaged, self._weights())  # type: ignore[arg-type]
-        return _norm(difference) / _norm(self._raw).clamp(min=torch.finfo(torch.float32).tiny)
+        return _norm(difference) / _norm(self._all).clamp(min=torch.finfo(torch.float32).tiny)
 
     def _weights(self) -> list[Tensor]:
         """The raw weights in the dtypes of their averages."""

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from windvane.denoiser import Denoiser
 from windvane.progress import track
 from windvane.runs import Run
 from windvane.training.batches import Batches, Conditions, TensorData, TrainingData
-from windvane.training.checks import check_cut, check_modes, check_numbers, check_rates
+from windvane.training.checks import check_cut, check_modes, check_numbers
 from windvane.training.dropout import Dropout
-from windvane.training.objective import Objective, default_objective
+from windvane.training.objective import Objective, as_objective, default_objective
 from windvane.training.processes import make_accelerator, must_stop
+from windvane.training.program import Group, Program, Update
 from windvane.training.session import Callback, Session
 from windvane.training.step import Stepper
 from windvane.training.stop import StopSignals
@@ -45,10 +47,14 @@ def train(
     betas: tuple[float, float] = (0.9, 0.999),
     warmup: int = 500,
     clip_norm: float | None = 1.0,
+    schedule: str = "constant",
     accumulate: int = 1,
     ema_decay: float = 0.9999,
     dropout: Dropout = 0.1,
     objective: Objective | None = None,
+    parameters: Sequence[nn.Parameter] | Sequence[Group] | None = None,
+    also: Sequence[Update] = (),
+    modules: Mapping[str, nn.Module] = MappingProxyType({}),
     times: TimeSampler | None = None,
     flip: bool = False,
     mixed_precision: str = "no",
@@ -80,9 +86,17 @@ def train(
             each signal by name, drawn one by one, see :func:`~windvane.training.dropout.drop_signals`.
         batch_size: samples per optimizer step over all processes; ``accumulate`` cuts each process's share
             into that many parts to save memory.
-        warmup: steps over which the learning rate rises linearly; constant afterwards.
+        warmup: steps over which the learning rate rises linearly.
+        schedule: what follows: "constant", "cosine" or "linear", both down to zero at the end; these two need
+            as many ``steps`` on a resume as before.
         clip_norm: largest gradient norm; None for no limit.
-        objective: default the plain loss on what the network predicts; times: default for the process.
+        objective: (model, batch, keys) -> (B,), by default the plain loss on what the network predicts.
+            Modules that it asks and that must not change are its attributes, as
+            :class:`~windvane.training.program.Frozen`.
+        parameters: what is trained, or groups of it with rates of their own; None: all that can be.
+        also: further updates of every step, such as a critic's, each with its objective and optimizer, see
+            :class:`~windvane.training.program.Update`; ``modules`` by name are trained beside the denoiser.
+        times: default for the process.
         mixed_precision: "no" or "bf16" (weights, loss and averages stay float32).
         run: the folder for state, model and log. If it holds a training state, training continues from it, on
             the CPU bit for bit; every setting that shapes the result must be the same, ``steps`` may grow.
@@ -101,11 +115,21 @@ def train(
         ValueError: for settings that cannot work.
     """
     check_numbers(steps=steps, accumulate=accumulate, log_every=log_every, checkpoint_every=checkpoint_every)
-    check_rates(lr=lr, weight_decay=weight_decay, betas=betas, warmup=warmup, clip_norm=clip_norm)
     check_modes(mixed_precision=mixed_precision, sample_every=sample_every, sample=sample)
     if isinstance(data, Tensor):
         data = TensorData(data)
-    objective = default_objective(denoiser) if objective is None else objective
+    own = Update(
+        name="loss",
+        objective=default_objective(denoiser) if objective is None else as_objective(objective),
+        parameters=parameters,
+        lr=lr,
+        weight_decay=weight_decay,
+        betas=betas,
+        warmup=warmup,
+        clip_norm=clip_norm,
+        schedule=schedule,
+    )
+    program = Program((own, *also), modules)
     times = default_times(denoiser.process) if times is None else times
     batches = Batches(
         data, conditions, batch_size=batch_size, seed=seed, times=times, dropout=dropout, flip=flip,
@@ -118,16 +142,13 @@ def train(
     check_cut(batch_size, processes=accelerator.num_processes, accumulate=accumulate)
     if replan is not None and accelerator.num_processes > 1:
         raise ValueError("replan is for one process; several would have to agree after every step")
+    if replan is not None and any(update.schedule != "constant" for update in program.updates):
+        raise ValueError("replan changes where the training ends, on which a schedule to zero depends")
     was_training = denoiser.training
     stepper = Stepper(
         denoiser,
-        objective,
+        program,
         accelerator,
-        lr=lr,
-        weight_decay=weight_decay,
-        betas=betas,
-        warmup=warmup,
-        clip_norm=clip_norm,
         accumulate=accumulate,
         ema_decay=ema_decay,
         bf16=mixed_precision == "bf16",

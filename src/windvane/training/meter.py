@@ -29,6 +29,7 @@ class Meter:
         self._counts = torch.zeros(len(LEVELS), dtype=torch.float64)
         self._norms = torch.zeros((), dtype=self.dtype, device=self._device)
         self._largest = torch.zeros((), dtype=self.dtype, device=self._device)
+        self._beside: dict[str, Tensor] = {}
         self.steps = 0
 
     def add(self, step: int, losses: Tensor, log_snr: Tensor, norm: Tensor) -> None:
@@ -40,6 +41,13 @@ class Meter:
         self._norms += norm
         self._largest = torch.maximum(self._largest, norm)
         self.steps += 1
+        bad = ~torch.isfinite(norm + losses.sum()) & (self._bad_step < 0)
+        self._bad_step = torch.where(bad, step, self._bad_step)
+
+    def beside(self, step: int, name: str, losses: Tensor, norm: Tensor) -> None:
+        """Take in the losses ``(b,)`` and the gradient norm of another update of the step."""
+        sums = torch.stack([losses.to(self.dtype).sum(), losses.new_full((), len(losses), dtype=self.dtype)])
+        self._beside[name] = self._beside.get(name, 0) + sums
         bad = ~torch.isfinite(norm + losses.sum()) & (self._bad_step < 0)
         self._bad_step = torch.where(bad, step, self._bad_step)
 
@@ -55,6 +63,9 @@ class Meter:
         row = {"loss": float(sums.sum() / counts.sum())}
         row |= {f"loss_log_snr_{level}": float(s / n) for level, s, n in zip(LEVELS, sums, counts)}
         row |= {"grad_norm": float(self._norms) / self.steps, "grad_norm_max": float(self._largest)}
+        for name, total in self._beside.items():
+            total = reduce(total).cpu().double()
+            row[name] = float(total[0] / total[1])
         self._clear()
         return row
 
@@ -67,6 +78,7 @@ class Meter:
             "norms": self._norms.cpu(),
             "largest": self._largest.cpu(),
             "steps": self.steps,
+            **({"beside": {k: reduce(v).cpu() for k, v in self._beside.items()}} if self._beside else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any], *, main: bool) -> None:
@@ -74,6 +86,7 @@ class Meter:
         if main:
             self._sums = state["sums"].to(self._sums, copy=True)
             self._counts = state["counts"].to(self._counts, copy=True)
+            self._beside = {name: sums.to(self._sums) for name, sums in state.get("beside", {}).items()}
         self._norms = state["norms"].to(self._norms, copy=True)
         self._largest = state["largest"].to(self._largest, copy=True)
         self.steps = int(state["steps"])

@@ -54,7 +54,7 @@ class Session:
     ) -> None:
         self.stepper, self.batches, self.accelerator = stepper, batches, accelerator
         self.steps, self.run, self.extra = steps, run, extra
-        self.settings = training_settings(stepper, batches, hashed=run is not None)
+        self.settings = training_settings(stepper, batches, steps=steps, hashed=run is not None)
         self.main = accelerator.is_main_process
         self.meter = Meter(stepper.device)
         self.step = 0
@@ -111,7 +111,9 @@ class Session:
             self.check()
         if self.batches.times.observes:
             self._observe(batch.t, losses)
-        self.stepper.update(self.step)
+        others = self.stepper.update(self.step, self.steps, batch, self.batches)
+        for name, made in others.items():
+            self.meter.beside(self.step, name, *made)
         self.step += 1
         self._images += self.batches.batch_size
 
@@ -140,7 +142,7 @@ class Session:
             kept = f"the state after step {self.saved} in {self.run.state} is good"
         raise FloatingPointError(
             f"the loss or its gradient is not finite at step {bad} (learning rate "
-            f"{self.stepper.rate(bad):g}); {kept}. Lower lr or clip_norm, lengthen warmup, "
+            f"{self.stepper.main.rate(bad, self.steps):g}); {kept}. Lower lr or clip_norm, lengthen warmup, "
             "or look for non-finite values in the data"
         )
 
@@ -152,7 +154,7 @@ class Session:
         row: dict[str, Any] = {"step": self.step, "images": self.step * self.batches.batch_size}
         row |= self.meter.report(self.sum)
         row["ema_gap"] = float(self.stepper.ema.gap())
-        row["lr"] = self.stepper.rate(self.step - 1)
+        row["lr"] = self.stepper.main.rate(self.step - 1, self.steps)
         row["images_per_second"] = round(self._images / max(time.perf_counter() - self._begin, 1e-9), 1)
         self._begin, self._images = time.perf_counter(), 0
         self.history.append(row)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from windvane.files import atomic_write_json
 from windvane.hashes import check_hash, file_hash, read_sealed, sealed
 from windvane.runs import Run
 from windvane.training.batches import Batches, Conditions, TensorData
+from windvane.training.program import Update
 from windvane.training.step import Stepper
 
 _FORMAT = 1
 #: Settings that states have not always named; of an older state they are not compared.
 _LATER = ("accumulate", "network_predicts")
+#: And these, which older states have as here.
+_DEFAULTS: Mapping[str, Any] = {"beside": [], "frozen": {}, "schedule": "constant", "updates": []}
 _HEADER, _STATE = "state.json", "state.pt"
 
 
@@ -58,35 +62,45 @@ def _conditions_content(conditions: Conditions | None) -> dict[str, str] | None:
     }
 
 
-def training_settings(stepper: Stepper, batches: Batches, *, hashed: bool) -> dict[str, Any]:
+def training_settings(stepper: Stepper, batches: Batches, *, steps: int, hashed: bool) -> dict[str, Any]:
     """Everything that shapes the result and must be the same when a training is resumed.
 
     With ``hashed`` the contents of data and conditions too, which takes a second a gigabyte.
     """
-    process = stepper.denoiser.process
+    process, main = stepper.denoiser.process, stepper.main.update
     described = json.dumps(process.to_config(), sort_keys=True)
     return {
         "accumulate": stepper.accumulate,
         "batch_size": batches.batch_size,
-        "betas": list(stepper.optimizer.defaults["betas"]),
+        "beside": sorted(stepper.beside),
+        "betas": list(main.betas),
         "bf16": stepper.bf16,
-        "clip_norm": stepper.clip_norm,
+        "clip_norm": main.clip_norm,
         "conditions": _conditions_content(batches.conditions) if hashed else None,
         "data": _data_content(batches) if hashed else None,
         "dropout": batches.dropout,
         "ema_decay": stepper.ema.decay,
         "flip": batches.flip,
-        "lr": stepper.lr,
+        "frozen": {name: content(*teacher.tensors()) for name, teacher in stepper.frozen.items()},
+        "lr": main.lr,
         "network_predicts": describe(getattr(stepper.denoiser, "parametrisation", None)),
-        "objective": describe(stepper.objective),
+        "objective": describe(main.objective),
         "process": f"{type(process).__name__} {hashlib.sha256(described.encode()).hexdigest()[:8]}",
         "samples": len(batches.data),
+        "schedule": main.schedule if main.schedule == "constant" else f"{main.schedule} over {steps} steps",
         "seed": batches.seed,
         "shape": list(batches.shape),
         "times": describe(batches.times),
-        "warmup": stepper.warmup,
-        "weight_decay": stepper.optimizer.defaults["weight_decay"],
+        "updates": [_described(update) for update in stepper.program.updates[1:]],
+        "warmup": main.warmup,
+        "weight_decay": main.weight_decay,
     }
+
+
+def _described(update: Update) -> dict[str, Any]:
+    """An update beside the training's own, without its weights."""
+    named = (f.name for f in fields(update) if f.name != "parameters")
+    return {name: describe(getattr(update, name)) for name in named}
 
 
 def save_state(run: Run, step: int, state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -118,7 +132,8 @@ def load_state(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     differing = [
         f"{name} (saved {saved.get(name)!r}, now {asked.get(name)!r})"
         for name in sorted({*saved, *asked})
-        if saved.get(name) != asked.get(name) and not (name in _LATER and name not in saved)
+        if saved.get(name, _DEFAULTS.get(name)) != asked.get(name)
+        and not (name in _LATER and name not in saved)
     ]
     if differing:
         raise ValueError(
