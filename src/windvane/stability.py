@@ -10,6 +10,7 @@ LABELS = {
     "windvane": "stable",
     "windvane.adapters": "provisional",
     "windvane.compress": "provisional",
+    "windvane.judges": "provisional",
     "windvane.registry": "provisional",
     "windvane.report": "provisional",
     "windvane.search": "provisional",

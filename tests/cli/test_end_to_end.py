@@ -196,7 +196,8 @@ def test_a_run_that_a_program_made_can_be_sampled(done, home, model):
 
 
 def test_labels_that_say_nothing_do_not_judge(monkeypatch, capsys):
-    from windvane.cli.common.judges import poor
+    from windvane.cli.common.errors import say
+    from windvane.judges import poor
 
     data = digits().subset(slice(0, 100))
     most = float(data.label_counts().max()) / 100
@@ -204,7 +205,7 @@ def test_labels_that_say_nothing_do_not_judge(monkeypatch, capsys):
     class Judge:
         accuracy = 1.9 * most
 
-    assert poor(Judge, data) and "they are not used" in capsys.readouterr().err
+    assert poor(Judge, data, tell=say) and "they are not used" in capsys.readouterr().err
     Judge.accuracy = 2.1 * most
     assert not poor(Judge, data)
 

@@ -269,9 +269,10 @@ def test_the_towers_of_clip_take_the_place_of_the_own_encoder(
         raising=False,
     )
     from windvane.cli.steer.networks import make_eyes
-    from windvane.cli.steer.wishes import Target, WishFlags
+    from windvane.cli.steer.wishes import WishFlags
+    from windvane.tasks.steering.guides import SteeredModel
 
-    target = Target(None, (1, 8, 8), {}, decode=lambda x: 2 * x)
+    target = SteeredModel(None, (1, 8, 8), {}, decode=lambda x: 2 * x)
     eyes = make_eyes(WishFlags(text=("anything",), encoder="clip:some/folder"), target, lambda: None, 0)
     assert asked == [("some/folder", "cpu")] and not eyes.timed
     assert torch.equal(eyes.image(torch.ones(2, 1, 8, 8)), torch.full((2, 10), 2.0))

@@ -11,12 +11,13 @@ from windvane.adapters import Classifier, load_classifier, load_text_image
 from windvane.cli.common.processes import Processes
 from windvane.cli.common.sections import DataSection
 from windvane.cli.steer.networks import known_images, make_eyes
-from windvane.cli.steer.wishes import Target, WishFlags
+from windvane.cli.steer.wishes import WishFlags
 from windvane.denoiser import NetworkDenoiser
 from windvane.metrics import train_judge
 from windvane.networks import ResidualMLP
 from windvane.process import VPCosine
 from windvane.tasks.steering import text_wish
+from windvane.tasks.steering.guides import SteeredModel
 
 SHAPE = (3, 20, 20)
 
@@ -29,7 +30,7 @@ def short_trainings(monkeypatch):
 def target(shape, decode=None):
     """A model on the device "meta"."""
     network = ResidualMLP.build(shape=shape, width=8, blocks=1)
-    return Target(NetworkDenoiser(network, VPCosine(), shape=shape).to("meta"), shape, {}, decode)
+    return SteeredModel(NetworkDenoiser(network, VPCosine(), shape=shape).to("meta"), shape, {}, decode)
 
 
 def parts(look):

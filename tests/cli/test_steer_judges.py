@@ -9,10 +9,10 @@ import yaml
 
 from tests.cli.conftest import shorten_trainings, tiny_denoiser
 from windvane.checkpoint import save_model
-from windvane.cli.common.judges import kept_judge
-from windvane.cli.steer.networks import SteeringImages, make_judges
 from windvane.data import from_arrays
+from windvane.judges import kept_judge
 from windvane.metrics import judge_training
+from windvane.tasks.steering.guides import SteeringImages, make_judges
 from windvane.text import training
 
 FEW = {"n": 3, "steps": 2}
@@ -114,16 +114,16 @@ def test_judges_are_kept(windvane, unconditional, monkeypatch, tmp_path):
     assert report(tmp_path / "a")["strengths"] == report(tmp_path / "b")["strengths"]
 
 
-def test_a_kept_judge_is_that_of_the_same_labels():
-    first, second = (kept_judge(noise(torch.arange(40) % k), None, seed=0) for k in (2, 3))
-    assert (first.classes, second.classes) == (2, 3)
+def test_a_kept_judge_is_that_of_the_same_labels(tmp_path):
+    first, second = (kept_judge(noise(torch.arange(40) % k), None, seed=0, cache=tmp_path) for k in (2, 3))
+    assert (first.classes, second.classes) == (2, 3) and len(list(tmp_path.iterdir())) == 2
 
 
-def test_labels_that_say_nothing_make_no_judge(capsys):
-    data = noise(torch.arange(40) % 2)
-    judges = make_judges(SteeringImages(data, data, data), encoder=False, seed=0)
+def test_labels_that_say_nothing_make_no_judge():
+    data, said = noise(torch.arange(40) % 2), []
+    judges = make_judges(SteeringImages(data, data, data), encoder=False, seed=0, tell=said.append)
     assert judges.classifier is None and judges.space == "pixels"
-    assert "labels can hardly be told from the images" in capsys.readouterr().err
+    assert "labels can hardly be told from the images" in said[-1]
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,12 @@ def test_the_guide_reads_with_it_and_the_picture_side_is_its_own(tmp_path):
     import windvane as wv
     from windvane.cli.common.sections import DataSection
     from windvane.cli.steer.networks import known_images, make_eyes
-    from windvane.cli.steer.wishes import Target, WishFlags
+    from windvane.cli.steer.wishes import WishFlags
+    from windvane.tasks.steering.guides import SteeredModel
 
     asked = WishFlags(text=("seven",), encoder=f"sentences:{tiny_bert.save(tmp_path / 'bert')}")
     model = wv.GaussianMixtureDenoiser([1.0], torch.zeros(1, 64), [1.0], wv.VPCosine(), shape=(1, 8, 8))
-    target = Target(model, (1, 8, 8), {})
+    target = SteeredModel(model, (1, 8, 8), {})
     known = known_images(DataSection(source="digits", holdout=1 / 3), (1, 8, 8))
     eyes = make_eyes(asked, target, lambda: known, 0)
     assert eyes.timed and eyes.text.__self__.sentences.source == str((tmp_path / "bert").resolve())

@@ -59,11 +59,10 @@ def test_the_curve_is_what_the_library_measures(windvane, unconditional, large, 
     x = sample(
         stitched(models, [0.4, 0.6]), seeds=3, n=12, sampler=DDIM(), steps=5, clip=1.0, progress=False
     ).x.clamp(-1, 1)
-    from windvane.cli.common.judges import features_for
-    from windvane.cli.common.sections import EvaluateSection
+    from windvane.judges import feature_space
 
     reference = digits()
-    extractor = features_for(reference, EvaluateSection(features="pca:4"))
+    extractor = feature_space(reference, features="pca:4")
     assert numbers["settings"]["features"] == extractor.name
     distance = frechet(
         extract_features(x, extractor), extract_features(reference.batch(slice(None)), extractor),

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from windvane.annotate import Clusters, centroid_vectors, label_and_cluster, neighbour_vectors
-from windvane.cli.common.conditions.vocabulary import Asked, settled
+from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.guidance import settled
 from windvane.cli.common.sections import SampleSection
 from windvane.data import digits, train_and_held_out
 from windvane.tasks.self_guided import Budget, Variant, fit, generate

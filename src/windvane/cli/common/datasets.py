@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from windvane.cache_folder import cache_folder
 from windvane.cli.common.config import EMBEDDED
 from windvane.cli.common.errors import say
-from windvane.cli.common.sections import DataSection
+from windvane.cli.common.sections import DataSection, EvaluateSection
 
 if TYPE_CHECKING:
     from windvane.data import ImageData, Scan
+    from windvane.metrics import Judge
 
 _PREFIXES = ("hub:", "natural:")
 _MOST_NAMED = 10
@@ -194,6 +195,22 @@ def reference_images(
         return parts.held_out
     say("no images were held out from training: the reference is the training set itself, which flatters")
     return parts.train
+
+
+def eyes(parts: Parts | None, reference: "ImageData", section: EvaluateSection) -> "tuple[Judge | None, Any]":
+    """A judge where labels make one, and the feature space that pictures are measured in."""
+    from windvane.judges import judge_and_features
+
+    train, held_out = (parts.train, parts.held_out) if parts else (None, None)
+    return judge_and_features(
+        train,
+        held_out,
+        reference,
+        features=section.features,
+        seed=section.seed,
+        cache=usable_cache("judges"),
+        tell=say,
+    )
 
 
 def report_scan(scan: "Scan | None", *, named: bool = True) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.config import Config
-from windvane.cli.common.datasets import Parts, open_images, open_parts, reference_images
-from windvane.cli.common.judges import eyes
+from windvane.cli.common.datasets import Parts, eyes, open_images, open_parts, reference_images
 from windvane.cli.common.models import run_config
 from windvane.cli.common.processes import processes
 from windvane.cli.common.sampling import INDEX, read_index, sample_run

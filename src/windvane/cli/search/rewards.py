@@ -91,9 +91,10 @@ def _open(spec: str, *, model: Path) -> Any:
 
 def _class(number: int, model: Path) -> Any:
     """log p(class) by the classifier that `windvane evaluate` trains on the labels of the run's images."""
-    from windvane.cli.common.datasets import open_parts
-    from windvane.cli.common.judges import judge_for
+    from windvane.cli.common.datasets import open_parts, usable_cache
+    from windvane.cli.common.errors import say
     from windvane.energies import ClassLogProb
+    from windvane.judges import judge_for
 
     base = run_config(model)
     if not base:
@@ -105,7 +106,14 @@ def _class(number: int, model: Path) -> Any:
     parts = open_parts(config.data, beside=model, quiet=True)
     if parts.train.labels is None:
         raise ValueError(f"--reward class:{number} needs labels, and the images of {model} have none")
-    judge = judge_for(parts.train, parts.held_out, config.evaluate)
+    judge = judge_for(
+        parts.train,
+        parts.held_out,
+        features="judge",
+        seed=config.evaluate.seed,
+        cache=usable_cache("judges"),
+        tell=say,
+    )
     if judge is None or number >= judge.classes:
         known = "none" if judge is None else f"0 to {judge.classes - 1}"
         raise ValueError(f"--reward class:{number}: the classes are {known}")

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from windvane.cli.steer.wishes import Manner, Target, WishFlags
+    from windvane.cli.steer.wishes import Manner, WishFlags
     from windvane.samplers import Sampler
+    from windvane.tasks.steering.guides import SteeredModel
 
 #: What SDG's protocol can guide by, alone or as `text+style`.
 EVALUATED = ("text", "like", "content", "style")
@@ -96,7 +97,7 @@ def _check_encoder(flags: "WishFlags", evaluated: Sequence[str]) -> None:
 
 
 def check_manner(
-    flags: "WishFlags", evaluated: Sequence[str], target: "Target", manner: "Manner", sampler: "Sampler"
+    flags: "WishFlags", evaluated: Sequence[str], target: "SteeredModel", manner: "Manner", sampler: "Sampler"
 ) -> None:
     """Refuse what cannot be done together, and files that do not fit: before any guide is trained."""
     from windvane.tasks.steering import check_method, check_noisy, open_measure, read_picture
@@ -109,7 +110,7 @@ def check_manner(
         read_picture(path, target.shape)
 
 
-def _blind(flags: "WishFlags", evaluated: Sequence[str], target: "Target") -> list[str]:
+def _blind(flags: "WishFlags", evaluated: Sequence[str], target: "SteeredModel") -> list[str]:
     """The wishes whose guides know clean pictures only."""
     latent = target.decode is not None
     looks = latent or (flags.encoder is not None and flags.sentences is None)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from windvane.cli.common.console import print_table, tell
+from windvane.cli.common.datasets import usable_cache
+from windvane.cli.common.errors import say
 from windvane.cli.common.folders import STEERED
 from windvane.cli.steer.checks import check_manner
 from windvane.cli.steer.wishes import Manner, WishFlags, open_target
@@ -37,9 +39,10 @@ def evaluate_steering(
     """
     from windvane.cli.common.builders import build_sampler
     from windvane.cli.common.processes import sole_device
-    from windvane.cli.steer.networks import known_images, make_eyes, make_judges
+    from windvane.cli.steer.networks import known_images, make_eyes
     from windvane.cli.steer.run import steering_options
     from windvane.tasks.steering import picture_candidates, protocol, text_candidates
+    from windvane.tasks.steering.guides import make_judges
 
     section = config.sample
     sampler = build_sampler(section)
@@ -63,7 +66,7 @@ def evaluate_steering(
     pictured = any(kind != "text" for kind in kinds)
     seeking = replace(flags, text=("",) if "text" in kinds else (), like=(Path(),) if pictured else ())
     eyes = make_eyes(seeking, target, lambda: known, section.seed)
-    judges = make_judges(known, encoder=True, seed=section.seed)
+    judges = make_judges(known, encoder=True, seed=section.seed, cache=usable_cache, tell=say)
     found = protocol(
         target.denoiser,
         eyes,

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.console import print_table, tell
+from windvane.cli.common.datasets import usable_cache
 from windvane.cli.common.errors import say, warnings_said
 from windvane.cli.steer.checks import check_manner
-from windvane.cli.steer.wishes import Manner, Target, WishFlags, make_wishes, open_target
+from windvane.cli.steer.wishes import Manner, WishFlags, make_wishes, open_target
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
     from windvane.cli.common.sections import SampleSection
-    from windvane.cli.steer.networks import SteeringImages
     from windvane.samplers import Sampler
     from windvane.tasks.steering import Arm, Wish
+    from windvane.tasks.steering.guides import SteeredModel, SteeringImages
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Steering:
 
     section: "SampleSection"
     manner: Manner
-    target: Target
+    target: "SteeredModel"
     wishes: "Sequence[Wish]"
     sampler: "Sampler"
     known: "SteeringImages | None"
 
     @classmethod
     def of(
-        cls, target: Target, config: "Config", flags: WishFlags, manner: Manner, sampler: "Sampler"
+        cls, target: "SteeredModel", config: "Config", flags: WishFlags, manner: Manner, sampler: "Sampler"
     ) -> "Steering":
         """Check what is asked for, and make or open the guides."""
         from windvane.cli.steer.networks import known_images, make_eyes
@@ -66,7 +67,7 @@ class Steering:
 
 
 def steering_options(
-    section: "SampleSection", manner: Manner, target: Target, sampler: "Sampler"
+    section: "SampleSection", manner: Manner, target: "SteeredModel", sampler: "Sampler"
 ) -> dict[str, Any]:
     """How to sample under guides, for the library's functions."""
     return {
@@ -85,8 +86,9 @@ def steer_run(run: Path, out: Path, config: "Config", flags: WishFlags, manner: 
     from windvane.cli.common.builders import build_sampler
     from windvane.cli.common.processes import sole_device
     from windvane.cli.steer.files import BEFORE_AFTER, PAGE, settings_of, steering_order, write_outputs
-    from windvane.cli.steer.networks import NO_JUDGES, make_judges
+    from windvane.cli.steer.networks import NO_JUDGES
     from windvane.tasks.steering import measured, unjudged
+    from windvane.tasks.steering.guides import make_judges
     from windvane.tasks.steering.page import score_rows
 
     section = config.sample
@@ -98,7 +100,7 @@ def steer_run(run: Path, out: Path, config: "Config", flags: WishFlags, manner: 
     order = sorted(manner.strengths, key=lambda factor: factor == 0)
     by_strength = {factor: steering.arm(factor, seeds=section.seed, n=section.n) for factor in order}
     arms = [by_strength[factor] for factor in manner.strengths]
-    judges = make_judges(known, encoder=flags.looks, seed=section.seed)
+    judges = make_judges(known, encoder=flags.looks, seed=section.seed, cache=usable_cache, tell=say)
     pictures = {arm.factor: target.pictures(arm.x).cpu() for arm in arms}
     scores = {factor: measured(judges, wishes, images) for factor, images in pictures.items()}
     notes = list(dict.fromkeys(text for arm in arms if arm.factor != 0 for text in arm.warnings))

@@ -8,52 +8,13 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.common.errors import say
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
     from windvane.cli.common.conditions.vocabulary import Asked as Conditions
     from windvane.cli.common.sections import SampleSection
-    from windvane.cli.steer.networks import SteeringImages
     from windvane.conditions import Condition
     from windvane.data import ImageData
     from windvane.denoiser import Denoiser
     from windvane.tasks.steering import Eyes, Wish
-
-
-@dataclass(frozen=True)
-class Target:
-    """A model to steer.
-
-    Args:
-        shape: (C, H, W) of its pictures.
-        about: what identifies it, as JSON values.
-        decode: state -> pictures where these differ (latents), or None.
-        clip: the bound for its predictions, or None.
-        cond: of every sample, one row, or None.
-    """
-
-    denoiser: "Denoiser"
-    shape: tuple[int, ...]
-    about: dict[str, Any]
-    decode: "Callable[[Tensor], Tensor] | None" = None
-    clip: float | None = None
-    cond: "Condition | None" = None
-
-    @property
-    def device(self) -> "torch.device":
-        """Where the denoiser is, and so every network that guides it must be."""
-        from windvane.samplers.plan import resolve_device
-
-        return resolve_device(self.denoiser, None)
-
-    def pictures(self, x: "Tensor") -> "Tensor":
-        """The pictures of states."""
-        import torch
-
-        if self.decode is None:
-            return x
-        with torch.no_grad():
-            return torch.cat([self.decode(part) for part in x.split(16)])
+    from windvane.tasks.steering.guides import SteeredModel, SteeringImages
 
 
 @dataclass(frozen=True)
@@ -132,7 +93,7 @@ class Manner:
         return {"preset": self.preset, "scale": scale, "backward": self.inner, "repeat": self.repeat}
 
 
-def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
+def open_target(path: Path, section: "SampleSection", *, device: str) -> "SteeredModel":
     """A run or model folder of Windvane, a folder of a diffusers pipeline, or its name on the hub.
 
     Raises:
@@ -141,6 +102,7 @@ def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
 
     from windvane.cli.common.models import clip_of, open_model
     from windvane.codec import data_shape
+    from windvane.tasks.steering.guides import SteeredModel
 
     try:
         model = open_model(path, weights=section.weights, device=device, precision=section.precision)
@@ -156,8 +118,8 @@ def open_target(path: Path, section: "SampleSection", *, device: str) -> Target:
     clip = clip_of(denoiser, section)
     codec = denoiser.codec
     if codec is None:
-        return Target(sampled, denoiser.shape, about, clip=clip, cond=cond)
-    return Target(sampled, data_shape(codec, denoiser.shape, device), about, codec.decode, clip, cond)
+        return SteeredModel(sampled, denoiser.shape, about, clip=clip, cond=cond)
+    return SteeredModel(sampled, data_shape(codec, denoiser.shape, device), about, codec.decode, clip, cond)
 
 
 def conditioned(
@@ -195,7 +157,7 @@ def conditioned(
 def make_wishes(
     flags: WishFlags,
     eyes: "Eyes",
-    target: Target,
+    target: "SteeredModel",
     images: "Callable[[], SteeringImages]",
     *,
     judged: "SteeringImages | None",
@@ -246,23 +208,10 @@ def _class_wish(
         label, told = class_of(name, images().guide)
         return class_wish(eyes, label, flags.weight("class"), what=told)
     label, told = (eyes.class_id(name), name) if eyes.class_id is not None else class_of(name, None)
+    from windvane.tasks.steering.guides import same_class
+
     made = class_wish(eyes, label, flags.weight("class"), what=told)
     return replace(made, label=same_class(eyes.class_names.get(label), judged))
-
-
-def same_class(name: str | None, data: "ImageData | None") -> int | None:
-    """The label in `data` of what another classifier calls `name`; its numbers may mean anything."""
-    ours = None if data is None else data.label_names
-    if name is None or ours is None:
-        return None
-    theirs = {part.strip().lower() for part in (name, *name.split(","))}
-    return next((label for label, known in enumerate(ours) if known.strip().lower() in theirs), None)
-
-
-def of_pictures(look: "Callable[[Tensor], Tensor]", target: Target) -> "Callable[[Tensor], Tensor]":
-    """What looks at pictures, as one that looks at the target's states."""
-    decode = target.decode
-    return look if decode is None else lambda x: look(decode(x))
 
 
 def class_of(name: str, data: "ImageData | None") -> tuple[int, str]:

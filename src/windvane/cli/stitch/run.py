@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.common.builders import build_guided, build_sampler
 from windvane.cli.common.conditions.requests import Wanted, wanted
 from windvane.cli.common.config import Config
-from windvane.cli.common.datasets import open_parts, reference_images
+from windvane.cli.common.datasets import eyes, open_parts, reference_images
 from windvane.cli.common.guidance import settled
-from windvane.cli.common.judges import eyes
 from windvane.cli.common.models import Model, clip_of, open_model
 from windvane.cli.common.processes import sole_device
 from windvane.cli.common.sections import SampleSection
