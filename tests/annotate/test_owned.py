@@ -17,8 +17,8 @@ from windvane.annotate import (
 )
 from windvane.annotate.dense import Patches, Restoration
 from windvane.annotate.features import PCA, SelfSup, save_extractor
-from windvane.annotate.region_storage import BESIDE
 from windvane.annotate.regions.masks import PatchClusters, Stego
+from windvane.annotate.storage import BESIDE
 from windvane.files import atomic_write_json
 
 DATA = digit_images(30)

@@ -37,14 +37,11 @@ from windvane.annotate.images.vectors import (
     neighbour_vectors,
 )
 from windvane.annotate.process_group import Group
-from windvane.annotate.region_storage import load_regions, save_regions
-from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin, RegionConditions
 from windvane.annotate.regions.boxes.coco_export import original_sizes, to_coco, write_coco
 from windvane.annotate.regions.boxes.coco_import import boxes_from_coco, masks_from_coco
-from windvane.annotate.regions.conditions import RegionConditions
-from windvane.annotate.regions.finders import find_boxes, find_masks, find_objects
-from windvane.annotate.rule_storage import regions_of
-from windvane.annotate.storage import load_annotation, save_annotation
+from windvane.annotate.regions.finders import find_boxes, find_masks, find_objects, regions_of
+from windvane.annotate.storage import load_annotation, load_regions, save_annotation, save_regions
 
 __all__ = [
     "PCA",

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from windvane.annotate.features.extractor import Images, text_key
 from windvane.annotate.images.clusters import checked_ids
-from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions import RegionAnnotation
 from windvane.randomness import generator
 
-Regions = TypeVar("Regions", BoxAnnotation, MaskAnnotation)
+Regions = TypeVar("Regions", bound=RegionAnnotation)
 
 #: How much each channel counts in a grey image: luma of ITU-R BT.601, as Pillow's mode "L" has it.
 _LUMA = (0.299, 0.587, 0.114)
@@ -77,16 +77,7 @@ def shuffled_regions(annotation: Regions, *, seed: int) -> Regions:
     are what lies in it and move with it.
     """
     order = torch.randperm(len(annotation), generator=generator(seed, 4))
-    dealt = annotation.take(order)
-    dealt.origin = _control_of(annotation.origin, "dealt to other images")
-    if isinstance(annotation, BoxAnnotation):
-        return dealt.with_ids(annotation.ids, annotation.k)
-    return dealt
-
-
-def _control_of(origin: Origin, what: str) -> Origin:
-    """Where a control comes from; there is no rule that would make it of new images, so none is kept."""
-    return replace(origin, source=f"{origin.source}, {what}", rule=None)
+    return _control(annotation.dealt(order), "dealt to other images")
 
 
 def moved_regions(annotation: Regions, *, seed: int) -> Regions:
@@ -95,33 +86,13 @@ def moved_regions(annotation: Regions, *, seed: int) -> Regions:
     A box keeps its size and goes to a place drawn uniformly among those within the image. A mask is rolled
     round the image by a shift drawn uniformly for each image, so every id keeps its number of pixels.
     """
-    numbers, origin = generator(seed, 5), _control_of(annotation.origin, "moved within the image")
-    height, width = annotation.size
-    if isinstance(annotation, BoxAnnotation):
-        left, top, right, bottom = annotation.boxes.unbind(1)
-        across, down = right - left, bottom - top
-        left, top = _places(width - across, numbers), _places(height - down, numbers)
-        return type(annotation)(
-            torch.stack([left, top, left + across, top + down], dim=1),
-            size=annotation.size,
-            origin=origin,
-            owner=annotation.owner,
-            n=annotation.n,
-            ids=annotation.ids,
-            k=annotation.k,
-        )
-    n = len(annotation)
-    line = (torch.arange(height) - torch.randint(height, (n, 1), generator=numbers)) % height
-    column = (torch.arange(width) - torch.randint(width, (n, 1), generator=numbers)) % width
-    rows = torch.arange(n)[:, None, None]
-    masks = annotation.masks[rows, line[:, :, None], column[:, None, :]]
-    return type(annotation)(masks, annotation.k, origin=origin)
+    return _control(annotation.moved(generator(seed, 5)), "moved within the image")
 
 
-def _places(limits: Tensor, numbers: torch.Generator) -> Tensor:
-    """An integer uniform in 0..limit for each limit ``(m,)``."""
-    drawn = torch.rand(len(limits), generator=numbers, dtype=torch.float64)
-    return torch.minimum((drawn * (limits + 1)).long(), limits)
+def _control(made: Regions, what: str) -> Regions:
+    """Said to be a control; there is no rule that would make it of new images, so none is kept."""
+    made.origin = replace(made.origin, source=f"{made.origin.source}, {what}", rule=None)
+    return made
 
 
 class GreyImages:

@@ -13,7 +13,7 @@ from windvane.annotate.features.fitting import learnt
 from windvane.annotate.images.annotation import Annotation
 from windvane.annotate.images.clusters import Backend, Clusters
 from windvane.annotate.process_group import Group
-from windvane.annotate.storage import FORMAT, load_annotation, save_annotation
+from windvane.annotate.sealed_pair import FORMAT
 from windvane.files import discard
 from windvane.registry import known_names
 
@@ -105,7 +105,7 @@ def annotate(
     )
     if kept is not None and group.rank == 0:
         discard(kept)  # what was damaged
-        save_annotation(made, kept)
+        made.save(kept)
     group.wait()
     return made
 
@@ -119,7 +119,7 @@ def _read_kept(kept: Path, data: Images, extractor: FeatureExtractor | None) -> 
     if not kept.exists():
         return None
     try:
-        return load_annotation(kept, data=data, extractor=extractor)
+        return Annotation.load(kept, data=data, extractor=extractor)
     except ValueError as error:
         # A cache may be thrown away at any time, so damage costs time but is no error.
         warnings.warn(f"annotated again: {error}", stacklevel=3)

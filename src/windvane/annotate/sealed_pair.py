@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from windvane.annotate.features.extractor import content_hash
+from windvane.annotate.folder_kinds import ANNOTATION
 from windvane.damage import Damaged, read_json, reading
+from windvane.files import atomic_folder, recover_folder
+
+#: Of every description that is written.
+FORMAT = 1
 
 #: Where the description keeps the hash of both files, and the one of the tensors alone.
 CONTENT, TENSORS = "content", "tensors"
@@ -29,17 +34,51 @@ def sealed(described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[
     return {**noted, CONTENT: seal(noted, tensors)}
 
 
-def read_pair(file: Path, tensors_file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What the two files hold, not yet checked by their hash.
+def write_pair(
+    path: str | Path,
+    names: tuple[str, str],
+    described: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    beside: Callable[[Path], None],
+) -> None:
+    """Write a folder, atomically, and what ``beside`` puts into it; an old annotation there is replaced.
 
     Raises:
+        ValueError: ``path`` is a file, or a folder with anything else in it.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {key: value.contiguous() for key, value in tensors.items()}
+    with atomic_folder(path, ANNOTATION) as folder:
+        save_file(tensors, folder / names[1])
+        text = json.dumps(sealed(described, tensors), indent=2)
+        (folder / names[0]).write_text(text + "\n", encoding="utf-8")
+        beside(folder)
+
+
+def read_pair(
+    path: str | Path, names: tuple[str, str], what: str
+) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    """The folder and what its two files hold, not yet checked by their hash.
+
+    Raises:
+        ValueError: a file is missing, or of another format.
         Damaged: one of them cannot be read; it is named.
     """
     from safetensors.torch import load_file
 
+    folder = recover_folder(path)
+    for name in names:
+        if not (folder / name).is_file():
+            raise ValueError(f"no {what} in {folder}: {name} is missing")
+    file, tensors_file = (folder / name for name in names)
     described = read_json(file)
     with reading(tensors_file):
-        return described, load_file(tensors_file)
+        tensors = load_file(tensors_file)
+    if described.get("format") != FORMAT:
+        found = described.get("format")
+        raise ValueError(f"{file} has format {found!r}; this version reads {FORMAT}")
+    return folder, described, tensors
 
 
 def changed_file(

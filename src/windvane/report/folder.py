@@ -9,8 +9,8 @@ from windvane.report.parts import note, picture, table
 from windvane.runs import Run
 
 if TYPE_CHECKING:
+    from windvane.annotate.annotated import Annotated
     from windvane.data import ImageData
-    from windvane.report.run_conditions import Given
 
 _EVALUATE = "run windvane evaluate again, or delete it"
 _MOST_PREVIEWS = 3
@@ -33,41 +33,21 @@ def _evaluation(file: Path) -> dict[str, Any]:
     return found
 
 
-def subtitle(run: Run, annotation: "Given | None") -> str:
+def subtitle(run: Run, annotation: "Annotated | None") -> str:
     """What the model is conditioned on, and where the training stands."""
     status = run.read_status() or {}
     state = (
         f"{status.get('state', 'unknown')} at step {status.get('step', '?')} of {status.get('steps', '?')}"
     )
-    from windvane.annotate import BoxAnnotation, MaskAnnotation
-
     if annotation is None:
         return f"Unconditional model; {state}"
-    if isinstance(annotation, BoxAnnotation):
-        beside = f" beside {annotation.k} clusters" if annotation.k else ""
-        return f"Model conditioned on boxes by {annotation.origin.source}{beside}; {state}"
-    if isinstance(annotation, MaskAnnotation):
-        return f"Model conditioned on masks of {annotation.k} ids by {annotation.origin.source}; {state}"
-    if annotation.source == "labels":
-        return f"Model conditioned on {annotation.k} labels; {state}"
-    features = (annotation.extractor_name or "features").split("(")[0]
-    return f"Model conditioned on {annotation.k} clusters that {features} features found; {state}"
-
-
-def title_of(annotation: "Given") -> str:
-    """What the ids of an annotation are called."""
-    from windvane.annotate import Annotation, MaskAnnotation
-
-    if isinstance(annotation, MaskAnnotation):
-        return "Ids of masks"
-    by_labels = isinstance(annotation, Annotation) and annotation.source == "labels"
-    return "Labels" if by_labels else "Clusters"
+    return f"Model conditioned on {annotation.summary}; {state}"
 
 
 def key_numbers(
     run: Run,
     train: "ImageData | None",
-    annotation: "Given | None",
+    annotation: "Annotated | None",
     rows: list[dict[str, Any]],
     evaluations: list[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -77,7 +57,7 @@ def key_numbers(
         told["training images"] = f"{len(train):,}"
         told["image size"] = " × ".join(str(side) for side in (*train.shape[1:], train.shape[0]))
     if annotation is not None and annotation.k:
-        told[title_of(annotation).lower()] = annotation.k
+        told[annotation.title.lower()] = annotation.k
     status = run.read_status()
     if status is not None:
         told["training steps"] = f"{status['step']:,}"
@@ -144,14 +124,14 @@ def data_table(
     run: Run,
     train: "ImageData | None",
     held_out: "ImageData | None",
-    annotation: "Given | None",
+    annotation: "Annotated | None",
 ) -> str:
     """How many images, and which files were left out."""
     rows: list[list[Any]] = []
     if train is not None:
         rows.append(["trained on", f"{len(train):,} images"])
         rows.append(["held out", f"{len(held_out):,} images" if held_out is not None else "none"])
-        used = annotation is not None and title_of(annotation) == "Labels"
+        used = annotation is not None and annotation.title == "Labels"
         there = "what the model is conditioned on" if used else "present, used for comparison only"
         rows.append(["labels", "none" if train.labels is None else there])
         rows.append(["fingerprint", train.fingerprint[:16]])

@@ -8,16 +8,16 @@ from windvane.report import folder
 from windvane.report.contents import memorisation, metric_table, training_curves
 from windvane.report.page import Report
 from windvane.report.parts import facts, note
-from windvane.report.run_conditions import Draw, condition_sections, guided, kept, of_training
+from windvane.report.run_conditions import Draw, condition_sections, guided, kept
 from windvane.runs import Run
 
 if TYPE_CHECKING:
     import torch
 
+    from windvane.annotate.annotated import Annotated
     from windvane.checkpoint import NetworkDenoiser
     from windvane.conditions import Condition
     from windvane.data import ImageData
-    from windvane.report.run_conditions import Given
 
 
 def run_report(
@@ -137,7 +137,7 @@ def _draw(
 def _memorisation(
     page: Report,
     draw: Draw,
-    annotation: "Given | None",
+    annotation: "Annotated | None",
     train: "ImageData",
     held_out: "ImageData | None",
     check: int,
@@ -146,7 +146,7 @@ def _memorisation(
     from windvane.metrics import Pixels, nearest_training_images
 
     seeds = list(range(seed + 10_000, seed + 10_000 + check))
-    cond = None if annotation is None else of_training(annotation, seeds)
+    cond = None if annotation is None else annotation.drawn(seeds)
     made = draw(seeds, cond, 1.0)
     try:
         found = nearest_training_images(made, train, Pixels(), held_out=held_out)

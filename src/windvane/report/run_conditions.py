@@ -9,7 +9,6 @@ from torch import Tensor
 
 from windvane.report.annotation_drawing import FOUND, coloured, draw_boxes, enlargement, paint_masks
 from windvane.report.contents import cluster_cards, guided_table, side_for
-from windvane.report.folder import title_of
 from windvane.report.page import Report
 from windvane.runs import Run
 
@@ -17,17 +16,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
+    from windvane.annotate.annotated import Annotated
+    from windvane.annotate.regions import RegionAnnotation
     from windvane.conditions import Condition
     from windvane.data import ImageData
-
-    Regions = BoxAnnotation | MaskAnnotation
-    Given = Annotation | Regions
 
 Draw = Callable[[Sequence[int], "Condition | None", float], Tensor]
 _LEAST = 64
 
 
-def kept(run: Run, train: "ImageData | None") -> "Given | None":
+def kept(run: Run, train: "ImageData | None") -> "Annotated | None":
     """The annotation in the folder of a run; None for an unconditional one.
 
     Raises:
@@ -42,42 +40,43 @@ def kept(run: Run, train: "ImageData | None") -> "Given | None":
     return None
 
 
-def of_training(annotation: "Given", seeds: Sequence[int]) -> "Condition":
-    """Conditions as often as in the training images, the i-th by ``seeds[i]`` alone."""
-    from windvane.annotate import Annotation, draw_ids
-
-    if isinstance(annotation, Annotation):
-        return annotation.condition(draw_ids(annotation.sizes, list(seeds)))
-    return annotation.condition(draw_ids(torch.ones(len(annotation)), list(seeds)))
-
-
-def condition_sections(page: Report, run: Run, train: "ImageData", annotation: "Given") -> None:
+def condition_sections(page: Report, run: Run, train: "ImageData", annotation: "Annotated") -> None:
     """Cluster cards, or random images with their boxes or masks, and the clusters beside boxes."""
-    from windvane.annotate import Annotation, BoxAnnotation
-    from windvane.report.annotation_facts import box_facts, mask_facts
-    from windvane.report.annotation_parts import box_section, mask_section
+    _SECTIONS[annotation.kind](page, run, train, annotation)
+
+
+def _ids_sections(page: Report, run: Run, train: "ImageData", ids: "Annotation") -> None:
+    page.section(ids.title, cluster_cards(train, ids), intro=_cluster_intro(ids))
+
+
+def _box_sections(page: Report, run: Run, train: "ImageData", boxes: "BoxAnnotation") -> None:
+    from windvane.report.annotation_facts import box_facts
+    from windvane.report.annotation_parts import box_section
     from windvane.report.annotation_parts import cluster_cards as boxed_cards
 
-    if isinstance(annotation, Annotation):
-        page.section(title_of(annotation), cluster_cards(train, annotation), intro=_cluster_intro(annotation))
-    elif isinstance(annotation, BoxAnnotation):
-        page.section("Boxes", box_section(train, annotation, box_facts(annotation), None), intro=_AT_RANDOM)
-        if annotation.ids is not None:
-            beside = beside_boxes(annotation, run.annotations, train)
-            page.section(
-                "Clusters", boxed_cards(train, beside, boxes=annotation), intro=_cluster_intro(beside)
-            )
-    else:
-        page.section("Masks", mask_section(train, annotation, mask_facts(annotation), None), intro=_AT_RANDOM)
+    page.section("Boxes", box_section(train, boxes, box_facts(boxes), None), intro=_AT_RANDOM)
+    if boxes.ids is not None:
+        beside = beside_boxes(boxes, run.annotations, train)
+        page.section("Clusters", boxed_cards(train, beside, boxes=boxes), intro=_cluster_intro(beside))
 
 
+def _mask_sections(page: Report, run: Run, train: "ImageData", masks: "MaskAnnotation") -> None:
+    from windvane.report.annotation_facts import mask_facts
+    from windvane.report.annotation_parts import mask_section
+
+    page.section("Masks", mask_section(train, masks, mask_facts(masks), None), intro=_AT_RANDOM)
+
+
+_SECTIONS: dict[str, Callable[..., None]] = {
+    "ids": _ids_sections, "boxes": _box_sections, "masks": _mask_sections
+}  # fmt: skip
 _AT_RANDOM = "Found or given before training; images drawn at random, not chosen."
 
 
-def beside_boxes(boxes: "BoxAnnotation", folder: "str | Path", data: "ImageData") -> "Annotation":
+def beside_boxes(boxes: "RegionAnnotation", folder: "str | Path", data: "ImageData") -> "Annotation":
     """The image-level annotation that was saved beside boxes with ids, or these ids alone where none was."""
     from windvane.annotate import Annotation, load_annotation
-    from windvane.annotate.region_storage import BESIDE
+    from windvane.annotate.storage import BESIDE
 
     assert boxes.ids is not None
     place = Path(folder) / BESIDE
@@ -104,7 +103,7 @@ def _cluster_intro(annotation: "Annotation") -> str:
 
 def guided(
     draw: Draw,
-    annotation: "Given",
+    annotation: "Annotated",
     train: "ImageData | None",
     weights: Sequence[float],
     *,
@@ -120,11 +119,7 @@ def guided(
             by ``seed``.
         each: seeds for each, the same ones in every row and at every weight.
     """
-    from windvane.annotate import Annotation
-
-    if isinstance(annotation, Annotation):
-        return _guided_ids(draw, annotation, train, weights, rows, each, seed)
-    return _guided_regions(draw, annotation, train, weights, rows, each, seed)
+    return _GUIDED[annotation.kind](draw, annotation, train, weights, rows, each, seed)
 
 
 def _guided_ids(
@@ -152,14 +147,13 @@ def _guided_ids(
 
 def _guided_regions(
     draw: Draw,
-    regions: "Regions",
+    regions: "RegionAnnotation",
     train: "ImageData | None",
     weights: Sequence[float],
     count: int,
     each: int,
     seed: int,
 ) -> str:
-    from windvane.annotate import BoxAnnotation
     from windvane.randomness import generator
 
     chosen = torch.randperm(len(regions), generator=generator(seed, 12))[:count]
@@ -173,21 +167,24 @@ def _guided_regions(
         shown = [marked(part[span], same) for part in made]
         real = shown[0][:0] if train is None else marked(train.batch([image]), same.take(torch.tensor([0])))
         name = f"Image {image}"
-        if isinstance(regions, BoxAnnotation) and regions.ids is not None:
+        if regions.ids is not None:
             name += f", cluster {int(regions.ids[image])}"
         side = min(shown[0].shape[-2:])
         rows.append((name, real, shown))
     return guided_table(rows, weights, side=side)
 
 
-def marked(images: Tensor, regions: "Regions", *, least: int = _LEAST) -> "np.ndarray":
-    """Images ``(B, C, H, W)`` with the boxes or masks that were asked for, uint8 (B, 3, height, width)."""
-    from windvane.annotate import MaskAnnotation
+_GUIDED: dict[str, Callable[..., str]] = {
+    "ids": _guided_ids, "boxes": _guided_regions, "masks": _guided_regions
+}  # fmt: skip
 
+
+def marked(images: Tensor, regions: "RegionAnnotation", *, least: int = _LEAST) -> "np.ndarray":
+    """Images ``(B, C, H, W)`` with the boxes or masks that were asked for, uint8 (B, 3, height, width)."""
     scale = enlargement(images.shape[-2], images.shape[-1], least)
     large = coloured(images, scale)
-    if isinstance(regions, MaskAnnotation):
-        return paint_masks(large, regions.masks, scale)
-    for image, boxes in zip(large, regions.each()):
-        draw_boxes(image, boxes.tolist(), FOUND, scale)
+    if regions.named:
+        return paint_masks(large, regions.maps(), scale)
+    for row, image in enumerate(large):
+        draw_boxes(image, regions.value(row)["boxes"], FOUND, scale)
     return large

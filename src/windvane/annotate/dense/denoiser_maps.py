@@ -7,7 +7,7 @@ from torch import Tensor
 
 from windvane.annotate.features.denoiser import DenoiserFeatures
 from windvane.annotate.features.extractor import beside
-from windvane.annotate.regions.boxes.geometry import PatchGrid
+from windvane.annotate.patch_grid import PatchGrid
 
 
 class DenoiserMaps:

@@ -3,54 +3,21 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.features.extraction import cached_shards
-from windvane.annotate.features.extractor import Images
+from windvane.annotate.features.extractor import DenseExtractor, Images
+from windvane.annotate.patch_grid import PatchGrid, patch_counts
 from windvane.annotate.process_group import Group
-from windvane.annotate.regions.boxes.geometry import PatchGrid
 from windvane.progress import track
+
+__all__ = ["DenseExtractor", "dense_batches", "to_pixels", "warn_if_coarse"]
 
 #: With fewer patches along the short side a warning is given.
 FEW = 8
-
-
-class DenseExtractor(Protocol):
-    """A frozen map from an image to one feature vector per patch.
-
-    ``name`` is a version: it changes whenever the features could (kind, every setting, the weights).
-    ``grid`` says which pixels each patch covers: patch (i, j) is features[:, :, i, j]. The features of an
-    image must not depend on the other images of the batch.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def grid(self) -> PatchGrid: ...
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Features ``(B, dim, h, w)`` of images ``(B, C, H, W)`` in [-1, 1]."""
-        ...
-
-
-def patch_counts(grid: PatchGrid, shape: tuple[int, int]) -> tuple[int, int]:
-    """How many patches fit into an image ``(height, width)``, down and across.
-
-    Raises:
-        ValueError: the image is smaller than one patch.
-    """
-    if min(shape) < grid.size:
-        raise ValueError(
-            f"images of {shape[0]} x {shape[1]} are smaller than one patch of {grid.size} pixels"
-        )
-    return (shape[0] - grid.size) // grid.stride + 1, (shape[1] - grid.size) // grid.stride + 1
 
 
 def warn_if_coarse(grid: PatchGrid, shape: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ from windvane.annotate.features.extractor_storage import (
     load_extractor,
     write_extractor,
 )
-from windvane.annotate.regions.boxes.geometry import PatchGrid
+from windvane.annotate.patch_grid import PatchGrid
 from windvane.damage import Damaged
 
 #: The dense extractors that can be built again from settings and weights: how each kind is restored.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from windvane.annotate.features.extractor import beside
 from windvane.annotate.features.selfsup import SelfSup
-from windvane.annotate.regions.boxes.geometry import PatchGrid
+from windvane.annotate.patch_grid import PatchGrid
 
 #: By default the maps have at least so many patches along the short side.
 _PATCHES = 8

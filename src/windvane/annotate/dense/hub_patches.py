@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from windvane.annotate.features.extractor import beside, version
-from windvane.annotate.regions.boxes.geometry import PatchGrid
+from windvane.annotate.patch_grid import PatchGrid
 from windvane.hub_access import short_name
 
 Facet = Literal["key", "query", "value", "token"]

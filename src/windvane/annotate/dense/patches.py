@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from windvane.annotate.features.extractor import version
-from windvane.annotate.regions.boxes.geometry import PatchGrid
+from windvane.annotate.patch_grid import PatchGrid
 
 
 class Patches:

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from windvane.annotate.dense.dense_extractor import DenseExtractor, patch_counts
+from windvane.annotate.dense.dense_extractor import DenseExtractor
 from windvane.annotate.features.extraction import extract
 from windvane.annotate.features.extractor import Images, content_hash, text_key
+from windvane.annotate.patch_grid import patch_counts
 from windvane.annotate.process_group import Group
 from windvane.randomness import generator
 

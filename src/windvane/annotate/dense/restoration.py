@@ -13,7 +13,7 @@ from windvane.annotate.dense.pasted_pieces import paste
 from windvane.annotate.features.contrastive import HELD_BYTES, epochs
 from windvane.annotate.features.extractor import Images, beside, version
 from windvane.annotate.features.selfsup import _initialised
-from windvane.annotate.regions.boxes.geometry import PatchGrid
+from windvane.annotate.patch_grid import PatchGrid
 from windvane.progress import track
 from windvane.randomness import generator
 

@@ -10,19 +10,17 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.feature_shards import FeatureShards, Manifest
-from windvane.annotate.features.extractor import FeatureExtractor, Images, text_key
+from windvane.annotate.features.extractor import DenseExtractor, FeatureExtractor, Images, text_key
+from windvane.annotate.patch_grid import patch_counts
 from windvane.annotate.process_group import Group
 from windvane.files import clear_temporary
 from windvane.progress import track
-
-if TYPE_CHECKING:
-    from windvane.annotate.dense.dense_extractor import DenseExtractor
 
 #: A shard has about this many images, fewer where their features are large.
 SHARD_IMAGES, SHARD_BYTES = 1024, 1 << 26
@@ -93,7 +91,7 @@ def extract(
 
 
 def cached_shards(
-    extractor: "FeatureExtractor | DenseExtractor | PerImage",
+    extractor: FeatureExtractor | DenseExtractor | PerImage,
     data: Images,
     cache: str | Path,
     *,
@@ -137,7 +135,7 @@ def cached_shards(
 
 
 def extract_shards(
-    extractor: "FeatureExtractor | DenseExtractor | PerImage",
+    extractor: FeatureExtractor | DenseExtractor | PerImage,
     data: Images,
     folder: str | Path,
     *,
@@ -228,8 +226,6 @@ def _feature(extractor: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(extractor.feature(shape))
     if not hasattr(extractor, "grid"):
         return (extractor.dim,)
-    from windvane.annotate.dense.dense_extractor import patch_counts
-
     return (extractor.dim, *patch_counts(extractor.grid, (shape[-2], shape[-1])))
 
 

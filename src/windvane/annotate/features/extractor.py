@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from windvane.annotate.patch_grid import PatchGrid
 from windvane.hashes import tensors_hash
 
 
@@ -45,6 +46,28 @@ class FeatureExtractor(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features ``(B, dim)``, on the extractor's device, of images ``(B, C, H, W)`` in [-1, 1] on any."""
+        ...
+
+
+class DenseExtractor(Protocol):
+    """A frozen map from an image to one feature vector per patch.
+
+    ``name`` is a version: it changes whenever the features could (kind, every setting, the weights).
+    ``grid`` says which pixels each patch covers: patch (i, j) is features[:, :, i, j]. The features of an
+    image must not depend on the other images of the batch.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def grid(self) -> PatchGrid: ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features ``(B, dim, h, w)`` of images ``(B, C, H, W)`` in [-1, 1]."""
         ...
 
 

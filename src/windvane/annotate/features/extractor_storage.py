@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor
 
-from windvane.annotate.features.extractor import FittedExtractor
+from windvane.annotate.features.extractor import FeatureExtractor, FittedExtractor, learns
 from windvane.annotate.folder_kinds import EXTRACTOR
 from windvane.damage import Damaged, reading
 from windvane.files import atomic_folder, recover_folder
 from windvane.hashes import read_sealed, sealed
-from windvane.registry import entries
+from windvane.registry import entries, known_names
 
 #: Builds what was saved again, from its settings and its weights.
 Restore = Callable[[Mapping[str, Any], Mapping[str, Tensor]], Any]
@@ -72,3 +73,74 @@ def load_extractor(path: str | Path, *, kinds: Mapping[str, Restore] | None = No
             folder / WEIGHTS, f"{SETTINGS} says it is {name}, but its weights make it {extractor.name}"
         )
     return extractor
+
+
+def saves(extractor: FeatureExtractor | None) -> TypeGuard[FittedExtractor]:
+    """Whether an extractor is saved with what it made: one that was learnt, of a registered kind."""
+    kind = getattr(extractor, "kind", None)
+    return extractor is not None and learns(extractor) and kind in known_names("features")
+
+
+def noted_extractor(extractor: FeatureExtractor | None, name: str | None) -> dict[str, Any]:
+    """What an annotation notes of the features it was made with."""
+    kind = getattr(extractor, "kind", None)
+    described: dict[str, Any] = {"name": name, "kind": kind, "saved": saves(extractor)}
+    if kind == "encoder":
+        described["settings"] = extractor.settings()  # type: ignore[union-attr]
+        described["licence"] = getattr(extractor, "licence", None)
+    return described
+
+
+def read_noted(
+    folder: Path, noted: Mapping[str, Any], given: FeatureExtractor | None
+) -> FeatureExtractor | None:
+    """The features that :func:`noted_extractor` noted: those given, saved beside, or of a hub.
+
+    Raises:
+        ValueError: features of another version, or damaged files.
+    """
+    if given is None and noted["saved"]:
+        given = load_extractor(folder)
+    elif given is None and noted["kind"] == "encoder":
+        return LazyEncoder(noted["name"], noted["settings"], noted["licence"])
+    if given is not None and given.name != noted["name"]:
+        raise ValueError(
+            f"the annotation in {folder} was made with the features {noted['name']}, not with {given.name}"
+        )
+    return given
+
+
+class LazyEncoder:
+    """A hub encoder that is loaded when the first new image comes, so that opening a run needs no hub."""
+
+    kind = "encoder"
+
+    def __init__(self, name: str, settings: Mapping[str, Any], licence: str | None) -> None:
+        self.name, self.licence, self._settings = name, licence, dict(settings)
+        self._loaded: FeatureExtractor | None = None
+
+    @property
+    def dim(self) -> int:
+        """The number of features."""
+        return self._encoder().dim
+
+    def settings(self) -> dict[str, Any]:
+        """What loads the encoder."""
+        return dict(self._settings)
+
+    def _encoder(self) -> FeatureExtractor:
+        if self._loaded is None:
+            from windvane.annotate.features.hub_encoder import HubEncoder
+
+            named = {**self._settings, "dtype": getattr(torch, self._settings["dtype"])}
+            made = HubEncoder(**named)
+            if made.name != self.name:
+                raise ValueError(
+                    f"the annotation was made with {self.name}, the encoder found is {made.name}"
+                )
+            self._loaded = made
+        return self._loaded
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features ``(B, dim)`` of images ``(B, C, H, W)``."""
+        return self._encoder()(images)

@@ -1,23 +1,32 @@
 """The annotation of a data set: an id for every image, and the frozen map that gives ids to new images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from windvane.annotate.annotated import Annotated
 from windvane.annotate.features.extractor import FeatureExtractor, Images
+from windvane.annotate.features.extractor_storage import (
+    noted_extractor,
+    read_noted,
+    saves,
+    write_extractor,
+)
 from windvane.annotate.images.clusters import Clusters, checked_ids
 from windvane.annotate.images.id_draws import Source, draw_ids
 from windvane.annotate.images.statistics import agreement, balance
+from windvane.annotate.sealed_pair import FORMAT, checked_pair, read_pair
 from windvane.conditions import Condition
+from windvane.damage import Damaged
 from windvane.randomness import seed_range
 
 _BATCH = 256
 
 
-class Annotation:
+class Annotation(Annotated):
     """Ids ``(n,)`` of the training images, and what they came from.
 
     ``annotation(images)`` gives ids to new images by the same features and the same centres.
@@ -37,6 +46,11 @@ class Annotation:
     Raises:
         ValueError: ids out of range, or parts that do not fit each other.
     """
+
+    kind = "ids"
+    files = ("annotation.json", "vector.safetensors")
+    ids: Tensor
+    k: int
 
     def __init__(
         self,
@@ -79,17 +93,82 @@ class Annotation:
     @classmethod
     def load(
         cls, path: str | Path, *, data: Images | None = None, extractor: FeatureExtractor | None = None
-    ) -> "Annotation":
-        """Load a folder; see :func:`windvane.annotate.storage.load_annotation`."""
-        from windvane.annotate.storage import load_annotation
+    ) -> Self:
+        """Load a folder; one call of it then annotates new images.
 
-        return load_annotation(path, data=data, extractor=extractor)
+        Args:
+            path: the folder.
+            data: the images it must belong to; None does not ask.
+            extractor: the features, where they are not saved with it (a denoiser's, a module's); a hub
+                encoder is loaded again on its own when it is needed and none is given.
 
-    def save(self, path: str | Path) -> None:
-        """Write it as a folder, atomically; see :func:`windvane.annotate.storage.save_annotation`."""
-        from windvane.annotate.storage import save_annotation
+        Raises:
+            ValueError: files missing or damaged, ids out of range, another data set or images of another
+                size, another extractor version.
+        """
+        folder, described, tensors = read_pair(path, cls.files, "annotation")
+        file, tensors_file = (folder / name for name in cls.files)
+        with checked_pair(described, tensors, file, tensors_file):
+            lost = {"ids", "sizes"} - set(tensors)
+            if lost:
+                raise ValueError(f"it has no {', '.join(sorted(lost))}")
+            if len(tensors["ids"]) != described["n"]:
+                raise ValueError(f"it says {described['n']} images and has {len(tensors['ids'])} ids")
+            cls(tensors["ids"], described["signals"]["vector"]["k"], fingerprint=described["data"])
+        try:
+            annotation = cls._built(described, tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Damaged(file, str(error)) from error
+        if not torch.equal(annotation.sizes, tensors["sizes"]):
+            raise Damaged(tensors_file, "its sizes are not those of its ids")
+        if data is not None:
+            annotation.check(data)
+        if annotation.clusters is not None:
+            noted = described["signals"]["vector"]["extractor"]
+            annotation.extractor = read_noted(folder, noted, extractor)
+        return annotation
 
-        save_annotation(self, path)
+    @classmethod
+    def _built(cls, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        vector, clusters = described["signals"]["vector"], None
+        if "clusters" in vector:
+            clusters = Clusters(**vector["clusters"]).restored(tensors["centres"], tensors["sizes"])
+        return cls(
+            tensors["ids"],
+            vector["k"],
+            fingerprint=described["data"],
+            source=vector["source"],
+            clusters=clusters,
+            extractor_name=vector.get("extractor", {}).get("name"),
+            flip=vector.get("flip", False),
+            distances=tensors.get("distances"),
+            shape=described.get("image"),
+        )
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Description and tensors, from which :meth:`load` builds it again."""
+        tensors = {"ids": self.ids, "sizes": self.sizes}
+        if self.distances is not None:
+            tensors["distances"] = self.distances.float()
+        vector: dict[str, Any] = {"source": self.source, "k": self.k}
+        if self.clusters is not None:
+            tensors["centres"] = self.clusters.centres
+            vector["clusters"] = self.clusters.settings()
+            vector["extractor"] = noted_extractor(self.extractor, self.extractor_name)
+            vector["flip"] = self.flip
+        described = {
+            "format": FORMAT,
+            "n": len(self),
+            "data": self.fingerprint,
+            "image": None if self.shape is None else list(self.shape),
+            "signals": {"vector": vector},
+        }
+        return described, tensors
+
+    def write_maker(self, folder: Path) -> None:
+        """Write the features, where they were learnt by the library."""
+        if self.clusters is not None and saves(self.extractor):
+            write_extractor(self.extractor, folder)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -121,6 +200,22 @@ class Annotation:
                 found.append(self.clusters.assign(features))
         return torch.cat(found) if found else torch.empty(0, dtype=torch.int64)
 
+    def take(self, rows: Tensor) -> Self:
+        """An annotation of ``len(rows)`` images, the i-th with the id of image ``rows[i]``."""
+        rows = checked_ids(rows, len(self))
+        return type(self)(
+            self.ids[rows],
+            self.k,
+            fingerprint=self.fingerprint,
+            source=self.source,
+            clusters=self.clusters,
+            extractor=self.extractor,
+            extractor_name=self.extractor_name,
+            flip=self.flip,
+            distances=None if self.distances is None else self.distances[rows],
+            shape=self.shape,
+        )
+
     def draw(self, n: int, seed: int = 0, source: Source = "empirical") -> Tensor:
         """Ids int64 ``(n,)`` for new samples; the i-th depends on ``seed + i`` alone.
 
@@ -134,6 +229,31 @@ class Annotation:
     def condition(self, ids: Tensor | None = None) -> Condition:
         """Ids ``(B,)`` as a condition; by default those of all training images, in their order."""
         return Condition.vector(self.ids if ids is None else checked_ids(ids, self.k))
+
+    def drawn(self, seeds: Sequence[int]) -> Condition:
+        """Conditions as often as in the training images, the i-th by ``seeds[i]`` alone."""
+        return self.condition(draw_ids(self.sizes, list(seeds)))
+
+    def conditions(self) -> Condition:
+        """The ids of all images, for a training."""
+        return self.condition()
+
+    @property
+    def counts(self) -> list[int]:
+        """Images per id."""
+        return self.sizes.tolist()
+
+    @property
+    def title(self) -> str:
+        """What its ids are called."""
+        return "Labels" if self.source == "labels" else "Clusters"
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+        if self.source == "labels":
+            return f"{self.k} labels"
+        return f"{self.k} clusters that {(self.extractor_name or 'features').split('(')[0]} features found"
 
     def members(self, cluster: int, limit: int | None = None) -> Tensor:
         """Indices of the training images of a cluster, those nearest to its centre first."""

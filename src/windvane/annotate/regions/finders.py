@@ -1,18 +1,21 @@
 """From images to boxes or masks, in one call."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from windvane.annotate.dense.dense_extractor import DenseExtractor, warn_if_coarse
 from windvane.annotate.features.extraction import extract
 from windvane.annotate.features.extractor import Images
 from windvane.annotate.images.annotation import Annotation
 from windvane.annotate.process_group import Group
-from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin, RegionAnnotation
 from windvane.annotate.regions.masks.segmenter import Segmenter, segment
 from windvane.annotate.regions.rules import Method, ObjectRule
+
+R = TypeVar("R", bound=RegionAnnotation)
 
 
 def find_boxes(
@@ -131,3 +134,33 @@ def find_masks(
     noted = {"extractor": segmenter.extractor.name}
     origin = Origin(kind, segmenter.name, noted, data.fingerprint, rule)
     return MaskAnnotation(masks, segmenter.k, origin=origin)
+
+
+def regions_of(annotation: R, images: Tensor, *, labels: Annotation | None = None) -> R:
+    """Boxes or masks of new images, by the rule that made an annotation.
+
+    Args:
+        annotation: found by the library, or loaded.
+        images: ``(B, C, H, W)`` in [-1, 1], of the size of the images it was made from.
+        labels: the image-level annotation whose ids stand beside boxes; its rule gives those of the images.
+
+    Returns:
+        An annotation of B images, whose ``condition()`` asks a model for the like of them.
+
+    Raises:
+        ValueError: an annotation without a rule (by hand, from a file, a control), or images of another size.
+    """
+    rule, origin = annotation.origin.rule, annotation.origin
+    if rule is None:
+        raise ValueError(
+            f"these {annotation.kind} ({origin.source}) come without the rule that made them, so they say "
+            "nothing about new images"
+        )
+    if tuple(images.shape[-2:]) != annotation.size:
+        raise ValueError(
+            f"the {annotation.kind} are of images of {annotation.size[0]} x {annotation.size[1]} pixels, got "
+            f"{images.shape[-2]} x {images.shape[-1]}"
+        )
+    about = Origin(origin.source, origin.made_by, origin.settings, rule=rule)
+    ids = None if labels is None else labels(images)
+    return annotation.like(rule(images), about, ids, None if labels is None else labels.k)

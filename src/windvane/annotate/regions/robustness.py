@@ -9,12 +9,11 @@ from torch import Tensor
 
 from windvane.annotate.features.extractor import Images
 from windvane.annotate.images.robustness import CHANGES, Change, ChangedImages, shifts
-from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation
+from windvane.annotate.regions.region_annotation import RegionAnnotation
 from windvane.randomness import generator
 
-Regions = BoxAnnotation | MaskAnnotation
 #: Boxes or masks of any images by frozen features, such as ``partial(find_boxes, extractor=dense)``.
-Find = Callable[[Images], Regions]
+Find = Callable[[Images], RegionAnnotation]
 #: No pixel of the image, or one that the change has moved out of it.
 _UNSEEN = -1
 
@@ -59,11 +58,11 @@ def region_stability(
     base = find(ChangedImages(data, rows, None))
     told: dict[str, Any] = {"kind": base.kind, "images": count, "changes": {}}
     for change in changes:
-        moved = _maps(find(ChangedImages(data, rows, change, seed=seed)))
-        told["changes"][change] = _compared(_maps(base), _back(moved, change, rows.tolist(), seed), base)
+        moved = find(ChangedImages(data, rows, change, seed=seed)).maps()
+        told["changes"][change] = _compared(base.maps(), _back(moved, change, rows.tolist(), seed), base)
     if refits:
         found = [base, *(refit(ChangedImages(data, rows, None)) for refit in refits.values())]
-        pairs = [_compared(_maps(a), _matched(a, b), a) for a, b in combinations(found, 2)]
+        pairs = [_compared(a.maps(), _matched(a, b), a) for a, b in combinations(found, 2)]
         told["seeds"] = {
             "seeds": [seed_used, *refits],
             "iou": sum(pair["iou"] for pair in pairs) / len(pairs),
@@ -71,13 +70,6 @@ def region_stability(
             "iou_lowest": min(pair["iou"] for pair in pairs),
         }
     return told
-
-
-def _maps(regions: Regions) -> Tensor:
-    """Ids of pixels, int64 ``(m, H, W)``; of boxes 1 inside and 0 outside."""
-    if isinstance(regions, MaskAnnotation):
-        return regions.masks.long()
-    return regions.condition(vector=False).signals["layout"][:, 0].long()
 
 
 def _back(maps: Tensor, change: Change, rows: Sequence[int], seed: int) -> Tensor:
@@ -96,23 +88,23 @@ def _back(maps: Tensor, change: Change, rows: Sequence[int], seed: int) -> Tenso
     return out
 
 
-def _matched(first: Regions, second: Regions) -> Tensor:
+def _matched(first: RegionAnnotation, second: RegionAnnotation) -> Tensor:
     """The second's maps, ids of masks renamed to those of the first that they share most pixels with."""
-    maps = _maps(second)
-    if not (isinstance(first, MaskAnnotation) and isinstance(second, MaskAnnotation)):
+    maps = second.maps()
+    if not first.named:
         return maps
     from windvane.metrics.segmentation import confusion, match_clusters
 
-    counts = confusion(maps, _maps(first), k=second.k, classes=first.k).sum(0)
+    counts = confusion(maps, first.maps(), k=second.k or 0, classes=first.k or 0).sum(0)
     found = match_clusters(counts)
     # An id without a partner agrees with none of the first's.
-    return torch.where(found < 0, first.k, found)[maps]
+    return torch.where(found < 0, first.k or 0, found)[maps]
 
 
-def _compared(first: Tensor, second: Tensor, like: Regions) -> dict[str, float]:
+def _compared(first: Tensor, second: Tensor, like: RegionAnnotation) -> dict[str, float]:
     seen = second != _UNSEEN
-    if isinstance(like, MaskAnnotation):
-        pairs = [((first == j) & seen, second == j) for j in range(like.k)]
+    if like.named:
+        pairs = [((first == j) & seen, second == j) for j in range(like.k or 0)]
         each = _overlaps([one for one, _ in pairs], [other for _, other in pairs])
         return {"iou": float(each.mean()), "kept": float((first == second)[seen].double().mean())}
     each = _overlaps(list((first == 1) & seen), list(second == 1))

@@ -175,7 +175,7 @@ def _regions(
     budget: "Budget | None",
 ) -> None:
     from windvane.annotate import Group, original_sizes, write_coco
-    from windvane.annotate.region_storage import BESIDE
+    from windvane.annotate.storage import BESIDE
     from windvane.cli.common.annotations.finders import check_regions
     from windvane.cli.common.annotations.labels import REPORT
     from windvane.cli.common.annotations.page import show_page

@@ -18,14 +18,12 @@ from windvane.hashes import sealed
 from windvane.time_budget import Budget
 
 if TYPE_CHECKING:
-    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
+    from windvane.annotate.annotated import Annotated
+    from windvane.annotate.regions import RegionAnnotation
     from windvane.data import ImageData
     from windvane.denoiser import NetworkDenoiser
     from windvane.runs import Run
     from windvane.training.batches import Conditions
-
-    Layouts = BoxAnnotation | MaskAnnotation
-    Given = Annotation | Layouts
 
 #: Of a time that is given, self-labels that are made first take so much at most.
 _LABELS = 1 / 3
@@ -33,7 +31,7 @@ _LABELS = 1 / 3
 
 def condition_of(
     config: Config, data: "ImageData", run: "Run", group: Processes, *, budget: Budget | None = None
-) -> "Given | None":
+) -> "Annotated | None":
     """What the run is conditioned on, the same in every process and kept with the run.
 
     Self-labels that are made here take at most a third of a `budget`.
@@ -50,10 +48,10 @@ def condition_of(
     return load_annotation(run.annotations, data=data)
 
 
-def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "Layouts":
+def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) -> "RegionAnnotation":
     from windvane.annotate import load_annotation, load_regions
     from windvane.annotate.folder_kinds import ANNOTATION
-    from windvane.annotate.region_storage import BESIDE
+    from windvane.annotate.storage import BESIDE
 
     if group.first and not (run.annotations / "regions.json").is_file():
         if config.train.annotation is None:
@@ -100,28 +98,20 @@ def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes, b
     atomic_write_json(run.annotations / REPORT, sealed(told))
 
 
-def asked(annotation: "Given | None", data: "ImageData") -> Asked | None:
+def asked(annotation: "Annotated | None", data: "ImageData") -> Asked | None:
     """What the model may be asked for, in the form that is kept with it."""
-    import torch
-
-    from windvane.annotate import BoxAnnotation, MaskAnnotation
-
-    shape = tuple(data.shape)
     if annotation is None:
         return None
-    if isinstance(annotation, MaskAnnotation):
-        return Asked(annotation.k, "masks", layout=annotation.k, size=annotation.size, shape=shape)
-    if isinstance(annotation, BoxAnnotation):
-        count, ids = annotation.k or 0, annotation.ids
-        sizes = None if ids is None else torch.bincount(ids, minlength=count).tolist()
-        return Asked(count, "boxes", sizes, layout=1, size=annotation.size, shape=shape)
-    by_labels = annotation.source == "labels"
+    kind = annotation.title.lower() if annotation.kind == "ids" else annotation.kind
+    layout, size = annotation.layout or (None, None)
     return Asked(
-        annotation.k,
-        "labels" if by_labels else "clusters",
-        annotation.sizes.tolist(),
-        data.label_names if by_labels else None,
-        shape=shape,
+        annotation.k or 0,
+        kind,  # type: ignore[arg-type]
+        annotation.counts,
+        data.label_names if kind == "labels" else None,
+        layout,
+        size,
+        tuple(data.shape),
     )
 
 
@@ -129,7 +119,7 @@ def train_run(
     config: Config,
     parts: Parts,
     run: "Run",
-    annotation: "Given | None",
+    annotation: "Annotated | None",
     group: Processes,
     *,
     budget: Budget | None = None,
@@ -220,10 +210,6 @@ def _keep(config: Config, parts: Parts, run: "Run") -> None:
     run.write_config(told)
 
 
-def _rows(annotation: "Given | None") -> "Conditions | None":
+def _rows(annotation: "Annotated | None") -> "Conditions | None":
     """A condition for every training image; maps are made batch by batch."""
-    from windvane.annotate import Annotation, RegionConditions
-
-    if annotation is None or isinstance(annotation, Annotation):
-        return None if annotation is None else annotation.condition()
-    return RegionConditions(annotation)
+    return None if annotation is None else annotation.conditions()

@@ -7,14 +7,14 @@ image, an addition that other readers pass over.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from windvane.annotate.features.extractor import Images
-from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation
 from windvane.annotate.regions.boxes.outlines import run_lengths
 from windvane.data.placement import Placement
 from windvane.files import atomic_write_text
@@ -56,24 +56,11 @@ def to_coco(
         {"id": i, "file_name": name, "width": width, "height": height}
         for i, (name, (height, width)) in enumerate(zip(names, sizes))
     ]
-    if isinstance(annotation, BoxAnnotation):
-        ids = [0] * n if annotation.ids is None else annotation.ids.tolist()
-        written = [
-            _box_entry(i, ids[i], box, places[sizes[i]])
-            for i, box in zip(annotation.owner.tolist(), annotation.boxes.tolist())
-        ]
-        entries = [entry for entry in written if entry is not None]
-        if annotation.ids is not None:
-            for image, cluster in zip(images, ids):
-                image[CLUSTER] = cluster
-    else:
-        over = {one: place.over() for one, place in places.items()}
-        entries = [
-            entry
-            for i, mask in enumerate(annotation.masks)
-            for entry in _mask_entries(i, mask, over[sizes[i]])
-        ]
-    known = annotation.origin.settings.get(NAMES, []) if isinstance(annotation, MaskAnnotation) else []
+    entries = _ENTRIES[annotation.kind](annotation, [places[size] for size in sizes])
+    if annotation.ids is not None:
+        for image, cluster in zip(images, annotation.ids.tolist()):
+            image[CLUSTER] = cluster
+    known = annotation.origin.settings.get(NAMES, []) if annotation.named else []
     categories = [
         {"id": j + 1, "name": known[j] if j < len(known) else f"cluster {j}"}
         for j in range(annotation.k or 0)
@@ -109,6 +96,23 @@ def original_sizes(data: Images) -> list[tuple[int, int]] | None:
         return None
     known = scan.sizes()
     return [known[name] for name in names] if all(name in known for name in names) else None
+
+
+def _box_entries(annotation: BoxAnnotation, places: Sequence[Placement]) -> list[dict[str, Any]]:
+    ids = [0] * len(annotation) if annotation.ids is None else annotation.ids.tolist()
+    owned = zip(annotation.owner.tolist(), annotation.boxes.tolist())
+    written = [_box_entry(i, ids[i], box, places[i]) for i, box in owned]
+    return [entry for entry in written if entry is not None]
+
+
+def _masks_entries(annotation: MaskAnnotation, places: Sequence[Placement]) -> list[dict[str, Any]]:
+    over = {place: place.over() for place in set(places)}
+    return [
+        entry for i, mask in enumerate(annotation.masks) for entry in _mask_entries(i, mask, over[places[i]])
+    ]
+
+
+_ENTRIES: dict[str, Callable[..., list[dict[str, Any]]]] = {"boxes": _box_entries, "masks": _masks_entries}
 
 
 def _box_entry(image: int, cluster: int, box: Sequence[int], place: Placement) -> dict[str, Any] | None:

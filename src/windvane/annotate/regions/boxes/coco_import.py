@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.features.extractor import Images
-from windvane.annotate.regions.annotations import BoxAnnotation, MaskAnnotation, Origin
+from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin
 from windvane.annotate.regions.boxes.coco_entries import Entries
 from windvane.annotate.regions.boxes.coco_export import NAMES
 from windvane.annotate.regions.boxes.coco_file import CocoFile, Source

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from windvane.annotate.dense.dense_extractor import DenseExtractor, dense_batches, patch_counts
+from windvane.annotate.dense.dense_extractor import DenseExtractor, dense_batches
 from windvane.annotate.dense.position_samples import at_most
 from windvane.annotate.features.contrastive import epochs
 from windvane.annotate.features.extractor import Images
 from windvane.annotate.images.clusters import Clusters
+from windvane.annotate.patch_grid import patch_counts
 from windvane.annotate.process_group import Group
 from windvane.annotate.regions.masks.correspondence import ClusterProbe, CodeHead, Pairs, stego_loss
 from windvane.annotate.regions.masks.feature_lift import Lift

@@ -111,21 +111,18 @@ def write_report(
     progress: bool = True,
 ) -> Path:
     """The same of images that are open already; ``brief`` shows what there is and computes nothing."""
-    from windvane.annotate import BoxAnnotation, MaskAnnotation, load_annotation, load_regions
+    from windvane.annotate import load_annotation, load_regions
     from windvane.report import annotation_report
     from windvane.report.run_conditions import beside_boxes
 
     ids = load_annotation(folder, data=parts.train) if (folder / _IDS).is_file() else None
-    boxes: BoxAnnotation | None = None
-    masks: MaskAnnotation | None = None
+    regions: dict[str, Any] = {}
     for place in _region_folders(folder):
         found = load_regions(place, data=parts.train)
-        if isinstance(found, MaskAnnotation):
-            masks = found
-            continue
-        boxes = found
-        if ids is None and boxes.ids is not None:
-            ids = beside_boxes(boxes, place, parts.train)
+        regions[found.kind] = found
+        if ids is None and found.ids is not None:
+            ids = beside_boxes(found, place, parts.train)
+    boxes, masks = regions.get("boxes"), regions.get("masks")
     true_boxes, true_masks = None, None
     if truth is not None:
         true_boxes, true_masks = _truth(truth, parts.train, boxes=boxes is not None, masks=masks is not None)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from windvane.cli.common.annotations.finders import finder
 from windvane.cli.common.annotations.labels import IN_FILE, lines, make_annotation
@@ -50,13 +50,13 @@ def make_regions(
     What is learnt and found is kept in the cache, so that a killed command goes on where it was; `group`
     shares the work.
     """
-    from windvane.annotate import BoxAnnotation, Group
+    from windvane.annotate import Group, moved_regions, shuffled_regions
     from windvane.annotate.regions.boxes.coco_export import NAMES
 
     group = Group() if group is None else group
     stages = Stages(aloud=False) if stages is None else stages
     kind = "boxes" if section.masks is None else "masks"
-    find = None
+    find, found = None, cast(Any, None)  # of the kind that the settings say
     if section.coco is None:
         if not section.dense.startswith("hub:"):
             stages.begin()
@@ -68,11 +68,12 @@ def make_regions(
             found = _of_file(section, section.coco, data)
     stages.begin()
     if section.control is not None:
+        control = shuffled_regions if section.control == "shuffled" else moved_regions
         # Whether a control comes back is no question, so there is nothing to find it again with.
-        found, find = _controlled(found, section), None
+        found, find = control(found, seed=section.seed), None
     told: dict[str, Any] = {"kind": found.kind, "n": len(found)}
     labels = None
-    if isinstance(found, BoxAnnotation):
+    if section.masks is None:
         beside = section.model_copy(update={"control": None})
         labels, about = _beside(
             found, beside, data, flip=flip, device=device, progress=progress, group=group, stages=stages
@@ -102,16 +103,6 @@ def _warnings_said(aloud: bool) -> Iterator[None]:
     for text in dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)):
         if aloud:
             say(f"warning: {text}")
-
-
-def _controlled(found: "Regions", section: AnnotateSection) -> "Regions":
-    """The control of boxes or masks that the section names."""
-    from windvane.annotate import BoxAnnotation, moved_regions, shuffled_regions
-
-    make = shuffled_regions if section.control == "shuffled" else moved_regions
-    if isinstance(found, BoxAnnotation):
-        return make(found, seed=section.seed)
-    return make(found, seed=section.seed)
 
 
 def _of_file(section: AnnotateSection, file: str, data: "ImageData") -> "Regions":

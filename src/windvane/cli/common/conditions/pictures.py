@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     from windvane.annotate.dense import DenseExtractor
     from windvane.annotate.features import FeatureExtractor
 
+_IDS = "annotation.json"
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
-def found_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor | BoxAnnotation | MaskAnnotation":
-    """Ids, boxes (with the clusters beside them) or masks of one or more pictures.
+def ids_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor":
+    """Ids of one or more pictures; see :func:`regions_in`."""
+    from windvane.annotate import load_annotation
+
+    images, folder = _pictures(path, asked, annotations, _IDS)
+    return load_annotation(folder, extractor=_features(_section(folder)))(images)
+
+
+def regions_in(path: Path, asked: Asked, annotations: Path | None) -> "BoxAnnotation | MaskAnnotation":
+    """Boxes (with the clusters beside them) or masks of one or more pictures.
 
     Args:
         path: a picture, or a folder of them; they are brought to the size of the model's as in training.
@@ -33,27 +42,28 @@ def found_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor | Bo
         ValueError: no pictures, no annotation, or one that says nothing about new images.
     """
     from windvane.annotate import load_annotation, load_regions, regions_of
-    from windvane.annotate.region_storage import BESIDE
+    from windvane.annotate.storage import BESIDE
 
-    ids = asked.kind == "clusters"
-    file = "annotation.json" if ids else "regions.json"
+    images, folder = _pictures(path, asked, annotations, "regions.json")
+    section = _section(folder)
+    regions = load_regions(folder, extractor=_maps(section))
+    beside: Annotation | None = None
+    if asked.kind == "boxes" and (folder / BESIDE / _IDS).is_file():
+        beside = load_annotation(folder / BESIDE, extractor=_features(section))
+        # Clusters that came from a file have no rule; then ids are drawn as beside boxes drawn by hand.
+        beside = None if beside.clusters is None else beside
+    return regions_of(regions, images, labels=beside)
+
+
+def _pictures(path: Path, asked: Asked, annotations: Path | None, file: str) -> "tuple[Tensor, Path]":
+    """The pictures, and the folder of the annotation where ``file`` is."""
     if asked.kind in ("labels", "vectors"):
         raise ValueError(f"--like: this model was trained on {asked.kind}, which no rule finds in a picture")
     if annotations is None or not (annotations / file).is_file():
         raise ValueError(
             f"--like needs the annotation of the training images ({file}), which is not beside the model"
         )
-    images = read_pictures(path, asked)
-    section = _section(annotations)
-    if ids:
-        return load_annotation(annotations, extractor=_features(section))(images)
-    regions = load_regions(annotations, extractor=_maps(section))
-    beside: Annotation | None = None
-    if regions.kind == "boxes" and (annotations / BESIDE / "annotation.json").is_file():
-        beside = load_annotation(annotations / BESIDE, extractor=_features(section))
-        # Clusters that came from a file have no rule; then ids are drawn as beside boxes drawn by hand.
-        beside = None if beside.clusters is None else beside
-    return regions_of(regions, images, labels=beside)
+    return read_pictures(path, asked), annotations
 
 
 def _section(annotations: Path) -> AnnotateSection | None:

@@ -10,7 +10,8 @@ from windvane.cli.common.sections import SampleSection
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from windvane.annotate import BoxAnnotation, MaskAnnotation
+    from windvane.annotate import MaskAnnotation
+    from windvane.annotate.regions import RegionAnnotation
     from windvane.conditions import Condition
 
 #: Beside the model in the folder of a run.
@@ -59,22 +60,14 @@ class Ids:
 class Layouts:
     """Boxes (with or without ids) or a mask a picture."""
 
-    def __init__(self, regions: "BoxAnnotation | MaskAnnotation") -> None:
+    def __init__(self, regions: "RegionAnnotation") -> None:
         self.regions = regions
 
     def __len__(self) -> int:
         return len(self.regions)
 
     def value(self, position: int) -> dict[str, Any]:
-        from windvane.annotate import BoxAnnotation
-        from windvane.annotate.regions.boxes.outlines import run_lengths
-
-        if isinstance(self.regions, BoxAnnotation):
-            ids = self.regions.ids
-            found = {"boxes": self.regions.of(position).tolist()}
-            return found if ids is None else {**found, "id": int(ids[position])}
-        mask = self.regions.masks[position]
-        return {"mask": {str(i): run_lengths(mask == i) for i in mask.unique().tolist()}}
+        return self.regions.value(position)
 
     def take(self, positions: Sequence[int]) -> "Layouts":
         import torch
@@ -118,8 +111,7 @@ def _like(section: SampleSection, asked: Asked | None, seeds: Sequence[int], mod
     """What is found in the user's pictures, dealt to the seeds in turn."""
     import torch
 
-    from windvane.annotate import BoxAnnotation
-    from windvane.cli.common.conditions.pictures import found_in
+    from windvane.cli.common.conditions.pictures import ids_in, regions_in
 
     other = [name for name in ("boxes", "mask") if getattr(section, name) is not None]
     if asked is None or other:
@@ -128,21 +120,22 @@ def _like(section: SampleSection, asked: Asked | None, seeds: Sequence[int], mod
     if section.cluster is not None and asked.kind != "boxes":
         raise ValueError("--like finds the cluster or the mask itself; leave out --cluster")
     assert section.like is not None
-    found = found_in(Path(section.like), asked, None if model is None else model.parent / ANNOTATIONS)
-    rows = torch.arange(len(seeds)) % len(found)
-    if isinstance(found, torch.Tensor):
-        return Ids(found[rows])
-    dealt = found.take(rows)
-    return Layouts(_with_ids(dealt, section, asked, seeds) if isinstance(dealt, BoxAnnotation) else dealt)
+    path, folder = Path(section.like), None if model is None else model.parent / ANNOTATIONS
+    if asked.size is None:
+        ids = ids_in(path, asked, folder)
+        return Ids(ids[torch.arange(len(seeds)) % len(ids)])
+    found = regions_in(path, asked, folder)
+    dealt = found.take(torch.arange(len(seeds)) % len(found))
+    return Layouts(dealt if dealt.named else _with_ids(dealt, section, asked, seeds))
 
 
 def _of_training(
     section: SampleSection, asked: Asked, seeds: Sequence[int], model: Path | None
-) -> "BoxAnnotation | MaskAnnotation":
+) -> "RegionAnnotation":
     """Those of training images drawn at random, each by its own seed."""
     import torch
 
-    from windvane.annotate import BoxAnnotation, draw_ids, load_regions
+    from windvane.annotate import draw_ids, load_regions
 
     folder = None if model is None else model.parent / ANNOTATIONS
     if folder is None or not (folder / "regions.json").is_file():
@@ -154,12 +147,14 @@ def _of_training(
         raise ValueError(f"--condition uniform is for ids; {asked.kind} are drawn from the training images")
     regions = load_regions(folder)
     chosen = regions.take(draw_ids(torch.ones(len(regions)), list(seeds)))
-    if section.cluster is not None and isinstance(chosen, BoxAnnotation) and chosen.k is not None:
+    if section.cluster is not None and chosen.ids is not None:
         return chosen.with_ids(torch.full((len(chosen),), section.cluster), chosen.k)
     return chosen
 
 
-def _drawn_boxes(path: Path, section: SampleSection, asked: Asked, seeds: Sequence[int]) -> "BoxAnnotation":
+def _drawn_boxes(
+    path: Path, section: SampleSection, asked: Asked, seeds: Sequence[int]
+) -> "RegionAnnotation":
     import torch
 
     from windvane.cli.common.conditions.files import read_boxes
@@ -170,8 +165,8 @@ def _drawn_boxes(path: Path, section: SampleSection, asked: Asked, seeds: Sequen
 
 
 def _with_ids(
-    dealt: "BoxAnnotation", section: SampleSection, asked: Asked, seeds: Sequence[int]
-) -> "BoxAnnotation":
+    dealt: "RegionAnnotation", section: SampleSection, asked: Asked, seeds: Sequence[int]
+) -> "RegionAnnotation":
     """Boxes beside the ids that the model wants there: their own, the one that was chosen, or drawn ones.
 
     Raises:
