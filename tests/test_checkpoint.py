@@ -222,7 +222,7 @@ def test_a_reader_during_many_saves_never_mixes_two_of_them(tmp_path):
 
 def test_a_model_that_is_replaced_while_it_is_looked_at_is_looked_for_again(tmp_path, monkeypatch):
     save_model(tmp_path / "m", NetworkDenoiser(ResidualMLP(2, width=4, blocks=1), VPCosine()), step=3)
-    real, looks = windvane.checkpoint._text, []
+    real, looks = windvane.checkpoint.folder._text, []
 
     def gone_at_first(folder):
         looks.append(folder)
@@ -230,7 +230,7 @@ def test_a_model_that_is_replaced_while_it_is_looked_at_is_looked_for_again(tmp_
             raise FileNotFoundError(2, "No such file or directory")
         return real(folder)
 
-    monkeypatch.setattr(windvane.checkpoint, "_text", gone_at_first)
+    monkeypatch.setattr(windvane.checkpoint.folder, "_text", gone_at_first)
     assert load(tmp_path / "m", "raw").step == 3
     assert read_description(tmp_path / "m")["step"] == 3
 
@@ -281,7 +281,7 @@ def test_weights_of_another_network_are_refused_on_both_ways(tmp_path):
     path = save_model(tmp_path / "m", model)
     description = read_description(path)
     description["network"]["config"]["vector"] = 9
-    edited(path, network=description["network"])
+    edited(path, modules={"network": description["network"]})
     with pytest.raises(ValueError, match=r"wrong shape: conditions.vector.first.weight \(8, 5\) instead of"):
         load(path, "raw")
 
@@ -316,7 +316,7 @@ def test_every_file_of_a_model_is_known_by_its_hash(tmp_path):
         file.write_bytes(whole)
 
 
-@pytest.mark.parametrize("change", [{"sigma_data": 0.7}, {"parametrisation": "eps"}, {"step": 8}])
+@pytest.mark.parametrize("change", [{"settings": {"sigma_data": 0.7}}, {"kind": "latent"}, {"step": 8}])
 def test_an_edited_description_is_refused(tmp_path, change):
     path = save_model(tmp_path / "m", denoiser(), step=7) / "windvane.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -334,7 +334,13 @@ def test_a_model_of_before_the_hashes_opens(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"network": None}, {"network": {"type": "mlp", "config": "x"}}, {"weights": 3}]
+    "change",
+    [
+        {"modules": None},
+        {"modules": {"network": {"type": "mlp", "config": "x"}}},
+        {"weights": 3},
+        {"settings": 1},
+    ],
 )
 def test_an_old_description_that_makes_no_sense_is_named(tmp_path, change):
     edited(save_model(tmp_path / "m", denoiser()), **change)

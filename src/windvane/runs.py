@@ -46,7 +46,7 @@ RUN = OutputKind(
     + ("samples/step-*.png",),
     {
         "status.json": ("state", "step", "steps"),
-        "model/windvane.json": ("format", "process", "network", "weights"),
+        "model/windvane.json": ("format", "weights"),
         "annotations/annotation.json": ("format", "n", "data"),
         "annotations/regions.json": ("format", "n", "data"),
     },

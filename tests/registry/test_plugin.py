@@ -60,7 +60,10 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     own = ["--set", "model.type=tiny_conv", "--set", "model.options.width=8"]
     lines(run("train", "digits", "--steps", "4", *own, *small, "--out", "run"))
     told = json.loads((tmp_path / "run" / "model" / "windvane.json").read_text())
-    assert told["network"] == {"type": "tiny_conv", "config": {"channels": 1, "width": 8, "vector": None}}
+    assert told["modules"]["network"] == {
+        "type": "tiny_conv",
+        "config": {"channels": 1, "width": 8, "vector": None},
+    }
     lines(
         run(
             "sample",
@@ -119,6 +122,17 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     )
     network, features = lines(run(code=code)).splitlines()
     assert network == "TinyConv (2, 1, 8, 8)" and features == "colours(bins=4)"
+    made = (
+        "import torch, windvane as wv; from windvane.point_set import PointsDenoiser\n"
+        "wv.save_model('points', PointsDenoiser(torch.tensor([[-1.0], [1.0]]), wv.VPCosine()))"
+    )
+    lines(run(code=made))
+    code = (
+        "import windvane as wv; d = wv.load('points')\n"
+        "print(type(d).__name__, *wv.sample(d, seeds=0, n=9).x.abs().round(decimals=2).unique().tolist())"
+    )
+    assert lines(run(code=code)) == "PointsDenoiser 1.0\n"
+    assert "the kind 'empirical', which nobody has registered" in run(code=code, installed=False).stderr
     table = lines(run("settings", "model"))
     assert re.search(r"tiny_conv +two convolutions", table)
     # Without the package its model says what is missing, and no file makes anything be imported.
@@ -128,7 +142,10 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("module", ["midpoint", "cubic", "away", "stripes", "tiny_conv", "colours", "angle"])
+MODULES = ["midpoint", "cubic", "away", "stripes", "empirical", "tiny_conv", "colours", "angle", "seeds"]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_one_file_and_one_row_each(module):
     """What an addition touches: its own file, and one row."""
     rows = (PLUGIN / "src" / "windvane_example" / "rows.py").read_text()

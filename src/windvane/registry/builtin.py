@@ -111,6 +111,17 @@ _SIGNALS = (
         "several attributes, each possibly unknown, added",
     ),
 )  # fmt: skip
+_MODELS = (
+    Row("model", "denoiser", "windvane.checkpoint.kinds:DenoiserKind", "a network and what it predicts"),
+    Row(
+        "model", "latent", "windvane.adapters.latent_model:LatentKind",
+        "a denoiser of latents with its autoencoder",
+    ),
+    Row(
+        "model", "adapter", "windvane.training.noise_aware.adapter:AdapterKind",
+        "low-rank adapters, with the hash of their base",
+    ),
+)  # fmt: skip
 _FEATURES = (
     Row("features", "pixels", "windvane.annotate.features.pixels:Pixels", "the pixels themselves"),
     Row("features", "pca", "windvane.annotate.features.pixels:PCA", "principal components of the pixels"),
@@ -173,6 +184,7 @@ ROWS: tuple[Row, ...] = (
     *_PROCESSES,
     *_NETWORKS,
     *_SIGNALS,
+    *_MODELS,
     *_FEATURES,
     *_COMMANDS,
 )

@@ -18,6 +18,7 @@ KINDS = MappingProxyType(
         "network": "a class derived from windvane.networks.Network",
         "signal": "a class derived from windvane.networks.Signal",
         "command": "a typer function, which windvane NAME calls",
+        "model": "a class derived from windvane.checkpoint.ModelKind",
         "features": "a feature extractor of images, derived from windvane.annotate.features.FeatureExtractor",
     }
 )

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import torch
 
     from windvane.annotate.annotated import Annotated
-    from windvane.checkpoint import NetworkDenoiser
     from windvane.conditions import Condition
     from windvane.data import ImageData
+    from windvane.denoiser import NetworkDenoiser
 
 
 def run_report(

@@ -39,4 +39,7 @@ def _noted(file: Path, key: str) -> Any:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None  # damage is named where the folder is opened
-    return found.get(key) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    settings = found.get("settings")  # where a model folder has its shape
+    return found.get(key, settings.get(key) if isinstance(settings, dict) else None)

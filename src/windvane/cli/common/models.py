@@ -89,6 +89,7 @@ def open_model(
     import torch
 
     from windvane.checkpoint import find_model, load, read_description
+    from windvane.denoiser import Denoiser
 
     path = Path(path)
     check_model_path(path)
@@ -104,8 +105,12 @@ def open_model(
             f"{path} is neither a windvane run or model (no windvane.json in it or in its model/) nor a "
             f"diffusers pipeline (no {INDEX})"
         ) from None
-    denoiser = load(folder, weights, device=device, autocast=autocast)
     description = read_description(folder)
+    denoiser = load(folder, weights, device=device, autocast=autocast)
+    if not isinstance(denoiser, Denoiser):
+        raise ValueError(
+            f"{folder} holds a model of the kind {description['kind']!r}, which makes no pictures"
+        )
     with reading(folder / "windvane.json"):
         asked = asked_of(description)
     return Model(folder, denoiser, description, weights_hash(folder, weights), asked)

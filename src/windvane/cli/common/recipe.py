@@ -11,7 +11,6 @@ from typing import Any
 from windvane._version import __version__
 from windvane.cli.common.config import check
 from windvane.cli.common.sections import SampleSection
-from windvane.damage import read_json
 
 FORMAT = 1
 #: Of a batch that a picture was made in.
@@ -137,13 +136,17 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 def weights_hash(model: Path, weights: str) -> str:
     """SHA-256 over a model folder's weights and over the settings that say how they are used."""
+    from windvane.checkpoint import read_description
+    from windvane.checkpoint.folder import MODULES
+
     digest = hashlib.sha256()
-    description = read_json(model / "windvane.json")
+    description = read_description(model)
     used = ("process", "parametrisation", "time", "sigma_data", "shape", "network")
     digest.update(json.dumps({name: description.get(name) for name in used}, sort_keys=True).encode())
-    for file in sorted((model / weights).rglob("*")):
+    files = [(part, file) for part in (weights, MODULES) for file in sorted((model / part).rglob("*"))]
+    for part, file in files:
         if file.is_file():
-            digest.update(f"\n{file.relative_to(model / weights).as_posix()}\n".encode())
+            digest.update(f"\n{file.relative_to(model / part).as_posix()}\n".encode())
             with file.open("rb") as opened:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
