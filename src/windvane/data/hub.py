@@ -1,21 +1,14 @@
 """Images of a data set of the Hugging Face hub, through the package made for it."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windvane.data.cache import Contents, open_or_build
-from windvane.data.collect import collect
-from windvane.data.columns import class_names, find_images, find_labels, names_source
+from windvane.data.columns import find_images, find_labels
 from windvane.data.decode import MAX_PIXELS, Decoder
 from windvane.data.errors import missing_package
 from windvane.data.images import ImageData
-from windvane.data.inspection import Entry
-from windvane.data.labels import to_ids
-from windvane.data.parquet import entry_of
 from windvane.data.pixels import Size
-from windvane.data.row_store import RowStore
+from windvane.data.table_rows import ROWS_AT_ONCE, entries_of_blocks, images_of_rows
 from windvane.hub_access import kept_offline, plain_name, ways
 
 if TYPE_CHECKING:
@@ -74,37 +67,24 @@ def from_hub(
     schema = dataset.features.arrow_schema
     columns = (find_images(schema, image_column), find_labels(schema, label_column) if labels else None)
 
-    def build(store: RowStore) -> Contents:
-        collected = collect(
-            _entries(dataset, f"{name}:{split}", *columns),
-            store,
-            decoder=decoder,
-            root=name,
-            total=len(dataset),
-            workers=workers,
-            progress=progress,
-        )
-        ids, names = to_ids(collected.labels, class_names(schema, columns[1]))
-        return Contents(ids, names, collected.scan, collected.passing)
-
-    identity = {
-        "source": "hub",
-        "name": name,
-        "split": split,
+    rows: Any = dataset.select_columns([column for column in columns if column is not None])
+    place = f"{name}:{split}"
+    return images_of_rows(
+        # The arrow format yields cells as stored: image files stay undecoded.
+        lambda: entries_of_blocks(rows.iter(batch_size=ROWS_AT_ONCE), place, columns, None),
+        schema,
+        columns,
+        decoder,
+        root=name,
+        total=len(dataset),
         # The package's own fingerprint changes with the content of the data set.
-        "content": dataset._fingerprint,
-        "columns": columns,
-        "decoder": asdict(decoder),
-    }
-    data = open_or_build(
-        build, capacity=len(dataset), cache=cache, identity=identity, follow=channels is None
+        identity={"source": "hub", "name": name, "split": split, "content": dataset._fingerprint},
+        cache=cache,
+        follow=channels is None,
+        strict=strict,
+        workers=workers,
+        progress=progress,
     )
-    data.names_from = names_source(schema, columns[1], data.label_names)
-    if data.scan is not None:
-        data.scan = replace(data.scan, root=name)
-        if strict:
-            data.scan.refuse_unreadable()
-    return data
 
 
 def _load(name: str, split: str, config: str | None, revision: str | None) -> "Dataset":
@@ -123,16 +103,3 @@ def _load(name: str, split: str, config: str | None, revision: str | None) -> "D
             f"cannot load {name!r}, split {split!r}{where}: {first_line}. {_OFFLINE}."
         ) from error
     return dataset.with_format("arrow")
-
-
-def _entries(dataset: "Dataset", name: str, image: str, label: str | None) -> Iterator[Entry]:
-    columns = [image] if label is None else [image, label]
-    row = 0
-    # The arrow format yields cells as stored: image files stay undecoded.
-    for block in dataset.select_columns(columns).iter(batch_size=128):
-        table: Any = block
-        pictures = table.column(image).to_pylist()
-        labels = [None] * len(pictures) if label is None else table.column(label).to_pylist()
-        for picture, its_label in zip(pictures, labels):
-            yield entry_of(f"{name}:{row}", picture, its_label, None)
-            row += 1

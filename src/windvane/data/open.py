@@ -1,6 +1,7 @@
 """One way to open whatever holds images."""
 
 from pathlib import Path
+from typing import Any
 
 from windvane.arguments import location
 from windvane.data.arrays import from_arrays
@@ -79,6 +80,10 @@ def open_data(
     text = str(location(spec, "the data, by name or"))
     kind, _, rest = text.partition(":")
     path = Path(text)
+    decoding: dict[str, Any] = {
+        "cache": cache, "strict": strict, "fit": fit, "alpha": alpha, "depth": depth,
+        "max_pixels": max_pixels, "workers": workers, "progress": progress,
+    }  # fmt: skip
     if text == "digits" or (kind == "natural" and isinstance(spec, str)):
         data = digits() if text == "digits" else natural_patches(_count(text, rest), size or 32)
         data = resized(data, size, channels)
@@ -89,16 +94,9 @@ def open_data(
             split or "train",
             size,
             channels,
-            cache=cache,
-            strict=strict,
-            fit=fit,
-            alpha=alpha,
-            depth=depth,
-            max_pixels=max_pixels,
             image_column=image_column,
             label_column=label_column,
-            workers=workers,
-            progress=progress,
+            **decoding,
         )
     elif path.suffix.lower() in (".npy", ".npz") and path.is_file():
         data = resized(from_arrays(path, layout=layout, value_range=value_range), size, channels)
@@ -107,16 +105,9 @@ def open_data(
             path,
             size,
             channels,
-            cache=cache,
-            strict=strict,
-            fit=fit,
-            alpha=alpha,
-            depth=depth,
-            max_pixels=max_pixels,
             image_column=image_column,
             label_column=label_column,
-            workers=workers,
-            progress=progress,
+            **decoding,
         )
     elif path.is_dir():
         data = from_folder(
@@ -124,14 +115,7 @@ def open_data(
             size,
             channels,
             labels="folders" if labels == "folders" or (names and labels in (True, "auto")) else "auto",
-            cache=cache,
-            strict=strict,
-            fit=fit,
-            alpha=alpha,
-            depth=depth,
-            max_pixels=max_pixels,
-            workers=workers,
-            progress=progress,
+            **decoding,
         )
     else:
         why = "of a kind that is not known" if path.exists() else "not there"

@@ -2,26 +2,21 @@
 
 import glob
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from windvane.data.cache import Contents, files_digest, open_or_build
-from windvane.data.collect import collect
-from windvane.data.columns import class_names, find_images, find_labels, names_source
+from windvane.data.cache import files_digest
+from windvane.data.columns import find_images, find_labels
 from windvane.data.decode import MAX_PIXELS, Decoder
 from windvane.data.errors import missing_package
 from windvane.data.images import ImageData
 from windvane.data.inspection import Entry
-from windvane.data.labels import to_ids
 from windvane.data.pixels import Size
-from windvane.data.row_store import RowStore
+from windvane.data.table_rows import ROWS_AT_ONCE, entries_of_blocks, images_of_rows
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
     from pyarrow.parquet import ParquetFile
-
-_ROWS_AT_ONCE = 128
 
 
 def from_parquet(
@@ -76,32 +71,23 @@ def from_parquet(
             raise ValueError(f"{str(shard)!r} has no column {sorted(missing)}, unlike {paths[0].name!r}")
     total = sum(file.metadata.num_rows for file in files)
 
-    def build(store: RowStore) -> Contents:
-        collected = collect(
-            _entries(paths, files, *columns),
-            store,
-            decoder=decoder,
-            root=str(path),
-            total=total,
-            workers=workers,
-            progress=progress,
-        )
-        ids, names = to_ids(collected.labels, class_names(schema, columns[1]))
-        return Contents(ids, names, collected.scan, collected.passing)
-
-    identity: dict[str, Any] = {
-        "source": "parquet",
-        "files": files_digest(paths[0].parent, ((str(shard), shard.stat()) for shard in paths)),
-        "columns": columns,
-        "decoder": asdict(decoder),
-    }
-    data = open_or_build(build, capacity=total, cache=cache, identity=identity, follow=channels is None)
-    data.names_from = names_source(schema, columns[1], data.label_names)
-    if data.scan is not None:
-        data.scan = replace(data.scan, root=str(path))
-        if strict:
-            data.scan.refuse_unreadable()
-    return data
+    return images_of_rows(
+        lambda: _entries(paths, files, columns),
+        schema,
+        columns,
+        decoder,
+        root=str(path),
+        total=total,
+        identity={
+            "source": "parquet",
+            "files": files_digest(paths[0].parent, ((str(shard), shard.stat()) for shard in paths)),
+        },
+        cache=cache,
+        follow=channels is None,
+        strict=strict,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def _shards(path: str | Path) -> list[Path]:
@@ -134,39 +120,17 @@ def _opened(path: Path) -> "ParquetFile":
 
 
 def _entries(
-    paths: Sequence[Path], files: Sequence["ParquetFile"], image: str, label: str | None
+    paths: Sequence[Path], files: Sequence["ParquetFile"], columns: tuple[str, str | None]
 ) -> Iterator[Entry]:
-    columns = [image] if label is None else [image, label]
     for path, file in zip(paths, files):
-        row = 0
-        for block in _blocks(path, file, columns):
-            pictures = block.column(image).to_pylist()
-            labels = [None] * len(pictures) if label is None else block.column(label).to_pylist()
-            for picture, its_label in zip(pictures, labels):
-                yield entry_of(f"{path.name}:{row}", picture, its_label, path.parent)
-                row += 1
+        blocks = _blocks(path, file, [name for name in columns if name is not None])
+        yield from entries_of_blocks(blocks, path.name, columns, path.parent)
 
 
 def _blocks(path: Path, file: "ParquetFile", columns: list[str]) -> Iterator["RecordBatch"]:
     from pyarrow import ArrowException
 
     try:
-        yield from file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=columns)
+        yield from file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns)
     except (ArrowException, OSError) as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from error
-
-
-def entry_of(place: str, picture: Any, label: int | str | None, folder: Path | None) -> Entry:
-    """One cell of an image column as an entry: bytes, a struct {bytes, path}, or nothing.
-
-    The path in a struct names the picture; it is read only where the bytes are missing.
-    """
-    if not isinstance(picture, dict):
-        picture = {"bytes": picture}
-    path = picture.get("path") or None
-    name = path or place
-    if picture["bytes"] is not None:
-        return Entry(name, picture["bytes"], label, place=place)
-    if path is not None and folder is not None:
-        return Entry(name, folder / path, label, place=place)
-    return Entry(name, None, label, problem="no data: neither bytes nor a file", place=place)
