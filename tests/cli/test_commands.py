@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from tests.cli.test_imports import imported
-from windvane.cli.common.options import FLAGS, Given, with_settings
+from windvane.cli.common.options import FLAGS, UserSettings, with_settings
 from windvane.registry import entries
 
 
@@ -24,19 +24,19 @@ def test_the_list_of_commands_imports_none_of_them():
 
 
 def test_given_knows_what_was_asked_for_and_not_what_is_usual():
-    given = Given({"sample.steps": 7}, settings=["sample.weight=2"])
-    assert given.names("sample.steps") and given.names("sample.weight") and not given.names("sample.n")
-    section = given.config({"sample": {"n": 3, "steps": 9}}, {"sample.steps": 5, "sample.seed": 4}).sample
+    user = UserSettings({"sample.steps": 7}, settings=["sample.weight=2"])
+    assert user.names("sample.steps") and user.names("sample.weight") and not user.names("sample.n")
+    section = user.config({"sample": {"n": 3, "steps": 9}}, {"sample.steps": 5, "sample.seed": 4}).sample
     assert (section.n, section.steps, section.seed, section.weight) == (3, 7, 4, 2)
-    assert not Given({}) and Given({}, settings=["a=1"])
+    assert not UserSettings({}) and UserSettings({}, settings=["a=1"])
 
 
 def test_flags_go_to_their_settings_and_other_parameters_to_the_command():
     seen = {}
 
     @with_settings("out sample.n sample.interval sample.boxes config set", n="Other help.")
-    def command(given, out: str = "there"):
-        seen.update(flags=given.flags, out=out)
+    def command(user, out: str = "there"):
+        seen.update(flags=user.flags, out=out)
 
     shown = inspect.signature(command).parameters
     assert list(shown) == ["out", "n", "interval", "boxes", "config", "set"]

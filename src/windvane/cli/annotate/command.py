@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from windvane.cli.common.console import tell
-from windvane.cli.common.options import MOST_MINUTES, Given, with_settings
+from windvane.cli.common.options import MOST_MINUTES, UserSettings, with_settings
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "data.size data.names data.strict config preset set",
 )
 def annotate(
-    given: Given,
+    user: UserSettings,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the annotation.")] = None,
     method: Annotated[
         str | None, typer.Option("--method", help="Boxes: lost, ncut. Masks: clusters, stego.")
@@ -63,12 +63,12 @@ def annotate(
     budget = None if minutes is None else Budget(minutes)
     if out is None:
         raise ValueError("where to? windvane annotate DATA --out DIR")
-    made = given.config()
-    dense = given.flags.get("annotate.dense")
+    made = user.config()
+    dense = user.flags.get("annotate.dense")
     told = [name for name, flag in (("method", method), ("dense", dense), ("export", export)) if flag]
-    _check_kind(made, told, given.settings)
+    _check_kind(made, told, user.settings)
     if method is not None:  # of boxes or of masks: only the whole configuration says of which
-        made = given.config(defaults={f"annotate.{'method' if made.annotate.boxes else 'segmenter'}": method})
+        made = user.config(defaults={f"annotate.{'method' if made.annotate.boxes else 'segmenter'}": method})
     if export is not None and export.is_dir():
         raise ValueError(f"--export is a file such as boxes.json, {export} is a folder")
     if export is not None:
@@ -79,7 +79,7 @@ def annotate(
     check_annotation_folder(out, made.data.source)
     check_features(made.annotate.features)
     check_minutes(minutes)
-    tell_idle(made, given.flags.get("annotate.k"))
+    tell_idle(made, user.flags.get("annotate.k"))
     regions = made.annotate.boxes or made.annotate.masks is not None
     if not regions and made.annotate.control in REGION_CONTROLS:
         raise ValueError(f"--control {made.annotate.control} is for --boxes or --masks K")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from windvane.cli.common.models import clip_of
 from windvane.cli.common.sections import ModelSection, ProcessSection, SampleSection, TrainSection
 from windvane.registry import find
 
@@ -84,6 +85,17 @@ def build_sampler(section: SampleSection, denoiser: "Denoiser | None" = None) ->
     from windvane.cli.common.guidance import guided_sampler_by
 
     return guided_sampler_by(sampler, denoiser, section)
+
+
+def sampling_options(denoiser: "Denoiser", section: SampleSection) -> dict[str, Any]:
+    """How to sample, for the library's functions: solver, steps, grid, bound and size of a batch."""
+    return {
+        "sampler": build_sampler(section, denoiser),
+        "steps": section.steps,
+        "grid": section.grid,
+        "clip": clip_of(denoiser, section),
+        "batch_size": section.batch_size,
+    }
 
 
 def build_guided(denoiser: "Denoiser", section: SampleSection) -> "Denoiser":

@@ -14,7 +14,7 @@ _MOST_CELLS = 100
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One picture of a grid.
 
     Args:
@@ -27,7 +27,7 @@ class Cell:
     batch: Mapping[str, int]
 
 
-def grid_settings(cells: Sequence[Cell]) -> dict[str, Any]:
+def grid_settings(cells: Sequence[GridCell]) -> dict[str, Any]:
     """What makes the cells, as JSON values; the seeds alone where conditions are too long for a picture."""
     seeds, conditions = [cell.seed for cell in cells], [cell.condition for cell in cells]
     if len(json.dumps(conditions)) > _LONGEST:
@@ -36,7 +36,7 @@ def grid_settings(cells: Sequence[Cell]) -> dict[str, Any]:
     return {"seeds": seeds, "conditions": conditions, "batches": batches}
 
 
-def cells_of(settings: Mapping[str, Any]) -> list[Cell]:
+def cells_of(settings: Mapping[str, Any]) -> list[GridCell]:
     """The cells of a grid's settings.
 
     Raises:
@@ -47,6 +47,6 @@ def cells_of(settings: Mapping[str, Any]) -> list[Cell]:
     if not (whole and 0 < len(seeds) <= _MOST_CELLS):
         raise ValueError(f"its seeds are {str(seeds):.60}")
     return [
-        Cell(seed, condition, batch_of({"batch": {"rows": rows, "row": row}}))
+        GridCell(seed, condition, batch_of({"batch": {"rows": rows, "row": row}}))
         for seed, condition, (rows, row) in zip(seeds, conditions, batches, strict=True)
     ]

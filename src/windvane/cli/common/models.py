@@ -23,7 +23,7 @@ _DECODED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Model:
+class OpenedModel:
     """An opened model: its folder, its denoiser on its device, and what it may be asked for.
 
     ``description`` is what ``windvane.json`` says; of a pipeline it has ``"pipeline"``, the name or folder
@@ -79,7 +79,7 @@ def check_model_path(path: Path | str) -> None:
 
 def open_model(
     path: Path | str, *, weights: str = "ema", device: str = "cpu", precision: str = "float32"
-) -> Model:
+) -> OpenedModel:
     """Open a run folder, a model folder, a diffusers pipeline folder, or a pipeline by its name on the hub.
 
     Args:
@@ -113,7 +113,7 @@ def open_model(
         )
     with reading(folder / "windvane.json"):
         asked = asked_of(description)
-    return Model(folder, denoiser, description, weights_hash(folder, weights), asked)
+    return OpenedModel(folder, denoiser, description, weights_hash(folder, weights), asked)
 
 
 def model_hash(path: Path, weights: str) -> str:
@@ -123,7 +123,7 @@ def model_hash(path: Path, weights: str) -> str:
     return _pipeline_hash(path) if (path / INDEX).is_file() else weights_hash(find_model(path), weights)
 
 
-def _open_pipeline(path: Path, device: str) -> Model:
+def _open_pipeline(path: Path, device: str) -> OpenedModel:
     from windvane.adapters.pipeline import from_pipeline
 
     denoiser = from_pipeline(path, device=device)
@@ -132,7 +132,7 @@ def _open_pipeline(path: Path, device: str) -> Model:
     asked = None if classes is None else Asked(classes, "labels", None, named)
     description = {"pipeline": path.as_posix(), "step": 0}
     folder = denoiser.folder or path
-    return Model(folder, denoiser, description, _pipeline_hash(folder), asked)
+    return OpenedModel(folder, denoiser, description, _pipeline_hash(folder), asked)
 
 
 def _pipeline_hash(folder: Path) -> str:

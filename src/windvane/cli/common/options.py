@@ -100,7 +100,7 @@ Reference = _flag(str, "--reference", "Images to compare with.", metavar="DATA")
 
 
 @dataclass
-class Given:
+class UserSettings:
     """What a user gave: settings by flags, a file, a preset, and settings by ``--set``.
 
     Args:
@@ -135,7 +135,7 @@ class Given:
 
 
 def with_settings(order: str, **helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Flags of settings for a command, which gets what was given of them as its argument ``given``.
+    """Flags of settings for a command, which gets what was given of them as its argument ``user``.
 
     Args:
         order: of all its flags in the help: names of its own parameters, and settings of :data:`FLAGS`.
@@ -158,7 +158,7 @@ def with_settings(order: str, **helps: str) -> Callable[[Callable[..., None]], C
             named = {setting: _value(name, values.pop(name)) for name, setting in flags.items()}
             file, preset, settings = (named.pop(name, None) for name in ("config", "preset", "set"))
             present = {setting: value for setting, value in named.items() if value is not None}
-            command(given=Given(present, file, preset, settings or []), **values)
+            command(user=UserSettings(present, file, preset, settings or []), **values)
 
         call.__name__, call.__doc__ = command.__name__, command.__doc__
         call.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]

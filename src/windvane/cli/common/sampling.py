@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.common.builders import build_guided, build_sampler
+from windvane.cli.common.builders import build_guided, sampling_options
 from windvane.cli.common.conditions.requests import Wanted, wanted
 from windvane.cli.common.errors import Interrupted
 from windvane.cli.common.folders import SAMPLES
-from windvane.cli.common.grid_cells import Cell, grid_settings
+from windvane.cli.common.grid_cells import GridCell, grid_settings
 from windvane.cli.common.guidance import guidance_files, settled
-from windvane.cli.common.models import clip_of, open_model, pictures_of
+from windvane.cli.common.models import open_model, pictures_of
 from windvane.cli.common.processes import Processes
 from windvane.cli.common.recipe import CIRCUMSTANCES, Recipe, batch_of, differences
 from windvane.cli.common.sections import SampleSection
@@ -176,11 +176,7 @@ def _write(
         build_guided(denoiser, section),
         seeds=seeds,
         cond=None if asked is None else asked.condition(),
-        sampler=build_sampler(section, denoiser),
-        steps=section.steps,
-        grid=section.grid,
-        batch_size=section.batch_size,
-        clip=clip_of(denoiser, section),
+        **sampling_options(denoiser, section),
         progress=progress,
         compile=section.compile,
     )
@@ -229,24 +225,20 @@ def draw(
         build_guided(denoiser, section),
         seeds=seeds,
         cond=cond,
-        sampler=build_sampler(section, denoiser),
-        steps=section.steps,
-        grid=section.grid,
-        batch_size=batch_size,
-        clip=clip_of(denoiser, section),
+        **{**sampling_options(denoiser, section), "batch_size": batch_size},
         progress=False,
     )
 
 
 def _finish(out: Path, recipe: Recipe, seeds: Sequence[int], *, made: int, array: bool) -> dict[str, Any]:
     pictures: list[dict[str, Any]] = []
-    cells: list[Cell] = []
+    cells: list[GridCell] = []
     for seed in seeds:
         settings = read_settings(out / file_of(seed))
         about = {name: settings.get(name) for name in ("seed", "condition", "evaluations")}
         pictures.append({"file": file_of(seed), **about})
         if len(cells) < _MOST_IN_GRID:
-            cells.append(Cell(seed, settings.get("condition"), batch_of(settings)))
+            cells.append(GridCell(seed, settings.get("condition"), batch_of(settings)))
     index = {"settings": recipe.settings(), "made": made, "pictures": pictures}
     atomic_write_json(out / INDEX, sealed(index))
     levels = _levels(out, [cell.seed for cell in cells])

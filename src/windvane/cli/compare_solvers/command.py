@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.common.options import MODEL, Given, with_settings
+from windvane.cli.common.options import MODEL, UserSettings, with_settings
 
 _CALLS = "5,8,10,12,16,20"
 
@@ -21,7 +21,7 @@ _CALLS = "5,8,10,12,16,20"
     batch_size="Samples at a time.",
 )
 def compare_solvers(
-    given: Given,
+    user: UserSettings,
     run: Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL)],
     out: Annotated[Path, typer.Option("--out", help="Folder for the table and the plot.")] = Path("solvers"),
     solvers: Annotated[
@@ -51,7 +51,7 @@ def compare_solvers(
     chosen, budgets = names_of(solvers), numbers_of(calls)
     SOLVERS.check(out)
     check_model_path(run)
-    section = given.config(run_config(run)).sample
+    section = user.config(run_config(run)).sample
     with claimed(out, SOLVERS):
         compare(
             run,
@@ -60,5 +60,5 @@ def compare_solvers(
             calls=budgets,
             reference_steps=reference_steps,
             out=out,
-            weight_given=given.names("sample.weight"),
+            weight_given=user.names("sample.weight"),
         )

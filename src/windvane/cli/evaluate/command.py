@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from windvane.cli.common.options import Given, Reference, with_settings
+from windvane.cli.common.options import Reference, UserSettings, with_settings
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     weight="Guidance weight of those.",
 )
 def evaluate(
-    given: Given,
+    user: UserSettings,
     target: Annotated[
         Path | None, typer.Argument(metavar="RUN_OR_SAMPLES", help="A run, a folder of samples, or images.")
     ] = None,
@@ -38,7 +38,7 @@ def evaluate(
     base = check_target(target)
     if out is not None or target.is_dir():
         check_metrics_file(out or target / METRICS)
-    made = given.config(base)
+    made = user.config(base)
     if reference is not None:
         check_source(made.data.model_copy(update={"source": reference}), wanted="reference")
     elif not base:
@@ -46,7 +46,7 @@ def evaluate(
     else:
         told = made.data.source == base.get("data", {}).get("source")
         check_source(made.data, wanted="reference", told_by=target if told else None)
-    _evaluate(target, reference, out, made, weight_given="sample.weight" in given.flags, known=bool(base))
+    _evaluate(target, reference, out, made, weight_given="sample.weight" in user.flags, known=bool(base))
 
 
 def shortened(name: str) -> str:

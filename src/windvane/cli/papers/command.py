@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-class State(StrEnum):
+class SystemState(StrEnum):
     """Whether a system can be used."""
 
     WORKS = "works"
@@ -19,7 +19,7 @@ def papers(
     cite: Annotated[
         str | None, typer.Option("--cite", metavar="SLUG", help="Print the BibTeX of a system.")
     ] = None,
-    state: Annotated[State | None, typer.Option("--state", help="Only systems in this state.")] = None,
+    state: Annotated[SystemState | None, typer.Option("--state", help="Only systems in this state.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the published systems of the catalogue; --cite prints one's BibTeX."""
@@ -44,5 +44,5 @@ def papers(
         [[s.slug, s.kind, s.state, s.gives] for s in systems],
         keep=3,
     )
-    works = sum(system.state == State.WORKS.value for system in systems)
+    works = sum(system.state == SystemState.WORKS.value for system in systems)
     print(f"{len(systems)} systems, {works} work today; windvane papers --cite SLUG prints one's BibTeX")

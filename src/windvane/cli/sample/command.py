@@ -7,7 +7,7 @@ import typer
 
 from windvane.cli.common.console import tell
 from windvane.cli.common.errors import say
-from windvane.cli.common.options import MODEL, Given, with_settings
+from windvane.cli.common.options import MODEL, UserSettings, with_settings
 
 if TYPE_CHECKING:
     from windvane.cli.common.sections import SampleSection
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     "sample.batch_size sample.weights sample.compile array again force config set",
 )
 def sample(
-    given: Given,
+    user: UserSettings,
     run: Annotated[Path | None, typer.Argument(metavar="MODEL", help=MODEL)] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the pictures.")] = None,
     array: Annotated[bool, typer.Option("--npz", help="Also write all pictures as one samples.npz.")] = False,
@@ -39,7 +39,7 @@ def sample(
     from windvane.cli.common.models import check_model_path, run_config
 
     if again is not None:
-        if given:
+        if user:
             raise ValueError(
                 "--again takes every setting from the picture; give it alone, with MODEL and --out"
             )
@@ -54,8 +54,8 @@ def sample(
     if out.is_file():
         raise ValueError(f"--out is a folder, {out} is a file")
     check_model_path(run)
-    section = given.config(run_config(run)).sample
-    _sample(run, out, section, array=array, weight_given=given.names("sample.weight"))
+    section = user.config(run_config(run)).sample
+    _sample(run, out, section, array=array, weight_given=user.names("sample.weight"))
 
 
 def _sample(run: Path, out: Path, section: "SampleSection", *, array: bool, weight_given: bool) -> None:

@@ -21,7 +21,7 @@ def searched_again(original: Original) -> "tuple[Image, dict[str, Any]]":
     from windvane.cli.common.models import open_model
     from windvane.cli.search.methods import settings_for
     from windvane.cli.search.rewards import check_rewards, is_code
-    from windvane.cli.search.run import SAMPLES, Order, search_model
+    from windvane.cli.search.run import SAMPLES, SearchOrder, search_model
     from windvane.pictures import read_pixels, read_settings, to_picture
     from windvane.search import Budget
 
@@ -55,7 +55,7 @@ def searched_again(original: Original) -> "tuple[Image, dict[str, Any]]":
         original.differ(f"the {section.weights} weights of {place} are not those that made {image}")
     with tempfile.TemporaryDirectory(prefix="windvane-search-") as folder:
         search_model(
-            Order(place, rewards, method, own, section),
+            SearchOrder(place, rewards, method, own, section),
             out=Path(folder),
             budget=budget,
             resume=False,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from windvane.cli.common.console import tell
-from windvane.cli.common.options import Given, with_settings
+from windvane.cli.common.options import UserSettings, with_settings
 
 if TYPE_CHECKING:
-    from windvane.cli.search.run import Order
+    from windvane.cli.search.run import SearchOrder
 
 
 @with_settings(
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     sampler="Default ddim; ddpm where the method needs its noise.",
 )
 def search(
-    given: Given,
+    user: UserSettings,
     model: Annotated[
         Path | None, typer.Argument(metavar="MODEL", help="Folder of a run, or of a model.")
     ] = None,
@@ -66,22 +66,22 @@ def search(
         raise ValueError("which model? windvane search MODEL --reward brightness --budget 10000 --out DIR")
     if out is None:
         raise ValueError("where to? windvane search MODEL --out DIR")
-    settings = settings_for(method, own or [])
+    own_settings = settings_for(method, own or [])
     check_rewards(reward or [])
     if budget is None and verifier_budget is None:
         raise ValueError("how much? --budget N network evaluations, or --verifier-budget N")
     check_model_path(model)
     draws = method in STOCHASTIC
     usual: dict[str, object] = {"sample.n": 16, "sample.sampler": "ddpm"} if draws else {"sample.n": 1}
-    section = given.config(run_config(model), usual).sample
-    from windvane.cli.search.run import Order
+    section = user.config(run_config(model), usual).sample
+    from windvane.cli.search.run import SearchOrder
 
-    order = Order(model, list(reward or []), method, settings, section)
-    _search(order, out, (budget, verifier_budget), resume, given.names("sample.weight"))
+    order = SearchOrder(model, list(reward or []), method, own_settings, section)
+    _search(order, out, (budget, verifier_budget), resume, user.names("sample.weight"))
 
 
 def _search(
-    order: "Order", out: Path, limits: tuple[int | None, int | None], resume: bool, weight_given: bool
+    order: "SearchOrder", out: Path, limits: tuple[int | None, int | None], resume: bool, weight_given: bool
 ) -> None:
     from windvane.cli.common.folders import SEARCH
     from windvane.cli.common.processes import sole_device

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BEST, INDEX = "best.png", "search.json"
 
 
-class Folder:
+class SearchFolder:
     """The folder of a search: rewrites the picture when it is better, and the numbers."""
 
     def __init__(

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.again.orders import section_values, whole
-from windvane.cli.common.builders import build_guided, build_sampler
+from windvane.cli.common.builders import build_guided, sampling_options
 from windvane.cli.common.conditions.requests import wanted
 from windvane.cli.common.errors import Interrupted, say, warnings_said
 from windvane.cli.common.folders import SEARCH
 from windvane.cli.common.guidance import settled
-from windvane.cli.common.models import clip_of, open_model
+from windvane.cli.common.models import open_model
 from windvane.cli.common.recipe import sampler_settings
 from windvane.cli.common.sections import SampleSection
-from windvane.cli.search.files import BEST, INDEX, Folder
+from windvane.cli.search.files import BEST, INDEX, SearchFolder
 from windvane.cli.search.methods import STOCHASTIC, TREES, Settings, build_method, build_tree
 from windvane.cli.search.rewards import open_rewards, reward_files
 from windvane.damage import reading
@@ -34,7 +34,7 @@ FILES = "reward_files"
 
 
 @dataclass(frozen=True)
-class Order:
+class SearchOrder:
     """What is asked for; all but the budget must be the same when a search goes on."""
 
     model: Path
@@ -84,7 +84,7 @@ def check_out(out: Path, *, resume: bool) -> None:
 
 
 def search_model(
-    order: Order,
+    order: SearchOrder,
     *,
     out: Path,
     budget: "Budget",
@@ -110,7 +110,7 @@ def search_model(
     chain = _chain(model, section, rows=1 if one else section.n)
     verifier = open_rewards(order.rewards, model=order.model, denoiser=model.denoiser)
     told = order.request(section, budget, model.folder)
-    folder = Folder(out, about, model.denoiser, told, until)
+    folder = SearchFolder(out, about, model.denoiser, told, until)
     note_files(out, SEARCH, [BEST, INDEX, STATE, f"{TREE}/*"])
     with warnings_said():
         if order.method in TREES:
@@ -124,22 +124,18 @@ def _chain(model: Any, section: SampleSection, *, rows: int, steps: int | None =
     asked = wanted(section, model.asked, list(range(section.seed, section.seed + rows)), model=model.folder)
     return Chain(
         build_guided(model.denoiser, section),
-        sampler=build_sampler(section, model.denoiser),
-        steps=steps or section.steps,
-        grid=section.grid,
         cond=None if asked is None else asked.condition(),
-        clip=clip_of(model.denoiser, section),
-        batch_size=section.batch_size,
+        **{**sampling_options(model.denoiser, section), "steps": steps or section.steps},
     )
 
 
 def _rounds(
-    order: Order,
+    order: SearchOrder,
     model: Any,
     section: SampleSection,
     chain: "Chain",
     verifier: "Verifier",
-    folder: Folder,
+    folder: SearchFolder,
     budget: "Budget",
     *,
     resume: bool,
@@ -183,7 +179,13 @@ def _rounds(
 
 
 def _grow(
-    order: Order, chain: "Chain", verifier: "Verifier", folder: Folder, budget: "Budget", *, resume: bool
+    order: SearchOrder,
+    chain: "Chain",
+    verifier: "Verifier",
+    folder: SearchFolder,
+    budget: "Budget",
+    *,
+    resume: bool,
 ) -> dict[str, Any]:
     """A tree, grown to the budget; its states are on the disk, and its numbers are saved as it grows."""
     import time
@@ -232,7 +234,7 @@ def _grow(
     return {**told, "log_z": tree.log_z()} if math.isfinite(tree.lam) else told
 
 
-def _draws(folder: Folder, x: "Tensor") -> None:
+def _draws(folder: SearchFolder, x: "Tensor") -> None:
     """Samples of a tilted law, or the best few, as one picture and one by one."""
     levels = folder.levels(x)
     noted = read_list(folder.out)
@@ -247,7 +249,7 @@ def _draws(folder: Folder, x: "Tensor") -> None:
     save_pngs([(to_picture(image), folder.out / name, folder.told(name)) for image, name in places])
 
 
-def _stopped(folder: Folder, rows: int) -> None:
+def _stopped(folder: SearchFolder, rows: int) -> None:
     raise Interrupted(
         f"after {rows} network evaluations; the best so far is {folder.out / BEST}, the same command with "
         "--resume goes on"

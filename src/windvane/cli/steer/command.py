@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.common.options import Given, with_settings
+from windvane.cli.common.options import UserSettings, with_settings
 
 #: The kinds of wishes, in the order of the flags. The library has the same ones, behind an import of torch.
 KINDS = ("text", "like", "content", "style", "class", "measure")
@@ -20,7 +20,7 @@ KINDS = ("text", "like", "content", "style", "class", "measure")
     seed="Seed of the first picture.",
 )
 def steer(
-    given: Given,
+    user: UserSettings,
     run: Annotated[
         Path, typer.Argument(metavar="MODEL", help="Folder of a run, of a model, or of a diffusers pipeline.")
     ],
@@ -125,10 +125,10 @@ def steer(
     STEERED.check(out)
     check_model_path(run)
     usual: dict[str, object] = {"data.source": data, "sample.sampler": sampler}
-    if given.file is None and not given.names("sample.n"):
+    if user.file is None and not user.names("sample.n"):
         usual["sample.n"] = 100
     base = run_config(run) or {"data": run_data(run)}
-    made = given.config(base, usual)
+    made = user.config(base, usual)
     from windvane.cli.steer.protocol import evaluate_steering
     from windvane.cli.steer.run import steer_run
     from windvane.folders import claimed
@@ -138,6 +138,6 @@ def steer(
     method(manner.preset)
     with claimed(out, STEERED):
         if evaluated:
-            evaluate_steering(run, out, made, flags, evaluated, manner, n=given.flags.get("sample.n"))
+            evaluate_steering(run, out, made, flags, evaluated, manner, n=user.flags.get("sample.n"))
         else:
             steer_run(run, out, made, flags, manner)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from windvane.cli.common.options import Given, Reference, with_settings
+from windvane.cli.common.options import Reference, UserSettings, with_settings
 
 
 @with_settings(
@@ -16,7 +16,7 @@ from windvane.cli.common.options import Given, Reference, with_settings
     sampler="As of windvane sample.",
 )
 def stitch(
-    given: Given,
+    user: UserSettings,
     models: Annotated[
         list[Path], typer.Argument(metavar="SMALL... LARGE", help="Runs or models, the cheapest first.")
     ],
@@ -51,7 +51,7 @@ def stitch(
     for path in models:
         check_model_path(path)
     base = run_config(models[-1])
-    made = given.config(base, {"sample.n": 1000})
+    made = user.config(base, {"sample.n": 1000})
     known = bool(base)
     if reference is not None:
         check_source(made.data.model_copy(update={"source": reference}), wanted="reference")
@@ -67,5 +67,5 @@ def stitch(
             by=by,
             reference=reference,
             known=known,
-            weight_given=given.names("sample.weight"),
+            weight_given=user.names("sample.weight"),
         )

@@ -13,7 +13,7 @@ TABLE, NUMBERS, PLOT = STITCHED.files
 
 
 @dataclass(frozen=True)
-class Row:
+class StitchedPoint:
     """One division of the steps, or the last model alone with fewer.
 
     Args:
@@ -33,10 +33,10 @@ class Row:
 def write(
     out: Path,
     settings: dict[str, Any],
-    rows: Sequence[Row],
-    alone: Sequence[Row],
-    frontier: Sequence[Row],
-    best: Row | None,
+    rows: Sequence[StitchedPoint],
+    alone: Sequence[StitchedPoint],
+    frontier: Sequence[StitchedPoint],
+    best: StitchedPoint | None,
 ) -> None:
     """The table as CSV, everything as JSON, and the curve as a picture."""
     shorter = [*alone, rows[-1]]
@@ -75,22 +75,22 @@ def write(
     )
 
 
-def _name(row: Row) -> str:
+def _name(row: StitchedPoint) -> str:
     return "/".join(f"{100 * f:.0f}" for f in row.fractions)
 
 
 def show(
     out: Path,
     paths: Sequence[Path],
-    rows: Sequence[Row],
-    alone: Sequence[Row],
-    frontier: Sequence[Row],
-    best: Row | None,
+    rows: Sequence[StitchedPoint],
+    alone: Sequence[StitchedPoint],
+    frontier: Sequence[StitchedPoint],
+    best: StitchedPoint | None,
     budget: float | None,
 ) -> None:
     """The curve, the cheapest first; what no other point beats is marked."""
 
-    def cells(row: Row, name: str, mark: str) -> list[str]:
+    def cells(row: StitchedPoint, name: str, mark: str) -> list[str]:
         calls = "+".join(map(str, row.calls))
         return [name, calls, f"{row.flops / 1e9:.4g}", f"{row.share:.0%}", f"{row.distance:.4g}{mark}"]
 

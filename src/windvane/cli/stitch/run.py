@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.common.builders import build_guided, build_sampler
+from windvane.cli.common.builders import build_guided, sampling_options
 from windvane.cli.common.conditions.requests import Wanted, wanted
 from windvane.cli.common.config import Config
 from windvane.cli.common.datasets import eyes, open_parts, reference_images
 from windvane.cli.common.guidance import settled
-from windvane.cli.common.models import Model, clip_of, open_model
+from windvane.cli.common.models import OpenedModel, clip_of, open_model
 from windvane.cli.common.processes import sole_device
 from windvane.cli.common.sections import SampleSection
-from windvane.cli.stitch.files import Row, show, write
+from windvane.cli.stitch.files import StitchedPoint, show, write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class Images:
 class Draws:
     """Pictures of any denoiser by the command's sampler, what one costs, and how far they are from images."""
 
-    def __init__(self, model: Model, section: SampleSection, asked: Wanted | None) -> None:
+    def __init__(self, model: OpenedModel, section: SampleSection, asked: Wanted | None) -> None:
         self.model, self.section, self.asked = model, section, asked
 
     def _sample(self, denoiser: "Denoiser", n: int, steps: int) -> "Tensor":
@@ -43,16 +43,13 @@ class Draws:
 
         section = self.section
         asked = None if self.asked is None else self.asked.take(range(n))
+        own = {"steps": steps, "clip": clip_of(self.model.denoiser, section)}
         return sample(
             build_guided(denoiser, section),
             seeds=section.seed,
             n=n,
             cond=None if asked is None else asked.condition(),
-            sampler=build_sampler(section, denoiser),
-            steps=steps,
-            grid=section.grid,
-            clip=clip_of(self.model.denoiser, section),
-            batch_size=section.batch_size,
+            **{**sampling_options(denoiser, section), **own},
             progress=False,
         ).x
 
@@ -148,7 +145,7 @@ def _check_budget(budget: float | None, costs: Sequence["Cost"]) -> None:
         )
 
 
-def _check_conditions(opened: Sequence[Model]) -> None:
+def _check_conditions(opened: Sequence[OpenedModel]) -> None:
     """Refuse models that are asked for different things."""
     known = [None if m.asked is None else (m.asked.kind, m.asked.count, m.asked.layout) for m in opened]
     for model, condition in zip(opened, known):
@@ -160,7 +157,7 @@ def _check_conditions(opened: Sequence[Model]) -> None:
             )
 
 
-def _shape(model: Model) -> tuple[int, ...]:
+def _shape(model: OpenedModel) -> tuple[int, ...]:
     """The size of the model's pictures (C, H, W)."""
     from windvane.codec import data_shape
 
@@ -171,14 +168,14 @@ def _shape(model: Model) -> tuple[int, ...]:
     return data_shape(model.denoiser.codec, shape, device)
 
 
-def _row(point: "Point", cost: "Cost", steps: int, whole: float) -> Row:
+def _row(point: "Point", cost: "Cost", steps: int, whole: float) -> StitchedPoint:
     calls = tuple(count for count, _ in cost.per_model)
-    return Row(point.fractions, steps, calls, cost.flops, cost.flops / max(whole, 1), point.error)
+    return StitchedPoint(point.fractions, steps, calls, cost.flops, cost.flops / max(whole, 1), point.error)
 
 
 def _alone(
-    draws: Draws, denoisers: Sequence["Denoiser"], rows: Sequence[Row], by: str, images: Images
-) -> list[Row]:
+    draws: Draws, denoisers: Sequence["Denoiser"], rows: Sequence[StitchedPoint], by: str, images: Images
+) -> list[StitchedPoint]:
     """The last model with fewer steps, at about the cost of each division: the other way to save."""
     from windvane.compress import Point, stitched
 

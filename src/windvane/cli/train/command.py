@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windvane.cli.common.console import tell
-from windvane.cli.common.options import MOST_MINUTES, Given, with_settings
+from windvane.cli.common.options import MOST_MINUTES, UserSettings, with_settings
 from windvane.cli.common.processes import several
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     features="For --annotate; see annotate.",
 )
 def train(
-    given: Given,
+    user: UserSettings,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.")] = None,
     annotation: Annotated[
         Path | None,
@@ -65,14 +65,14 @@ def train(
     regions = annotation is not None and (annotation / "regions.json").is_file()
     if annotation is not None and not regions and not (annotation / "annotation.json").is_file():
         raise ValueError(f"{annotation} is no annotation; make one with windvane annotate DATA --out DIR")
-    _check_minutes(minutes, steps=given.flags.get("train.steps"), resume=resume)
+    _check_minutes(minutes, steps=user.flags.get("train.steps"), resume=resume)
     check_run_parts(out)
     base = check_run_folder(out, resume=resume)
     if not base and annotation is not None:
         base = annotated_with(annotation)
     condition = "clusters" if annotation or annotate else None
     condition = "labels" if labels else "regions" if regions else condition
-    made = given.config(
+    made = user.config(
         base,
         {
             "annotate.k": annotate,

@@ -28,7 +28,7 @@ _LONG = 3600
 
 
 @dataclass
-class Plan:
+class TrainingPlan:
     """What :func:`plan_training` gives to the loop."""
 
     config: Config
@@ -48,14 +48,14 @@ def plan_training(
     run: "Run",
     budget: Budget | None,
     measure: bool,
-) -> Plan:
+) -> TrainingPlan:
     """Measure a few steps, unless there are few in all or ``measure`` is off, and plan by them."""
     from windvane.training.pacing import first_pictures, fitted, measured, measuring_limit
 
     section = config.train
     grids = SampleGrids(config, known, run) if section.sample_every else None
     if not measure or (budget is None and section.steps < LEAST_STEPS):
-        return Plan(config, grids)
+        return TrainingPlan(config, grids)
     limit: dict[str, Any] = {} if budget is None else {"limit": measuring_limit(budget.left())}
     if grids is not None:
         limit |= {"grid": grids.timed, "grid_rows": grids.rows}
@@ -65,7 +65,7 @@ def plan_training(
         section = section.model_copy(update=fitted(section, costs, budget.left()))
         config = config.model_copy(update={"train": section})
         deadline = _deadline(budget, config, costs, run)
-    plan = Plan(config, grids, deadline, estimate(section, costs, done=_done(run)))
+    plan = TrainingPlan(config, grids, deadline, estimate(section, costs, done=_done(run)))
     if not section.sample_every:
         plan.grids = None
     elif grids is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from windvane.cli.common.conditions.requests import wanted
 from windvane.cli.common.conditions.vocabulary import Asked
 from windvane.cli.common.config import Config, write_yaml
-from windvane.cli.common.grid_cells import TRAINING_GRID, Cell, grid_settings
+from windvane.cli.common.grid_cells import TRAINING_GRID, GridCell, grid_settings
 from windvane.cli.common.recipe import sampler_settings
 from windvane.cli.common.sampling import draw
 from windvane.invocation import made_by
@@ -48,7 +48,7 @@ class SampleGrids:
         self.config = config
         many = self._section.batch_size
         self._cells = [
-            Cell(
+            GridCell(
                 seed,
                 None if self._asked is None else self._asked.value(place),
                 {"rows": min(many, len(self._seeds) - place + place % many), "row": place % many},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.common.again.original import Original
 from windvane.cli.common.conditions.requests import wanted_again
 from windvane.cli.common.errors import say
-from windvane.cli.common.grid_cells import Cell, cells_of
+from windvane.cli.common.grid_cells import GridCell, cells_of
 from windvane.cli.common.models import open_model
 from windvane.cli.common.recipe import MOST_ROWS, section_of
 from windvane.cli.common.sampling import sample_rows
@@ -54,7 +54,7 @@ def grid_again(original: Original) -> "tuple[Image, dict[str, Any]] | None":
 
 
 def _cells(
-    denoiser: "Denoiser", section: "SampleSection", cells: Sequence[Cell], conditions: Sequence[Any]
+    denoiser: "Denoiser", section: "SampleSection", cells: Sequence[GridCell], conditions: Sequence[Any]
 ) -> "np.ndarray":
     """The levels (n, C, H, W) of the cells, each in a batch of the size and in the row that it had.
 

@@ -19,7 +19,7 @@ MONTAGE = "montage"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PixelComparison:
     """How a picture made again differs from the first: pixels that differ, and by how many levels at most."""
 
     path: Path
@@ -32,7 +32,7 @@ class Comparison:
         return self.pixels == 0
 
 
-def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Comparison | str:
+def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> PixelComparison | str:
     """Write the picture `image` anew into the folder `out`, or tell the command that does.
 
     What was composed of many samples is made in the batches of then; see also :meth:`.Original.levels`.
@@ -67,9 +67,9 @@ def make_again(image: Path, *, out: Path, model: Path | None, force: bool) -> Co
     save_png(made[0], target, made[1])
     first, second = read_pixels(image), read_pixels(target)
     if second.shape != first.shape:
-        return Comparison(target, second[0].size, 255)
+        return PixelComparison(target, second[0].size, 255)
     gap = abs(second.astype(int) - first.astype(int))
-    return Comparison(target, int((gap.max(axis=0) > 0).sum()), int(gap.max()))
+    return PixelComparison(target, int((gap.max(axis=0) > 0).sum()), int(gap.max()))
 
 
 def _repeat_of(settings: dict[str, Any]) -> "Repeat | None":
