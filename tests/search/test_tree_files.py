@@ -14,7 +14,7 @@ import torch
 
 from tests.search.cases import ancestral, right
 from windvane.samplers import DDPM
-from windvane.search import Chain, DiffusionTree, RewardError
+from windvane.search import Budget, Chain, DiffusionTree, RewardError, grow_in_folder
 from windvane.search.nodes import Nodes
 
 PROGRAM = """
@@ -41,6 +41,24 @@ def assert_same(one, other):
 
 def planted(**settings):
     return DiffusionTree(ancestral(), right, seed=3, **settings)
+
+
+def test_a_tree_grown_in_a_folder_is_saved_when_it_stops_and_goes_on(tmp_path):
+    budget = Budget(network=int(planted().chain.cost() * 60))
+    whole = grow_in_folder(planted(), tmp_path / "whole", budget, batch=8)
+    batches = []
+
+    def third(tree):
+        batches.append(tree.grown)
+        return len(batches) == 3
+
+    grow_in_folder(planted(), tmp_path / "part", budget, batch=8, watch=third)
+    loaded = DiffusionTree.load(tmp_path / "part", ancestral(), right)
+    assert loaded.grown == batches[-1] < whole.grown
+    assert_same(grow_in_folder(loaded, tmp_path / "part", budget, batch=8), whole)
+    spent = whole.spent
+    assert grow_in_folder(whole, tmp_path / "whole", budget, batch=8).spent == spent, "nothing is left"
+    assert_same(DiffusionTree.load(tmp_path / "whole", ancestral(), right), whole)
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])

@@ -12,6 +12,7 @@ from windvane.search.result_files import load_found, save_found
 from windvane.search.rewards import MeanRank, RewardError, Verifier, as_verifier, ranks
 from windvane.search.search_loop import Found, Job, Method, Moment, run
 from windvane.search.tree import DiffusionTree
+from windvane.search.tree_folder import grow_in_folder
 
 __all__ = [
     "BUILTIN",
@@ -33,6 +34,7 @@ __all__ = [
     "ZeroOrder",
     "as_verifier",
     "effective_size",
+    "grow_in_folder",
     "load_found",
     "log_z",
     "multinomial",

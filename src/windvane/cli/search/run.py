@@ -188,10 +188,9 @@ def _grow(
     resume: bool,
 ) -> dict[str, Any]:
     """A tree, grown to the budget; its states are on the disk, and its numbers are saved as it grows."""
-    import time
-
     from windvane.search import DiffusionTree
     from windvane.search.tree_files import NAME
+    from windvane.search.tree_folder import grow_in_folder
     from windvane.training.stop import StopSignals
 
     path, section = folder.out / TREE, order.section
@@ -199,30 +198,14 @@ def _grow(
         tree = DiffusionTree.load(path, chain, verifier, on_disk=True)
     else:
         tree = build_tree(order.method, order.settings, chain, verifier, seed=section.seed, folder=path)
-    saved = {"at": time.monotonic(), "took": 0.0}
 
-    def save() -> None:
-        begin = time.monotonic()
-        tree.save(path)
-        saved["at"], saved["took"] = time.monotonic(), time.monotonic() - begin
-
-    def watch(tree: "DiffusionTree") -> bool:
+    def watch(tree: DiffusionTree) -> bool:
         x, rewards = tree.best()
-        # A large tree takes a while to write; a twentieth of the time may go into it.
-        if time.monotonic() - saved["at"] > 20 * saved["took"] + 0.5:
-            save()
         folder.note(x, rewards.tolist(), tree.spent)
         return stop.received is not None
 
-    left = None if budget.network is None else budget.network - tree.spent.rows
-    verified = None if budget.verifier is None else budget.verifier - tree.spent.verified
-    try:
-        with StopSignals() as stop:
-            if (left is None or left > 0) and (verified is None or verified > 0):
-                tree.grow(left, verifications=verified, batch=order.tree_batch, watch=watch)
-    finally:
-        if tree.grown:
-            save()
+    with StopSignals() as stop:
+        grow_in_folder(tree, path, budget, batch=order.tree_batch, watch=watch)
     if stop.received is not None:
         _stopped(folder, tree.spent.rows)
     if not tree.grown:
