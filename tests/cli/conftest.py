@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from windvane.checkpoint import save_model
 from windvane.cli import app
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.denoiser import NetworkDenoiser
 from windvane.networks import ResidualMLP
 from windvane.process import VPCosine
@@ -98,7 +98,7 @@ def model(tmp_path_factory):
         raw=denoiser.network.state_dict(),
         ema={name: value * 0.9 for name, value in denoiser.network.state_dict().items()},
         step=7,
-        extra=Asked(len(SIZES), "clusters", SIZES).to_extra(),
+        extra=KnownConditions(len(SIZES), "clusters", SIZES).to_extra(),
     )
     return run
 

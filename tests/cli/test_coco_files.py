@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from windvane.annotate import load_annotation, load_regions
-from windvane.cli.common.conditions.requests import wanted
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.requests import requests_for
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.sections import SampleSection
 
 SHAPES = [(48, 64), (60, 40), (50, 50)]
@@ -93,13 +93,13 @@ def test_what_was_exported_comes_back_with_its_clusters(windvane, photos, tmp_pa
     assert torch.equal(one.boxes, two.boxes) and torch.equal(one.ids, two.ids) and two.k == 4
     assert torch.equal(load_annotation(tmp_path / "two" / "clusters").ids, one.ids)
     # Boxes of a file may be asked for at any size of the model, with the clusters beside them.
-    asked = Asked(4, "boxes", [1] * 4, layout=1, size=(16, 16))
-    told = wanted(SampleSection(boxes=str(file)), asked, [7, 8], model=None)
+    asked = KnownConditions(4, "boxes", [1] * 4, layout=1, size=(16, 16))
+    told = requests_for(SampleSection(boxes=str(file)), asked, [7, 8], model=None)
     assert [told.value(i) for i in (0, 1)] == [
         {"boxes": one.of(i).tolist(), "id": int(one.ids[i])} for i in (0, 1)
     ]
-    plain = wanted(
-        SampleSection(boxes=str(file)), Asked(0, "boxes", layout=1, size=(16, 16)), [7], model=None
+    plain = requests_for(
+        SampleSection(boxes=str(file)), KnownConditions(0, "boxes", layout=1, size=(16, 16)), [7], model=None
     )
     assert "vector" not in plain.condition().signals
     at_size = windvane(

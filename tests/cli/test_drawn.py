@@ -10,8 +10,8 @@ from PIL import Image
 from tests.cli.test_layouts import SIZE, boxed  # noqa: F401
 from windvane.cli.common.builders import build_denoiser
 from windvane.cli.common.conditions.files import read_masks
-from windvane.cli.common.conditions.requests import wanted
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.requests import requests_for
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.models import open_model
 from windvane.cli.common.sections import ModelSection, ProcessSection, SampleSection
 from windvane.data.decode import Decoder
@@ -48,20 +48,20 @@ def test_boxes_have_ids_beside_them(refused, boxed, tmp_path):  # noqa: F811
     file, out = tmp_path / "boxes.json", tmp_path / "out"
     file.write_text(json.dumps([[1, 1, 5, 6]]))
     model, seeds = open_model(boxed), list(range(40))
-    plain = wanted(SampleSection(boxes=str(file)), model.asked, seeds, model=model.folder)
+    plain = requests_for(SampleSection(boxes=str(file)), model.asked, seeds, model=model.folder)
     ids = plain.condition().signals["vector"]
     # As often as in training: 1, 2 and 1 of four images.
     assert ids.bincount(minlength=3).tolist()[1] > 12 and set(ids.tolist()) == {0, 1, 2}
     uniform = SampleSection(boxes=str(file), condition="uniform")
-    even = wanted(uniform, model.asked, seeds, model=model.folder).condition().signals["vector"]
+    even = requests_for(uniform, model.asked, seeds, model=model.folder).condition().signals["vector"]
     assert not torch.equal(even, ids)
     said = refused("sample", boxed, out=out, boxes=file, condition="none")
     assert "--condition none: this model has seen boxes beside clusters only" in said
     chosen = SampleSection(boxes=str(file), condition="none", cluster=2)
-    told = wanted(chosen, model.asked, seeds, model=model.folder).condition().signals["vector"]
+    told = requests_for(chosen, model.asked, seeds, model=model.folder).condition().signals["vector"]
     assert told.tolist() == [2] * 40
-    alone = Asked(0, "boxes", layout=1, size=SIZE)
-    nothing = wanted(SampleSection(boxes=str(file), condition="none"), alone, seeds, model=None)
+    alone = KnownConditions(0, "boxes", layout=1, size=SIZE)
+    nothing = requests_for(SampleSection(boxes=str(file), condition="none"), alone, seeds, model=None)
     assert "vector" not in nothing.condition().signals
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from windvane.annotate import BoxAnnotation, MaskAnnotation, Origin, load_annotation, load_regions
 from windvane.checkpoint import save_model
 from windvane.cli.common.conditions.files import read_boxes, read_masks
-from windvane.cli.common.conditions.requests import wanted, wanted_again
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.requests import requests_again, requests_for
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.models import open_model
 from windvane.cli.common.sections import SampleSection
 from windvane.data import digits
@@ -48,7 +48,7 @@ def run_with(folder, denoiser, asked, regions):
 def boxed(tmp_path_factory):
     boxes = torch.tensor([[0, 0, 4, 4], [2, 2, 8, 8], [1, 0, 3, 8], [5, 5, 7, 7]])
     regions = BoxAnnotation(boxes, size=SIZE, origin=Origin("drawn"), ids=torch.tensor([0, 1, 1, 2]), k=3)
-    asked = Asked(3, "boxes", [1, 2, 1], layout=1, size=SIZE)
+    asked = KnownConditions(3, "boxes", [1, 2, 1], layout=1, size=SIZE)
     return run_with(tmp_path_factory.mktemp("runs") / "boxed", layout_denoiser(3, 1), asked, regions)
 
 
@@ -57,7 +57,7 @@ def masked(tmp_path_factory):
     masks = torch.zeros(2, *SIZE, dtype=torch.uint8)
     masks[0, :4], masks[1, :, 5:] = 1, 2
     regions = MaskAnnotation(masks, 3, origin=Origin("drawn"))
-    asked = Asked(3, "masks", layout=3, size=SIZE)
+    asked = KnownConditions(3, "masks", layout=3, size=SIZE)
     return run_with(tmp_path_factory.mktemp("runs") / "masked", layout_denoiser(3, 3), asked, regions)
 
 
@@ -70,12 +70,12 @@ def test_what_a_layout_model_may_be_asked_for_is_read_from_its_folder(boxed, mas
 
 def test_boxes_of_training_images_are_drawn_by_each_seed_alone(boxed):
     model = open_model(boxed)
-    found = wanted(SampleSection(), model.asked, [5, 6, 7, 8], model=model.folder)
-    alone = wanted(SampleSection(), model.asked, [7], model=model.folder)
+    found = requests_for(SampleSection(), model.asked, [5, 6, 7, 8], model=model.folder)
+    alone = requests_for(SampleSection(), model.asked, [7], model=model.folder)
     assert alone.value(0) == found.value(2)
     regions = load_regions(boxed / "annotations")
     known = [{"boxes": regions.of(i).tolist(), "id": int(regions.ids[i])} for i in range(4)]
-    many = wanted(SampleSection(), model.asked, list(range(60)), model=model.folder)
+    many = requests_for(SampleSection(), model.asked, list(range(60)), model=model.folder)
     values = [many.value(i) for i in range(60)]
     assert all(value in known for value in values) and all(value in values for value in known)
 
@@ -83,8 +83,8 @@ def test_boxes_of_training_images_are_drawn_by_each_seed_alone(boxed):
 @pytest.mark.parametrize("cluster", [0, 2])
 def test_a_chosen_cluster_stands_beside_the_boxes_that_were_drawn_anyway(boxed, cluster):
     model, seeds = open_model(boxed), list(range(12))
-    plain = wanted(SampleSection(), model.asked, seeds, model=model.folder)
-    chosen = wanted(SampleSection(cluster=cluster), model.asked, seeds, model=model.folder)
+    plain = requests_for(SampleSection(), model.asked, seeds, model=model.folder)
+    chosen = requests_for(SampleSection(cluster=cluster), model.asked, seeds, model=model.folder)
     for i in seeds:
         assert chosen.value(i) == {"boxes": plain.value(i)["boxes"], "id": cluster}
     assert chosen.condition().signals["vector"].tolist() == [cluster] * 12
@@ -93,10 +93,10 @@ def test_a_chosen_cluster_stands_beside_the_boxes_that_were_drawn_anyway(boxed, 
 def test_a_condition_told_as_json_makes_the_same_condition_again(boxed, masked):
     for run in (boxed, masked):
         model = open_model(run)
-        found = wanted(SampleSection(), model.asked, [0, 1, 2], model=model.folder)
+        found = requests_for(SampleSection(), model.asked, [0, 1, 2], model=model.folder)
         for position in range(3):
             value = json.loads(json.dumps(found.value(position)))
-            again = wanted_again(value, model.asked, 2).condition()
+            again = requests_again(value, model.asked, 2).condition()
             alone = found.take([position, position]).condition()
             for name, signal in alone.signals.items():
                 torch.testing.assert_close(again.signals[name].float(), signal.float())
@@ -147,7 +147,7 @@ def test_drawn_masks_reach_the_network(windvane, masked, tmp_path):
     result = windvane("sample", masked, out=tmp_path / "out", n=1, steps=2, mask=tmp_path / "mask.png")
     assert result.exit_code == 0, result.output
     value = read_settings(tmp_path / "out" / "00000000.png")["condition"]
-    layout = wanted_again(value, open_model(masked).asked, 1).condition().signals["layout"][0]
+    layout = requests_again(value, open_model(masked).asked, 1).condition().signals["layout"][0]
     assert torch.equal(layout[2], torch.tensor([0.0] * 4 + [1.0] * 4).expand(8, 8))
     assert torch.equal(layout[0], 1 - layout[2]) and not layout[1].any()
 
@@ -199,7 +199,7 @@ def test_maps_of_another_kind_are_refused(refused, boxed, masked, model, tmp_pat
 
 
 def test_without_the_annotation_of_the_run_maps_must_be_drawn(refused, tmp_path):
-    asked = Asked(3, "boxes", [1, 2, 1], layout=1, size=SIZE)
+    asked = KnownConditions(3, "boxes", [1, 2, 1], layout=1, size=SIZE)
     bare = run_with(tmp_path / "bare", layout_denoiser(3, 1), asked, None)
     assert "--boxes FILE" in refused("sample", bare, out=tmp_path / "out")
 

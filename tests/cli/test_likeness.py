@@ -19,8 +19,8 @@ from windvane.annotate import (
 from windvane.annotate.dense import Patches
 from windvane.annotate.regions.masks import PatchClusters
 from windvane.checkpoint import save_model
-from windvane.cli.common.conditions.requests import wanted_again
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.requests import requests_again
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.models import open_model
 from windvane.data import digits, open_data
 from windvane.pictures import read_settings
@@ -86,7 +86,7 @@ def test_features_of_a_model_of_ones_own_are_opened_again(windvane, refused, fol
         regions = load_regions(ann)
         assert told == {"boxes": regions.of(7).tolist(), "id": int(regions.ids[7])}
     else:
-        mask = wanted_again(told, open_model(run).asked, 1).condition().signals["layout"][0].argmax(dim=0)
+        mask = requests_again(told, open_model(run).asked, 1).condition().signals["layout"][0].argmax(dim=0)
         assert torch.equal(mask, load_regions(ann).masks[7].long())
     own.rename(tmp_path / "elsewhere")
     said = refused("sample", run, out=tmp_path / "no", like=folder / "007.png")
@@ -95,7 +95,7 @@ def test_features_of_a_model_of_ones_own_are_opened_again(windvane, refused, fol
 
 def test_masks_like_those_of_a_folder_of_pictures(windvane, folder, data, tmp_path):
     masks = find_masks(data, PatchClusters(Patches(3), 3).fit(data, progress=False), progress=False)
-    asked = Asked(3, "masks", layout=3, size=(8, 8))
+    asked = KnownConditions(3, "masks", layout=3, size=(8, 8))
     run = run_with(tmp_path / "run", layout_denoiser(3, 3), asked, masks)
     few = tmp_path / "few"
     few.mkdir()
@@ -105,7 +105,7 @@ def test_masks_like_those_of_a_folder_of_pictures(windvane, folder, data, tmp_pa
             opened.convert("RGB").resize((32, 32), Image.Resampling.NEAREST).save(few / f"{i}.png")
     told = conditions(windvane, run, tmp_path / "out", n=3, like=few)
     asked = open_model(run).asked
-    maps = [wanted_again(value, asked, 1).condition().signals["layout"][0].argmax(dim=0) for value in told]
+    maps = [requests_again(value, asked, 1).condition().signals["layout"][0].argmax(dim=0) for value in told]
     assert [bool((maps[i] == masks.masks[j]).all()) for i, j in enumerate((4, 9, 4))] == [True] * 3
 
 
@@ -113,7 +113,7 @@ def test_clusters_like_that_of_a_picture(windvane, folder, data, tmp_path, model
     run, labels = tmp_path / "run", annotate(data, features="pca", k=4, progress=False)
     opened = open_model(model)
     state = opened.denoiser.network.state_dict()
-    asked = Asked(4, "clusters", labels.sizes.tolist())
+    asked = KnownConditions(4, "clusters", labels.sizes.tolist())
     save_model(run / "model", opened.denoiser, ema=state, step=1, extra=asked.to_extra())
     labels.save(run / "annotations")
     told = conditions(windvane, run, tmp_path / "out", n=2, like=folder / "003.png")
@@ -126,7 +126,7 @@ def test_likeness_is_refused_where_no_rule_finds_it(refused, folder, data, model
     assert "annotation.json" in refused("sample", model, out=out, like=like)
     assert "leave out --cluster" in refused("sample", model, out=out, like=like, cluster=1)
     masks = find_masks(data, PatchClusters(Patches(3), 3).fit(data, progress=False), progress=False)
-    asked = Asked(3, "masks", layout=3, size=(8, 8))
+    asked = KnownConditions(3, "masks", layout=3, size=(8, 8))
     run = run_with(tmp_path / "run", layout_denoiser(3, 3), asked, shuffled_regions(masks, seed=0))
     said = refused("sample", run, out=out, like=like)
     assert "masks (patch-clusters, dealt to other images) come without the rule" in said
@@ -151,7 +151,7 @@ def test_likeness_is_refused_where_no_rule_finds_it(refused, folder, data, model
 
 def test_labels_are_found_by_no_rule(refused, folder, tmp_path, model):
     run, opened = tmp_path / "run", open_model(model)
-    asked = Asked(4, "labels", [10] * 4)
+    asked = KnownConditions(4, "labels", [10] * 4)
     state = opened.denoiser.network.state_dict()
     save_model(run / "model", opened.denoiser, ema=state, step=1, extra=asked.to_extra())
     Annotation.given(torch.arange(40) % 4, DATA, source="labels").save(run / "annotations")

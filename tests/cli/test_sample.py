@@ -11,7 +11,7 @@ import torch
 
 from windvane.annotate.images.id_draws import draw_ids
 from windvane.checkpoint import load, save_model
-from windvane.cli.common.conditions.vocabulary import Asked, draw
+from windvane.cli.common.conditions.vocabulary import KnownConditions, draw
 from windvane.cli.common.sampling import file_of
 from windvane.cli.common.sections import SampleSection
 from windvane.conditions import Condition
@@ -142,7 +142,7 @@ def test_pictures_of_other_settings_are_never_mixed(made, refused, model, change
 
 
 def test_clusters_are_drawn_as_often_as_asked(capsys):
-    asked = Asked(len(SIZES), "clusters", SIZES)
+    asked = KnownConditions(len(SIZES), "clusters", SIZES)
 
     def share(condition, seeds):
         ids = draw(SampleSection(condition=condition), asked, seeds)
@@ -151,9 +151,14 @@ def test_clusters_are_drawn_as_often_as_asked(capsys):
     wanted = torch.tensor(SIZES) / sum(SIZES)
     assert (share("empirical", range(2000)) - wanted).abs().max() < 0.04
     assert (share("uniform", range(2000)) - torch.tensor([1, 1, 0, 1]) / 3).abs().max() < 0.04
-    assert set(draw(SampleSection(), Asked(4), range(200)).tolist()) == {0, 1, 2, 3}
+    assert set(draw(SampleSection(), KnownConditions(4), range(200)).tolist()) == {0, 1, 2, 3}
     assert "does not say how often each of its 4 ids occurred" in capsys.readouterr().err
-    assert set(draw(SampleSection(condition="uniform"), Asked(4), range(200)).tolist()) == {0, 1, 2, 3}
+    assert set(draw(SampleSection(condition="uniform"), KnownConditions(4), range(200)).tolist()) == {
+        0,
+        1,
+        2,
+        3,
+    }
 
 
 def test_one_cluster_for_all_and_none_for_all(windvane, model, tmp_path):
@@ -247,7 +252,7 @@ def test_again_tells_a_picture_that_was_changed(windvane, made, tmp_path):
 
 def test_again_refuses_a_model_that_changed(windvane, refused, tmp_path):
     run = tmp_path / "run"
-    extra = Asked(3, "clusters", [1, 1, 1]).to_extra()
+    extra = KnownConditions(3, "clusters", [1, 1, 1]).to_extra()
     save_model(run / "model", tiny_denoiser(3), raw=None, extra=extra)
     windvane("sample", run, out=tmp_path / "s", n=1, steps=STEPS, weights="raw")
     image = tmp_path / "s" / file_of(0)

@@ -8,7 +8,7 @@ import torch
 
 from tests.cli.conftest import SIZES
 from windvane.checkpoint import load, save_model
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.stitch.run import Draws
 from windvane.compress import row_flops, stitched
 from windvane.conditions import Condition
@@ -34,7 +34,7 @@ def large_denoiser(vector=None, process=None, width=96):
 
 
 def saved(folder, denoiser, count=None):
-    extra = {} if count is None else Asked(count, "clusters", [10] * count).to_extra()
+    extra = {} if count is None else KnownConditions(count, "clusters", [10] * count).to_extra()
     save_model(folder / "model", denoiser, ema=denoiser.network.state_dict(), step=1, extra=extra)
     return folder
 

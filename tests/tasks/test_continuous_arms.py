@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from windvane.annotate import Clusters, centroid_vectors, label_and_cluster, neighbour_vectors
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.guidance import settled
 from windvane.cli.common.sections import SampleSection
 from windvane.data import digits, train_and_held_out
@@ -57,7 +57,7 @@ def test_one_hot_vectors_are_ids():
 
 
 def test_the_command_line_has_no_vectors_and_says_so():
-    asked = Asked(5, "vectors")
+    asked = KnownConditions(5, "vectors")
     with pytest.raises(ValueError, match="vectors of 5 numbers"):
         settled(SampleSection(), asked, weight_given=False)
     plain = settled(SampleSection(condition="none"), asked, weight_given=False)

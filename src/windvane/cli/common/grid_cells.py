@@ -18,7 +18,7 @@ class GridCell:
     """One picture of a grid.
 
     Args:
-        condition: its JSON value, see `Wanted.value`.
+        condition: its JSON value, see `Requests.value`.
         batch: ``rows`` of the batch that it was made in, and its ``row`` there.
     """
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.models import check_model_path, model_hash, open_model
 from windvane.cli.common.sections import SampleSection
 from windvane.hashes import file_hash
@@ -78,7 +78,7 @@ def settled_guidance(section: SampleSection) -> SampleSection:
     return section.model_copy(update={"guidance": texts})
 
 
-def settled(section: SampleSection, asked: Asked | None, *, weight_given: bool) -> SampleSection:
+def settled(section: SampleSection, asked: KnownConditions | None, *, weight_given: bool) -> SampleSection:
     """The section with a weight that has an effect; a weight given in vain is refused.
 
     Without a condition there is nothing to contrast: the weight is then 0, the unconditional model. Paths in

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.adapters.diffusers_folder import INDEX, is_hub_name
-from windvane.cli.common.conditions.vocabulary import Asked, asked_of
+from windvane.cli.common.conditions.vocabulary import KnownConditions, asked_of
 from windvane.cli.common.config import Config, check, read_yaml
 from windvane.cli.common.recipe import weights_hash
 from windvane.cli.common.sections import DataSection
@@ -34,7 +34,7 @@ class OpenedModel:
     denoiser: "Denoiser"
     description: dict[str, Any]
     sha256: str
-    asked: Asked | None
+    asked: KnownConditions | None
 
     @property
     def step(self) -> int:
@@ -129,7 +129,7 @@ def _open_pipeline(path: Path, device: str) -> OpenedModel:
     denoiser = from_pipeline(path, device=device)
     classes, names = denoiser.classes, denoiser.names
     named = None if classes is None or len(names) < classes else [names[k] for k in range(classes)]
-    asked = None if classes is None else Asked(classes, "labels", None, named)
+    asked = None if classes is None else KnownConditions(classes, "labels", None, named)
     description = {"pipeline": path.as_posix(), "step": 0}
     folder = denoiser.folder or path
     return OpenedModel(folder, denoiser, description, _pipeline_hash(folder), asked)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.builders import build_guided, sampling_options
-from windvane.cli.common.conditions.requests import Wanted, wanted
+from windvane.cli.common.conditions.requests import Requests, requests_for
 from windvane.cli.common.errors import Interrupted
 from windvane.cli.common.folders import SAMPLES
 from windvane.cli.common.grid_cells import GridCell, grid_settings
@@ -72,7 +72,7 @@ def sample_run(
         section = settled(section, model.asked, weight_given=weight_given)
         recipe = Recipe(model.folder, model.sha256, model.step, section, guidance_files(section))
         seeds = list(range(section.seed, section.seed + section.n))
-        asked = wanted(section, model.asked, seeds, model=model.folder)
+        asked = requests_for(section, model.asked, seeds, model=model.folder)
         if out is None:
             out = run / "samples" / _name(recipe)
             if group.first:
@@ -101,7 +101,7 @@ def _name(recipe: Recipe) -> str:
     return f"w{section.weight:g}-{section.sampler.replace('+', 'p')}-{section.steps}-{key}"
 
 
-def missing_seeds(out: Path, recipe: Recipe, seeds: Sequence[int], asked: Wanted | None) -> list[int]:
+def missing_seeds(out: Path, recipe: Recipe, seeds: Sequence[int], asked: Requests | None) -> list[int]:
     """Positions of the seeds whose pictures are not in `out` yet.
 
     Raises:
@@ -128,7 +128,7 @@ def write_samples(
     *,
     out: Path,
     seeds: Sequence[int],
-    asked: Wanted | None,
+    asked: Requests | None,
     group: Processes,
     array: bool = False,
     progress: bool = True,
@@ -167,7 +167,7 @@ def write_samples(
 
 
 def _write(
-    denoiser: "Denoiser", recipe: Recipe, out: Path, seeds: list[int], asked: Wanted | None, progress: bool
+    denoiser: "Denoiser", recipe: Recipe, out: Path, seeds: list[int], asked: Requests | None, progress: bool
 ) -> None:
     from windvane.samplers import sample_batches
 

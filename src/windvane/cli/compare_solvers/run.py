@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.common import folders
 from windvane.cli.common.builders import build_guided, build_sampler
 from windvane.cli.common.comparison_files import write_comparison
-from windvane.cli.common.conditions.requests import wanted
+from windvane.cli.common.conditions.requests import requests_for
 from windvane.cli.common.console import print_table, tell
 from windvane.cli.common.errors import say
 from windvane.cli.common.guidance import settled
@@ -68,7 +68,7 @@ def compare(
     model = open_model(run, weights=section.weights, device=device, precision=section.precision)
     section = settled(section, model.asked, weight_given=weight_given)
     seeds = list(range(section.seed, section.seed + section.n))
-    asked = wanted(section, model.asked, seeds, model=model.folder)
+    asked = requests_for(section, model.asked, seeds, model=model.folder)
     found = compare_solvers(
         build_guided(model.denoiser, section),
         {

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.again.original import Original
-from windvane.cli.common.conditions.requests import wanted_again
+from windvane.cli.common.conditions.requests import requests_again
 from windvane.cli.common.errors import say
 from windvane.cli.common.guidance import guidance_files
 from windvane.cli.common.models import open_model
@@ -40,7 +40,7 @@ def sampled_again(original: Original) -> "tuple[Image, dict[str, Any]]":
     def levels(together: bool) -> Any:
         rows, row = (then if together else alone).values()
         with reading(image):
-            asked = wanted_again(condition, opened.asked, rows)
+            asked = requests_again(condition, opened.asked, rows)
         cond = None if asked is None else asked.condition()
         return sample_rows(opened.denoiser, section, seeds=[seed] * rows, cond=cond)[row]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.again.orders import section_values, whole
 from windvane.cli.common.builders import build_guided, sampling_options
-from windvane.cli.common.conditions.requests import wanted
+from windvane.cli.common.conditions.requests import requests_for
 from windvane.cli.common.errors import Interrupted, say, warnings_said
 from windvane.cli.common.folders import SEARCH
 from windvane.cli.common.guidance import settled
@@ -121,7 +121,9 @@ def search_model(
 def _chain(model: Any, section: SampleSection, *, rows: int, steps: int | None = None) -> "Chain":
     from windvane.search import Chain
 
-    asked = wanted(section, model.asked, list(range(section.seed, section.seed + rows)), model=model.folder)
+    asked = requests_for(
+        section, model.asked, list(range(section.seed, section.seed + rows)), model=model.folder
+    )
     return Chain(
         build_guided(model.denoiser, section),
         cond=None if asked is None else asked.condition(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from windvane.cli.common.errors import say
 
 if TYPE_CHECKING:
-    from windvane.cli.common.conditions.vocabulary import Asked as Conditions
+    from windvane.cli.common.conditions.vocabulary import KnownConditions
     from windvane.cli.common.sections import SampleSection
     from windvane.conditions import Condition
     from windvane.data import ImageData
@@ -123,7 +123,7 @@ def open_target(path: Path, section: "SampleSection", *, device: str) -> "Steere
 
 
 def conditioned(
-    denoiser: "Denoiser", asked: "Conditions | None", section: "SampleSection"
+    denoiser: "Denoiser", asked: "KnownConditions | None", section: "SampleSection"
 ) -> "tuple[Denoiser, Condition | None]":
     """The denoiser and the condition for every sample: none, or the class that `--cluster` names.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.builders import build_guided, sampling_options
-from windvane.cli.common.conditions.requests import Wanted, wanted
+from windvane.cli.common.conditions.requests import Requests, requests_for
 from windvane.cli.common.config import Config
 from windvane.cli.common.datasets import eyes, open_parts, reference_images
 from windvane.cli.common.guidance import settled
@@ -35,7 +35,7 @@ class Images:
 class Draws:
     """Pictures of any denoiser by the command's sampler, what one costs, and how far they are from images."""
 
-    def __init__(self, model: OpenedModel, section: SampleSection, asked: Wanted | None) -> None:
+    def __init__(self, model: OpenedModel, section: SampleSection, asked: Requests | None) -> None:
         self.model, self.section, self.asked = model, section, asked
 
     def _sample(self, denoiser: "Denoiser", n: int, steps: int) -> "Tensor":
@@ -103,7 +103,7 @@ def stitch_models(
     known_parts = open_parts(config.data, beside=large.folder, name_damaged=False) if known else None
     reference_of = reference_images(config.data, reference, known_parts, _shape(large))
     seeds = list(range(section.seed, section.seed + section.n))
-    draws = Draws(large, section, wanted(section, large.asked, seeds, model=large.folder))
+    draws = Draws(large, section, requests_for(section, large.asked, seeds, model=large.folder))
     costs = [draws.cost(routed, section.steps) for routed in divided]
     _check_budget(budget, costs)
     _, extractor = eyes(known_parts, reference_of, config.evaluate)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.builders import loop_options
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.config import Config
 from windvane.cli.common.sections import TrainSection
 from windvane.cli.train.sample_grids import SampleGrids, after
@@ -44,7 +44,7 @@ def plan_training(
     data: "TrainingData",
     conditions: "Conditions | None",
     *,
-    known: Asked | None,
+    known: KnownConditions | None,
     run: "Run",
     budget: Budget | None,
     measure: bool,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.annotations.labels import REPORT, lines, make_annotation
 from windvane.cli.common.builders import build_denoiser, build_objective, build_times, loop_options
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.config import Config
 from windvane.cli.common.datasets import Parts
 from windvane.cli.common.errors import Interrupted, say
@@ -98,13 +98,13 @@ def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes, b
     atomic_write_json(run.annotations / REPORT, sealed(told))
 
 
-def asked(annotation: "Annotated | None", data: "ImageData") -> Asked | None:
+def asked(annotation: "Annotated | None", data: "ImageData") -> KnownConditions | None:
     """What the model may be asked for, in the form that is kept with it."""
     if annotation is None:
         return None
     kind = annotation.title.lower() if annotation.kind == "ids" else annotation.kind
     layout, size = annotation.layout or (None, None)
-    return Asked(
+    return KnownConditions(
         annotation.k or 0,
         kind,  # type: ignore[arg-type]
         annotation.counts,
@@ -180,7 +180,9 @@ def train_run(
     return {"steps": result.step, "loss": loss}
 
 
-def _denoiser(config: Config, parts: Parts, known: Asked | None, group: Processes) -> "NetworkDenoiser":
+def _denoiser(
+    config: Config, parts: Parts, known: KnownConditions | None, group: Processes
+) -> "NetworkDenoiser":
     import torch
 
     denoiser = build_denoiser(

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from windvane.cli.common.conditions.requests import wanted
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.requests import requests_for
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.config import Config, write_yaml
 from windvane.cli.common.grid_cells import TRAINING_GRID, GridCell, grid_settings
 from windvane.cli.common.recipe import sampler_settings
@@ -35,14 +35,19 @@ class SampleGrids:
     """
 
     def __init__(
-        self, config: Config, known: Asked | None, run: "Run", *, room: Callable[[float], bool] | None = None
+        self,
+        config: Config,
+        known: KnownConditions | None,
+        run: "Run",
+        *,
+        room: Callable[[float], bool] | None = None,
     ) -> None:
         # In the precision of the weights: the network is the one that trains.
         changes = {"steps": min(config.sample.steps, _STEPS), "precision": "float32"}
         self._section = config.sample.model_copy(update=changes)
         first = self._section.seed
         self._seeds = list(range(first, first + min(self._section.n, _PICTURES)))
-        self._asked = wanted(self._section, known, self._seeds, model=run.model)
+        self._asked = requests_for(self._section, known, self._seeds, model=run.model)
         self._run, self.room = run, room
         #: What the training is in the end, in the form in which the grids hold it.
         self.config = config

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.again.original import Original
-from windvane.cli.common.conditions.requests import wanted_again
+from windvane.cli.common.conditions.requests import requests_again
 from windvane.cli.common.errors import say
 from windvane.cli.common.grid_cells import GridCell, cells_of
 from windvane.cli.common.models import open_model
@@ -45,7 +45,7 @@ def grid_again(original: Original) -> "tuple[Image, dict[str, Any]] | None":
     if not training and opened.sha256 != settings["weights_sha256"]:
         original.differ(f"the {section.weights} weights of {place} are not those that made {image}")
     with reading(image):
-        wanted = [wanted_again(cell.condition, opened.asked, 1) for cell in cells]
+        wanted = [requests_again(cell.condition, opened.asked, 1) for cell in cells]
     if len({one is None for one in wanted}) > 1:
         raise ValueError(f"{image}: some of its pictures have a condition, and others have none")
     conditions = [one and one.condition() for one in wanted]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from windvane.cli.common.annotations.finders import denoiser_maps
 from windvane.cli.common.annotations.labels import check_features, features_of
 from windvane.cli.common.conditions.files import files_in
-from windvane.cli.common.conditions.vocabulary import Asked
+from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.config import checked_yaml, make_config
 from windvane.cli.common.models import run_config
 from windvane.cli.common.sections import AnnotateSection
@@ -22,7 +22,7 @@ _IDS = "annotation.json"
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
-def ids_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor":
+def ids_in(path: Path, asked: KnownConditions, annotations: Path | None) -> "Tensor":
     """Ids of one or more pictures; see :func:`regions_in`."""
     from windvane.annotate import load_annotation
 
@@ -30,7 +30,9 @@ def ids_in(path: Path, asked: Asked, annotations: Path | None) -> "Tensor":
     return load_annotation(folder, extractor=_features(_section(folder)))(images)
 
 
-def regions_in(path: Path, asked: Asked, annotations: Path | None) -> "BoxAnnotation | MaskAnnotation":
+def regions_in(
+    path: Path, asked: KnownConditions, annotations: Path | None
+) -> "BoxAnnotation | MaskAnnotation":
     """Boxes (with the clusters beside them) or masks of one or more pictures.
 
     Args:
@@ -55,7 +57,9 @@ def regions_in(path: Path, asked: Asked, annotations: Path | None) -> "BoxAnnota
     return regions_of(regions, images, labels=beside)
 
 
-def _pictures(path: Path, asked: Asked, annotations: Path | None, file: str) -> "tuple[Tensor, Path]":
+def _pictures(
+    path: Path, asked: KnownConditions, annotations: Path | None, file: str
+) -> "tuple[Tensor, Path]":
     """The pictures, and the folder of the annotation where ``file`` is."""
     if asked.kind in ("labels", "vectors"):
         raise ValueError(f"--like: this model was trained on {asked.kind}, which no rule finds in a picture")
@@ -101,7 +105,7 @@ def _check(text: str) -> None:
         raise ValueError(f"--like needs {text}, whose features the annotation is made of: {error}") from None
 
 
-def read_pictures(path: Path, asked: Asked) -> "Tensor":
+def read_pictures(path: Path, asked: KnownConditions) -> "Tensor":
     """Pictures ``(m, C, H, W)`` in [-1, 1] in the shape of the model's, sorted by name.
 
     Raises:

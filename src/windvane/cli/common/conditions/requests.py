@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from windvane.cli.common.conditions.vocabulary import Asked, draw
+from windvane.cli.common.conditions.vocabulary import KnownConditions, draw
 from windvane.cli.common.sections import SampleSection
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 ANNOTATIONS = "annotations"
 
 
-class Wanted(Protocol):
+class Requests(Protocol):
     """Conditions of n pictures."""
 
     def __len__(self) -> int: ...
 
     def value(self, position: int) -> Any:
-        """The condition of one picture as a JSON value, from which :func:`wanted_again` makes it anew."""
+        """The condition of one picture as a JSON value, from which :func:`requests_again` makes it anew."""
         ...
 
     def take(self, positions: Sequence[int]) -> Self:
@@ -78,9 +78,9 @@ class Layouts:
         return self.regions.condition()
 
 
-def wanted(
-    section: SampleSection, asked: Asked | None, seeds: Sequence[int], *, model: Path | None
-) -> Wanted | None:
+def requests_for(
+    section: SampleSection, asked: KnownConditions | None, seeds: Sequence[int], *, model: Path | None
+) -> Requests | None:
     """What is asked of the pictures of ``seeds``; None for the unconditional model.
 
     Args:
@@ -107,7 +107,9 @@ def wanted(
     return Layouts(_of_training(section, asked, seeds, model))
 
 
-def _like(section: SampleSection, asked: Asked | None, seeds: Sequence[int], model: Path | None) -> Wanted:
+def _like(
+    section: SampleSection, asked: KnownConditions | None, seeds: Sequence[int], model: Path | None
+) -> Requests:
     """What is found in the user's pictures, dealt to the seeds in turn."""
     import torch
 
@@ -130,7 +132,7 @@ def _like(section: SampleSection, asked: Asked | None, seeds: Sequence[int], mod
 
 
 def _of_training(
-    section: SampleSection, asked: Asked, seeds: Sequence[int], model: Path | None
+    section: SampleSection, asked: KnownConditions, seeds: Sequence[int], model: Path | None
 ) -> "RegionAnnotation":
     """Those of training images drawn at random, each by its own seed."""
     import torch
@@ -153,7 +155,7 @@ def _of_training(
 
 
 def _drawn_boxes(
-    path: Path, section: SampleSection, asked: Asked, seeds: Sequence[int]
+    path: Path, section: SampleSection, asked: KnownConditions, seeds: Sequence[int]
 ) -> "RegionAnnotation":
     import torch
 
@@ -165,7 +167,7 @@ def _drawn_boxes(
 
 
 def _with_ids(
-    dealt: "RegionAnnotation", section: SampleSection, asked: Asked, seeds: Sequence[int]
+    dealt: "RegionAnnotation", section: SampleSection, asked: KnownConditions, seeds: Sequence[int]
 ) -> "RegionAnnotation":
     """Boxes beside the ids that the model wants there: their own, the one that was chosen, or drawn ones.
 
@@ -186,7 +188,7 @@ def _with_ids(
     return dealt.with_ids(ids, asked.count)
 
 
-def _drawn_masks(path: Path, asked: Asked, seeds: Sequence[int]) -> "MaskAnnotation":
+def _drawn_masks(path: Path, asked: KnownConditions, seeds: Sequence[int]) -> "MaskAnnotation":
     import torch
 
     from windvane.cli.common.conditions.files import read_masks
@@ -196,8 +198,8 @@ def _drawn_masks(path: Path, asked: Asked, seeds: Sequence[int]) -> "MaskAnnotat
     return found.take(torch.arange(len(seeds)) % len(found))
 
 
-def wanted_again(value: Any, asked: Asked | None, rows: int) -> Wanted | None:
-    """The condition that :meth:`Wanted.value` told, for ``rows`` pictures.
+def requests_again(value: Any, asked: KnownConditions | None, rows: int) -> Requests | None:
+    """The condition that :meth:`Requests.value` told, for ``rows`` pictures.
 
     Raises:
         ValueError: a condition that the model does not know.

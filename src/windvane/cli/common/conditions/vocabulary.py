@@ -16,7 +16,7 @@ KEY = "condition"
 
 
 @dataclass(frozen=True)
-class Asked:
+class KnownConditions:
     """The ids of a model: `count` of them, with training images per id and names where they are known.
 
     A model of boxes or masks also has `layout`, the channels of its maps, and `size`, (height, width) of its
@@ -38,7 +38,7 @@ class Asked:
         return {KEY: {"kind": self.kind, "count": self.count, "sizes": sizes, "names": self.names}}
 
 
-def asked_of(description: Mapping[str, Any]) -> Asked | None:
+def asked_of(description: Mapping[str, Any]) -> KnownConditions | None:
     """What the description of a model folder says, or None for an unconditional model."""
     config = description["network"]["config"]
     count, layout = config.get("vector"), config.get("layout")
@@ -47,13 +47,15 @@ def asked_of(description: Mapping[str, Any]) -> Asked | None:
     if layout is not None:
         height, width = description["shape"][-2:]
         kind = known.get("kind", "boxes" if layout == 1 else "masks")
-        return Asked(count or 0, kind, known.get("sizes"), None, layout, (height, width), shape)
+        return KnownConditions(count or 0, kind, known.get("sizes"), None, layout, (height, width), shape)
     if count is None:
         return None
-    return Asked(count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"), shape=shape)
+    return KnownConditions(
+        count, known.get("kind", "clusters"), known.get("sizes"), known.get("names"), shape=shape
+    )
 
 
-def draw(section: SampleSection, asked: Asked | None, seeds: Sequence[int]) -> "Tensor | None":
+def draw(section: SampleSection, asked: KnownConditions | None, seeds: Sequence[int]) -> "Tensor | None":
     """The ids of the seeds, int64 (n,): each depends on its own seed alone. None: no condition."""
     if asked is None or (section.condition == "none" and section.cluster is None):
         return None
