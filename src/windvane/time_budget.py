@@ -7,7 +7,7 @@ from collections.abc import Callable
 _WARM = 3
 
 
-class Budget:
+class TimeBudget:
     """The time of ``--minutes``.
 
     Args:
@@ -26,9 +26,9 @@ class Budget:
         """Seconds until the end, below 0 after it."""
         return self.end - self.clock()
 
-    def share(self, part: float) -> "Budget":
+    def share(self, part: float) -> "TimeBudget":
         """The first ``part`` of what is left, as a budget of its own."""
-        return Budget(part * max(0.0, self.left()) / 60, clock=self.clock)
+        return TimeBudget(part * max(0.0, self.left()) / 60, clock=self.clock)
 
 
 class Deadline:
@@ -45,7 +45,9 @@ class Deadline:
         ended: called once with the number of steps when the time is up.
     """
 
-    def __init__(self, budget: Budget, *, planned: int, reserve: float, ended: Callable[[int], None]) -> None:
+    def __init__(
+        self, budget: TimeBudget, *, planned: int, reserve: float, ended: Callable[[int], None]
+    ) -> None:
         self._budget, self._planned, self._reserve, self._ended = budget, planned, reserve, ended
         self._first: tuple[int, float] | None = None
         self._done = 0

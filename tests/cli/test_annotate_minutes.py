@@ -8,7 +8,7 @@ import yaml
 from windvane.cli.common.annotations import pacing as annotate_pacing
 from windvane.cli.common.annotations.pacing import expected, fitted_annotation
 from windvane.cli.common.sections import AnnotateSection
-from windvane.time_budget import Budget
+from windvane.time_budget import TimeBudget
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def paced_at(monkeypatch):
 
 
 def steps_of(section, minutes, images=range(768)):
-    made, lines = fitted_annotation(section, images, Budget(minutes), flip=False, device="cpu")
+    made, lines = fitted_annotation(section, images, TimeBudget(minutes), flip=False, device="cpu")
     return made, lines
 
 

@@ -17,7 +17,7 @@ from windvane.denoiser import FunctionDenoiser
 from windvane.process import VPCosine
 from windvane.progress import duration, track
 from windvane.runs import Run
-from windvane.time_budget import Budget, Deadline
+from windvane.time_budget import Deadline, TimeBudget
 from windvane.training import pacing
 from windvane.training.batches import TensorData
 from windvane.training.pacing import Costs, first_pictures, measured
@@ -88,7 +88,7 @@ class Clock:
 def run_until_the_end(pace, planned, minutes=1.0, reserve=2.0):
     """Steps and time of a training whose step n takes ``pace(n)`` seconds."""
     clock, ends = Clock(), []
-    deadline = Deadline(Budget(minutes, clock=clock), planned=planned, reserve=reserve, ended=ends.append)
+    deadline = Deadline(TimeBudget(minutes, clock=clock), planned=planned, reserve=reserve, ended=ends.append)
     step, steps = 0, planned
     while step < steps:
         clock.now += pace(step)
@@ -112,9 +112,9 @@ def test_a_training_without_time_makes_one_step():
 
 def test_nothing_that_takes_long_is_begun_at_the_end():
     clock = Clock()
-    deadline = Deadline(Budget(1, begin=-20.0, clock=clock), planned=9, reserve=10.0, ended=print)
+    deadline = Deadline(TimeBudget(1, begin=-20.0, clock=clock), planned=9, reserve=10.0, ended=print)
     assert deadline.room(29.0) and not deadline.room(31.0)
-    assert Budget(1, begin=-20.0, clock=clock).share(0.5).left() == 20.0
+    assert TimeBudget(1, begin=-20.0, clock=clock).share(0.5).left() == 20.0
 
 
 def test_the_first_grid_comes_by_the_time_and_where_there_is_room(tmp_path):
@@ -193,6 +193,6 @@ def test_grids_hold_the_training_that_was_fitted(tmp_path, monkeypatch):
     monkeypatch.setattr(pacing, "measured", lambda *given, **named: Costs(step=0.01))
     config = Config.model_validate({"train": {"steps": 100_000}})
     plan = training_plan.plan_training(
-        config, mlp(), None, None, known=None, run=Run(tmp_path / "run"), budget=Budget(0.5), measure=True
+        config, mlp(), None, None, known=None, run=Run(tmp_path / "run"), budget=TimeBudget(0.5), measure=True
     )
     assert plan.config.train.warmup < config.train.warmup and plan.grids.config is plan.config

@@ -260,3 +260,10 @@ def test_the_sampler_may_be_any(model):
     for sampler in (DDIM(eta=1.0), wv.Heun(), wv.UniPC(), wv.DPMSolverPP()):
         made = steer(model, [bright()], seeds=0, n=3, sampler=sampler, steps=5, progress=False)
         assert torch.isfinite(made.x).all()
+
+
+def test_the_old_name_of_a_protocols_result_warns():
+    from windvane.tasks import steering
+
+    with pytest.warns(DeprecationWarning, match="is now ProtocolResult"):
+        assert steering.Found is steering.ProtocolResult

@@ -29,7 +29,7 @@ _FIRST_PICTURES, _SHORT = 120, 20
 _COPIES = 6
 
 
-class Schedule(Protocol):
+class TrainingLength(Protocol):
     """What of a training depends on how long it is; ``ema`` is the decay of the average."""
 
     @property
@@ -54,12 +54,12 @@ class Costs:
     grid: float = 0.0
     state: float = 0.0
 
-    def whole(self, schedule: Schedule, *, done: int = 0) -> float:
+    def whole(self, length: TrainingLength, *, done: int = 0) -> float:
         """Seconds of a training of which ``done`` steps are over."""
-        every, steps = schedule.sample_every, schedule.steps
+        every, steps = length.sample_every, length.steps
         grids = steps // every - done // every if every else 0
-        early = int(every > 0 and first_pictures(schedule, self) < min(every, steps) and not done)
-        states = math.ceil(steps / schedule.checkpoint_every) - done // schedule.checkpoint_every
+        early = int(every > 0 and first_pictures(length, self) < min(every, steps) and not done)
+        states = math.ceil(steps / length.checkpoint_every) - done // length.checkpoint_every
         return (steps - done) * self.step + (grids + early) * self.grid + states * self.state
 
 
@@ -138,7 +138,7 @@ def _seconds_per_state(denoiser: Denoiser, folder: Path) -> float:
     return _COPIES * (time.perf_counter() - begin)
 
 
-def fitted(schedule: Schedule, costs: Costs, seconds: float) -> dict[str, Any]:
+def fitted(length: TrainingLength, costs: Costs, seconds: float) -> dict[str, Any]:
     """What changes of the schedule: as many steps as fit ``seconds``, and all that follows from their number.
 
     The rise of the learning rate stays the same share of the training, and so does the time over which
@@ -150,17 +150,17 @@ def fitted(schedule: Schedule, costs: Costs, seconds: float) -> dict[str, Any]:
     states = min(_MOST_STATES, int(_STATES * seconds / costs.state)) if costs.state else _MOST_STATES
     left = seconds - max(0, grids) * costs.grid - max(0, states - 1) * costs.state
     steps = max(1, math.floor(left / costs.step))
-    scale = steps / schedule.steps
-    warmup = min(schedule.warmup, max(1, round(schedule.warmup * scale))) if schedule.warmup else 0
-    ema = max(0.0, 1 - (1 - schedule.ema) / scale) if scale < 1 else schedule.ema
+    scale = steps / length.steps
+    warmup = min(length.warmup, max(1, round(length.warmup * scale))) if length.warmup else 0
+    ema = max(0.0, 1 - (1 - length.ema) / scale) if scale < 1 else length.ema
     apart = _apart(steps, grids, costs.step) if grids > 0 else 0
     return {
         "steps": steps,
         "warmup": warmup,
         "ema": ema,
-        "log_every": min(schedule.log_every, max(1, steps // 20)),
-        "sample_every": min(schedule.sample_every, apart),
-        "checkpoint_every": min(schedule.checkpoint_every, math.ceil(steps / max(1, states))),
+        "log_every": min(length.log_every, max(1, steps // 20)),
+        "sample_every": min(length.sample_every, apart),
+        "checkpoint_every": min(length.checkpoint_every, math.ceil(steps / max(1, states))),
     }
 
 
@@ -177,13 +177,13 @@ def measuring_limit(seconds: float) -> float:
     return _MEASURING * max(0.0, seconds)
 
 
-def first_pictures(schedule: Schedule, costs: Costs) -> int:
+def first_pictures(length: TrainingLength, costs: Costs) -> int:
     """The step after which the first grid is drawn: two minutes, or the usual one if that comes sooner."""
-    lines = min(_early(schedule, costs) / costs.step, schedule.sample_every) / schedule.log_every
-    return min(schedule.sample_every, math.ceil(lines) * schedule.log_every)
+    lines = min(_early(length, costs) / costs.step, length.sample_every) / length.log_every
+    return min(length.sample_every, math.ceil(lines) * length.log_every)
 
 
-def _early(schedule: Schedule, costs: Costs) -> float:
-    whole = schedule.steps * costs.step
+def _early(length: TrainingLength, costs: Costs) -> float:
+    whole = length.steps * costs.step
     # Of a short training in the middle: pictures of the first steps show noise. Of a very short one never.
     return min(_FIRST_PICTURES, whole / 2) if whole >= _SHORT else math.inf

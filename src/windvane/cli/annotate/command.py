@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from windvane.cli.common.datasets import Parts
     from windvane.cli.common.processes import Processes
     from windvane.cli.common.stages import Stages
-    from windvane.time_budget import Budget
+    from windvane.time_budget import TimeBudget
 
 
 @with_settings(
@@ -58,9 +58,9 @@ def annotate(
     from windvane.cli.common.folders import check_annotation_folder, claimed_annotation
     from windvane.cli.common.processes import processes
     from windvane.folders import check_file
-    from windvane.time_budget import Budget
+    from windvane.time_budget import TimeBudget
 
-    budget = None if minutes is None else Budget(minutes)
+    budget = None if minutes is None else TimeBudget(minutes)
     if out is None:
         raise ValueError("where to? windvane annotate DATA --out DIR")
     made = user.config()
@@ -112,7 +112,7 @@ def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
 
 
 def _annotate(
-    config: "Config", out: Path, group: "Processes", *, report: bool, budget: "Budget | None"
+    config: "Config", out: Path, group: "Processes", *, report: bool, budget: "TimeBudget | None"
 ) -> None:
     from windvane.annotate import Group
     from windvane.cli.common.annotations.labels import REPORT, lines, make_annotation
@@ -143,7 +143,9 @@ def _annotate(
     show_page(config, out, parts, str(group.device), stages, report=report)
 
 
-def _opened(config: "Config", group: "Processes", budget: "Budget | None") -> "tuple[Config, Parts, Stages]":
+def _opened(
+    config: "Config", group: "Processes", budget: "TimeBudget | None"
+) -> "tuple[Config, Parts, Stages]":
     """The images, and the configuration with as many steps as fit into the budget; says what is held out."""
     from windvane.cli.common.annotations.pacing import paced
     from windvane.cli.common.datasets import open_parts
@@ -172,7 +174,7 @@ def _regions(
     *,
     original: bool,
     report: bool,
-    budget: "Budget | None",
+    budget: "TimeBudget | None",
 ) -> None:
     from windvane.annotate import Group, original_sizes, write_coco
     from windvane.annotate.storage import BESIDE

@@ -27,7 +27,7 @@ METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
-class Measurement:
+class EvaluationSetting:
     """What is measured: samples against a reference, and all that is known about both.
 
     Attributes:
@@ -60,7 +60,7 @@ def check_target(target: Path) -> dict[str, Any]:
 
 def open_setting(
     target: Path, config: Config, *, reference: str | None, known: bool, weight_given: bool
-) -> Measurement:
+) -> EvaluationSetting:
     """Open everything; for a run, make its samples first.
 
     Raises:
@@ -94,7 +94,7 @@ def open_setting(
             update = {"source": reference, "names": None, "size": size, "limit": None}
             if open_images(config.data.model_copy(update=update), quiet=True).shape[0] == 3:
                 samples = open_images(section.model_copy(update={"channels": 3}), quiet=True)
-        return Measurement(
+        return EvaluationSetting(
             f"{len(samples)} images of {target}",
             target if target.is_dir() else target.parent,
             samples,
@@ -104,7 +104,7 @@ def open_setting(
     index = read_index(folder)
     samples = sample_images(folder, index)
     ids = [picture["condition"] for picture in index["pictures"]]
-    return Measurement(
+    return EvaluationSetting(
         title,
         folder,
         samples,
@@ -221,7 +221,7 @@ class _Rule:
         return self.annotation(images)
 
 
-def measure(setting: Measurement, section: EvaluateSection) -> "list[Metric]":
+def measure(setting: EvaluationSetting, section: EvaluateSection) -> "list[Metric]":
     """All metrics that the setting allows."""
     from windvane.metrics import evaluate, majority_labels
 
@@ -258,7 +258,7 @@ def check_metrics_file(path: Path) -> Path:
     return check_file(path, mark=b'"metrics":', what="the numbers of an evaluation")
 
 
-def write_metrics(setting: Measurement, metrics: "Sequence[Metric]", out: Path | None) -> Path:
+def write_metrics(setting: EvaluationSetting, metrics: "Sequence[Metric]", out: Path | None) -> Path:
     """Write the numbers, with what they are about."""
     path = check_metrics_file(out or setting.folder / METRICS)
     about = {

@@ -16,7 +16,7 @@ from windvane.folders import note_files
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
-    from windvane.tasks.steering import Candidates, Found
+    from windvane.tasks.steering import Candidates, ProtocolResult
 
 EVALUATION = "evaluation.json"
 _PER = 6
@@ -85,7 +85,7 @@ def evaluate_steering(
 
 def _write(
     out: Path,
-    found: "Sequence[Found]",
+    found: "Sequence[ProtocolResult]",
     candidates: "Sequence[Candidates]",
     about: dict[str, object],
     manner: Manner,

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images as their features, and the extractor of those."""
+class ImageFeatures:
+    """ImageFeatures as their features, and the extractor of those."""
 
     extractor: Any
     features: "Tensor"
@@ -59,7 +59,7 @@ class Draws:
 
         return measure_cost(lambda: self._sample(routed, 1, steps), routed)
 
-    def distance(self, denoiser: "Denoiser", steps: int, images: "Images") -> float:
+    def distance(self, denoiser: "Denoiser", steps: int, images: "ImageFeatures") -> float:
         """The Fréchet distance of pictures to images."""
         from windvane.metrics import extract_features, frechet
 
@@ -107,7 +107,7 @@ def stitch_models(
     costs = [draws.cost(routed, section.steps) for routed in divided]
     _check_budget(budget, costs)
     _, extractor = eyes(known_parts, reference_of, config.evaluate)
-    images = Images(extractor, extract_features(reference_of.batch(slice(None)), extractor))
+    images = ImageFeatures(extractor, extract_features(reference_of.batch(slice(None)), extractor))
     counted = iter(costs)
     found = sweep(
         denoisers,
@@ -174,7 +174,11 @@ def _row(point: "Point", cost: "Cost", steps: int, whole: float) -> StitchedPoin
 
 
 def _alone(
-    draws: Draws, denoisers: Sequence["Denoiser"], rows: Sequence[StitchedPoint], by: str, images: Images
+    draws: Draws,
+    denoisers: Sequence["Denoiser"],
+    rows: Sequence[StitchedPoint],
+    by: str,
+    images: ImageFeatures,
 ) -> list[StitchedPoint]:
     """The last model with fewer steps, at about the cost of each division: the other way to save."""
     from windvane.compress import Point, stitched

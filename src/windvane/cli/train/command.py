@@ -12,7 +12,7 @@ from windvane.cli.common.processes import several
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
-    from windvane.time_budget import Budget
+    from windvane.time_budget import TimeBudget
 
 
 @with_settings(
@@ -50,9 +50,9 @@ def train(
     from windvane.cli.common.datasets import check_source
     from windvane.cli.common.folders import check_run_parts
     from windvane.cli.train.checks import check_run_folder, check_same_run
-    from windvane.time_budget import Budget
+    from windvane.time_budget import TimeBudget
 
-    budget = None if minutes is None else Budget(minutes)
+    budget = None if minutes is None else TimeBudget(minutes)
     if out is None:
         raise ValueError("where to? windvane train DATA --out RUN")
     chosen = [
@@ -111,7 +111,7 @@ def annotated_with(annotation: Path) -> dict[str, Any]:
     return found
 
 
-def _train(config: "Config", out: Path, budget: "Budget | None" = None, *, resume: bool) -> None:
+def _train(config: "Config", out: Path, budget: "TimeBudget | None" = None, *, resume: bool) -> None:
     from windvane.cli.common.datasets import open_parts
     from windvane.cli.common.errors import say
     from windvane.cli.common.processes import processes

@@ -10,7 +10,7 @@ from windvane.cli.common.config import Config
 from windvane.cli.common.sections import TrainSection
 from windvane.cli.train.sample_grids import SampleGrids, after
 from windvane.progress import duration
-from windvane.time_budget import Budget, Deadline
+from windvane.time_budget import Deadline, TimeBudget
 
 if TYPE_CHECKING:
     from windvane.denoiser import Denoiser
@@ -46,7 +46,7 @@ def plan_training(
     *,
     known: KnownConditions | None,
     run: "Run",
-    budget: Budget | None,
+    budget: TimeBudget | None,
     measure: bool,
 ) -> TrainingPlan:
     """Measure a few steps, unless there are few in all or ``measure`` is off, and plan by them."""
@@ -75,7 +75,7 @@ def plan_training(
     return plan
 
 
-def _deadline(budget: Budget, config: Config, costs: "Costs", run: "Run") -> Deadline:
+def _deadline(budget: TimeBudget, config: Config, costs: "Costs", run: "Run") -> Deadline:
     """What ends the training in time, and notes its steps before the last state is written."""
 
     def ended(steps: int) -> None:

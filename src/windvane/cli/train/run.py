@@ -15,7 +15,7 @@ from windvane.cli.common.processes import Processes
 from windvane.cli.train.plan import plan_training
 from windvane.files import atomic_folder, atomic_write_json
 from windvane.hashes import sealed
-from windvane.time_budget import Budget
+from windvane.time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from windvane.annotate.annotated import Annotated
@@ -30,7 +30,7 @@ _LABELS = 1 / 3
 
 
 def condition_of(
-    config: Config, data: "ImageData", run: "Run", group: Processes, *, budget: Budget | None = None
+    config: Config, data: "ImageData", run: "Run", group: Processes, *, budget: TimeBudget | None = None
 ) -> "Annotated | None":
     """What the run is conditioned on, the same in every process and kept with the run.
 
@@ -68,7 +68,9 @@ def _regions(config: Config, data: "ImageData", run: "Run", group: Processes) ->
     return load_regions(run.annotations, data=data)
 
 
-def _annotate(config: Config, data: "ImageData", run: "Run", group: Processes, budget: Budget | None) -> None:
+def _annotate(
+    config: Config, data: "ImageData", run: "Run", group: Processes, budget: TimeBudget | None
+) -> None:
     from windvane.annotate import Annotation, load_annotation
     from windvane.cli.common.annotations.pacing import paced
 
@@ -122,7 +124,7 @@ def train_run(
     annotation: "Annotated | None",
     group: Processes,
     *,
-    budget: Budget | None = None,
+    budget: TimeBudget | None = None,
 ) -> dict[str, Any]:
     """Train, and return what to tell; an interrupted training is saved and raises `Interrupted`.
 

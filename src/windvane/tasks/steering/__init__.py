@@ -3,6 +3,9 @@
 More Control for Free! (SDG), Liu et al. 2023, arXiv 2112.05744, and the family of classifier guidance.
 """
 
+import warnings
+from typing import Any
+
 from windvane.guidance.methods import (
     DEFAULT,
     METHODS,
@@ -35,7 +38,7 @@ from windvane.tasks.steering.measurements import (
 from windvane.tasks.steering.page import before_and_after, sweep_grid, write_page
 from windvane.tasks.steering.protocol import (
     Candidates,
-    Found,
+    ProtocolResult,
     picture_candidates,
     protocol,
     text_candidates,
@@ -49,10 +52,10 @@ __all__ = [
     "Arm",
     "Candidates",
     "Eyes",
-    "Found",
     "Judges",
     "Measured",
     "Method",
+    "ProtocolResult",
     "Score",
     "Wish",
     "before_and_after",
@@ -78,3 +81,10 @@ __all__ = [
     "unjudged",
     "write_page",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Found":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("windvane.tasks.steering.Found is now ProtocolResult", DeprecationWarning, stacklevel=2)
+    return ProtocolResult

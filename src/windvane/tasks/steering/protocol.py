@@ -90,7 +90,7 @@ def picture_candidates(data: ImageData, kind: str = "like", most: int = 50, seed
 
 
 @dataclass(frozen=True)
-class Found:
+class ProtocolResult:
     """What the protocol measured of one strength.
 
     Args:
@@ -157,7 +157,7 @@ def protocol(
     clip: float | None = 1.0,
     decode: Callable[[Tensor], Tensor] | None = None,
     progress: bool = True,
-) -> list[Found]:
+) -> list[ProtocolResult]:
     """``per`` samples for every candidate, at every strength, from the same seeds (SDG, section 2.5).
 
     Each sample ranks all candidates by how near the judge finds them; the judge did not guide. Candidates of
@@ -203,7 +203,7 @@ def protocol(
 
 def _measured(
     images: Tensor, kinds: Sequence[Candidates], rows: Tensor, judges: Judges, factor: float
-) -> Found:
+) -> ProtocolResult:
     near = {one.kind: one.nearness(judges, images) for one in kinds}
     features = judges.features(images)
     reference = judges.theirs()
@@ -213,7 +213,7 @@ def _measured(
     spread = within_condition_diversity(features, rows, resamples=0).value if twice else None
     tops = [k for k in TOPS if k <= len(kinds[0])]
     own = {kind: float(values.gather(1, rows[:, None]).mean()) for kind, values in near.items()}
-    return Found(
+    return ProtocolResult(
         factor,
         {kind: ranked(values, rows, tops) for kind, values in near.items()},
         {kind: value if MEASURES[kind][1] == "higher" else -value for kind, value in own.items()},

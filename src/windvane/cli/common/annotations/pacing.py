@@ -10,7 +10,7 @@ from windvane.cli.common.errors import say
 from windvane.cli.common.processes import several
 from windvane.cli.common.sections import AnnotateSection
 from windvane.progress import duration
-from windvane.time_budget import Budget
+from windvane.time_budget import TimeBudget
 
 if TYPE_CHECKING:
     from windvane.cli.common.config import Config
@@ -35,7 +35,7 @@ def check_minutes(minutes: float | None) -> None:
         raise ValueError("--minutes measures one process; give several of them --features selfsup:STEPS")
 
 
-def paced(config: "Config", data: "ImageData", budget: Budget | None, *, device: str) -> "Config":
+def paced(config: "Config", data: "ImageData", budget: TimeBudget | None, *, device: str) -> "Config":
     """The configuration fitted to the time, if one is given; says what it made of it, or what to expect."""
     section, flip = config.annotate, config.train.flip
     if budget is None and several():
@@ -80,7 +80,7 @@ def expected(section: AnnotateSection, data: "ImageData", *, flip: bool, device:
 
 
 def fitted_annotation(
-    section: AnnotateSection, data: "ImageData", budget: Budget, *, flip: bool, device: str
+    section: AnnotateSection, data: "ImageData", budget: TimeBudget, *, flip: bool, device: str
 ) -> tuple[AnnotateSection, list[str]]:
     """The section with as many training steps as fit what is left of the time, and what to say about it."""
     learners = _learners(section, flip=flip if section.flip is None else section.flip)
