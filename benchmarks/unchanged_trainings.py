@@ -107,7 +107,7 @@ def fit_cases() -> Iterator[tuple[str, Callable[[], Any]]]:
     from windvane.annotate.dense import Patches, Restoration
     from windvane.annotate.features import SelfSup
     from windvane.annotate.regions.masks import Stego
-    from windvane.metrics import train_judge
+    from windvane.judges import train_judge
 
     some = images().subset(torch.arange(80))
 

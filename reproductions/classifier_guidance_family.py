@@ -45,7 +45,8 @@ from torch.nn import functional
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.energies import ClassLogProb
 from windvane.guidance import GradientGuidance, Guide, beam_search, presets
-from windvane.metrics import Judge, extract_features, train_judge
+from windvane.judges import Judge, train_judge
+from windvane.metrics import extract_features
 from windvane.process import Process, VPCosine, VPLinear
 from windvane.randomness import generator, scoped_seed
 from windvane.samplers import DDIM, sample

@@ -10,7 +10,8 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.data import ImageData
 from windvane.denoiser import Denoiser, NetworkDenoiser
-from windvane.metrics import Judge, extract_features, frechet, manifold, over_seeds
+from windvane.judges import Judge
+from windvane.metrics import extract_features, frechet, manifold, over_seeds
 from windvane.networks import ResidualMLP
 from windvane.process import Process, VPLinear
 from windvane.randomness import scoped_seed

@@ -25,7 +25,8 @@ from torch.nn import functional
 from windvane.conditions import Condition
 from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser, NetworkDenoiser
-from windvane.metrics import Judge, extract_features, frechet, train_judge
+from windvane.judges import Judge, train_judge
+from windvane.metrics import extract_features, frechet
 from windvane.networks import ResidualMLP
 from windvane.networks.time_embedding import time_embedding
 from windvane.process import EDM, PFGMPP, Process

@@ -41,7 +41,8 @@ from torch import Tensor
 from windvane.annotate.features import SelfSup
 from windvane.data import ImageData, digits, open_data, train_and_held_out
 from windvane.denoiser import Denoiser
-from windvane.metrics import extract_features, frechet, train_judge
+from windvane.judges import train_judge
+from windvane.metrics import extract_features, frechet
 from windvane.pictures import image_grid, save_png
 from windvane.runs import Run
 from windvane.tasks.self_guided import Variant, Yardstick, fit, generate

@@ -32,7 +32,8 @@ from windvane.data import digits, train_and_held_out
 from windvane.data.scenes import Scenes, scenes
 from windvane.denoiser import Denoiser, NetworkDenoiser
 from windvane.guidance import ClassifierFree
-from windvane.metrics import over_seeds, train_judge
+from windvane.judges import train_judge
+from windvane.metrics import over_seeds
 from windvane.networks import ConditionedDiT
 from windvane.process import VPCosine
 from windvane.randomness import derive_seed, generator, scoped_seed

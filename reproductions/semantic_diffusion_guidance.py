@@ -29,14 +29,8 @@ from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser
 from windvane.energies import Energy, GramStyle, ImageSimilarity, Reference, TextSimilarity, gram
 from windvane.guidance import GradientGuidance, Guide, presets
-from windvane.metrics import (
-    Judge,
-    extract_features,
-    frechet,
-    over_seeds,
-    train_judge,
-    within_condition_diversity,
-)
+from windvane.judges import Judge, train_judge
+from windvane.metrics import extract_features, frechet, over_seeds, within_condition_diversity
 from windvane.randomness import generator, scoped_seed
 from windvane.tasks.self_guided import Budget, Variant, fit
 from windvane.tasks.steering import guidance

@@ -23,7 +23,8 @@ from windvane.data import digits, train_and_held_out
 from windvane.denoiser import Denoiser
 from windvane.energies import MeasurementNorm
 from windvane.guidance import GradientGuidance, Guide, Projected, presets
-from windvane.metrics import Judge, extract_features, train_judge
+from windvane.judges import Judge, train_judge
+from windvane.metrics import extract_features
 from windvane.operators import BlockMean, Inpainting, Operator, Stacked
 from windvane.randomness import generator
 from windvane.samplers import DDIM, Sampler, sample

@@ -29,7 +29,8 @@ from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser, NetworkDenoiser
 from windvane.grids import edm
 from windvane.guidance import Routed
-from windvane.metrics import Judge, extract_features, frechet, train_judge
+from windvane.judges import Judge, train_judge
+from windvane.metrics import extract_features, frechet
 from windvane.networks import ResidualMLP
 from windvane.process import EDM, Process
 from windvane.randomness import scoped_seed

@@ -13,6 +13,8 @@ from types import ModuleType
 
 #: Old name -> new name, both below ``windvane``.
 MOVED = {
+    "metrics.judge": "judges.judge",
+    "metrics.judge_training": "judges.training",
     "adapters.guider": "adapters.guiders",
     "adapters.programs": "adapters.exported_programs",
     "annotate.annotation": "annotate.images.annotation",

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tests.cli.conftest import shorten_trainings
-from windvane.metrics import train_judge
+from windvane.judges import train_judge
 from windvane.pictures import read_pixels, read_settings, to_uint8
 
 FEW = {"n": 4, "steps": 3}

@@ -13,7 +13,7 @@ from windvane.cli.common.sections import DataSection
 from windvane.cli.steer.networks import known_images, make_eyes
 from windvane.cli.steer.wishes import WishFlags
 from windvane.denoiser import NetworkDenoiser
-from windvane.metrics import train_judge
+from windvane.judges import train_judge
 from windvane.networks import ResidualMLP
 from windvane.process import VPCosine
 from windvane.tasks.steering import text_wish

@@ -11,7 +11,8 @@ from windvane.cli.common.datasets import open_parts
 from windvane.cli.common.models import run_data
 from windvane.cli.common.sections import DataSection
 from windvane.data import digits, train_and_held_out
-from windvane.metrics import Interval, train_judge
+from windvane.judges import train_judge
+from windvane.metrics import Interval
 from windvane.pictures import image_grid, save_png
 from windvane.tasks.self_guided import Budget, Row, Variant, Yardstick, demo, fit, format_rows, generate
 from windvane.tasks.self_guided.experiment import digit_denoiser

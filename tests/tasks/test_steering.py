@@ -8,7 +8,8 @@ from PIL import Image
 import windvane as wv
 from windvane.cli.search.rewards import _like
 from windvane.energies import Reward
-from windvane.metrics import frechet, train_judge
+from windvane.judges import train_judge
+from windvane.metrics import frechet
 from windvane.operators import BlockMean, CompressedSensing, GaussianBlur, Greyscale, Inpainting, MotionBlur
 from windvane.randomness import scoped_seed
 from windvane.samplers import DDIM

@@ -11,7 +11,8 @@ from windvane.annotate.features.extractor import text_key
 from windvane.annotate.features.extractor_storage import load_extractor, save_extractor
 from windvane.data import ImageData
 from windvane.files import discard
-from windvane.metrics import Judge, train_judge
+from windvane.judges.judge import Judge
+from windvane.judges.training import train_judge
 from windvane.metrics.texture import WithTexture
 
 _STEPS, _DIM = 200, 64

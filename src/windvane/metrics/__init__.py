@@ -5,6 +5,9 @@ Every function works on features ``(n, D)`` of any extractor, or on images throu
 never the guides that steered.
 """
 
+import warnings
+from typing import Any
+
 from windvane.metrics.agreement import agreement, cluster_agreement, judge_agreement, majority_labels
 from windvane.metrics.bootstrap import (
     Interval,
@@ -19,8 +22,6 @@ from windvane.metrics.diversity import mean_distances, within_condition_diversit
 from windvane.metrics.evaluate import METRICS, evaluate
 from windvane.metrics.features import Pixels, extract_features
 from windvane.metrics.frechet import frechet, frechet_between, frechet_bias, frechet_distance
-from windvane.metrics.judge import Judge
-from windvane.metrics.judge_training import train_judge
 from windvane.metrics.kernel import kernel_distance, polynomial_kernel
 from windvane.metrics.manifold import manifold
 from windvane.metrics.memorisation import Memorisation, nearest_training, nearest_training_images
@@ -33,7 +34,6 @@ __all__ = [
     "Calibration",
     "GaussianStatistics",
     "Interval",
-    "Judge",
     "Memorisation",
     "Metric",
     "Pixels",
@@ -67,7 +67,18 @@ __all__ = [
     "polynomial_kernel",
     "proportion_interval",
     "to_rows",
-    "train_judge",
     "trajectory_calibration",
     "within_condition_diversity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Judge", "train_judge"):
+        raise AttributeError(f"module 'windvane.metrics' has no attribute {name!r}")
+    import importlib
+
+    message = (
+        f"windvane.metrics.{name} is windvane.judges.{name} now; the old name goes with the next release"
+    )
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module("windvane.judges"), name)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +13,13 @@ from torch.nn import functional as F
 from windvane.adapters import SentenceEncoder, load_sentence_encoder
 from windvane.data import ImageData
 from windvane.files import discard
-from windvane.progress import track
 from windvane.randomness import derive_seed, generator, scoped_seed
 from windvane.text.encoder import FORMAT, TextImageEncoder
 from windvane.text.sentences import Described, describe, from_captions, words_of
 from windvane.text.towers import CLEAN, ImageTower, SentenceTower
 from windvane.text.views import noisy_views
 from windvane.text.words import Vocabulary
+from windvane.training.descent import descend, warm_cosine
 
 _STEPS = 700
 _KNOWN = 512
@@ -147,19 +146,17 @@ def fit_on_views(
     order = torch.randperm(len(data), generator=generator(seed, 2))
     images = data.batch(order[:_MOST])
     known = images[:_KNOWN]
-    optimiser = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.05)
-    warm = max(1, steps // 20)
-    for step in track(range(steps), what, total=steps, enabled=progress):
+
+    def of_step(step: int) -> Tensor:
         random = generator(seed, 3, step)
         here = torch.randint(len(images), (min(batch_size, len(images)),), generator=random)
         seen, log_snr = noisy_views(images[here], known, random)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-        optimiser.zero_grad(set_to_none=True)
-        with torch.enable_grad():
-            loss(seen, log_snr, order[here], random).backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimiser.step()
+        return loss(seen, log_snr, order[here], random)
+
+    descend(
+        of_step, module.parameters(), steps=steps, lr=learning_rate, rate=warm_cosine(steps),
+        weight_decay=0.05, clip_norm=1.0, name=what, progress=progress,
+    )  # fmt: skip
     module.eval().requires_grad_(False)
 
 

@@ -14,8 +14,8 @@ from windvane.annotate.features.contrastive import HELD_BYTES, epochs
 from windvane.annotate.features.extractor import Images, beside, version
 from windvane.annotate.features.selfsup import _initialised
 from windvane.annotate.patch_grid import PatchGrid
-from windvane.progress import track
 from windvane.randomness import generator
+from windvane.training.descent import descend, warm_cosine
 
 
 class Restoration:
@@ -142,25 +142,18 @@ class Restoration:
         sizes = (max(1, round(self.piece[0] * side)), max(1, round(self.piece[1] * side)))
         held = data.batch(slice(0, len(data))) if 4 * len(data) * math.prod(shape) <= HELD_BYTES else None
         numbers, order = generator(self.seed, 2), epochs(len(data), min(self.batch, len(data)), self.seed)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=1e-4)
-        warm, self.losses = max(1, self.steps // 20), []
-        for step in track(range(self.steps), "dense features", enabled=progress):
-            for group in optimiser.param_groups:
-                falling = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-                group["lr"] = self.learning_rate * min((step + 1) / warm, falling)
+
+        def loss(step: int) -> Tensor:
             rows = next(order)
             images = data.batch(rows) if held is None else held[rows]
             seen, _ = paste(images, numbers, pieces=self.pieces, sizes=sizes)
             seen = seen + self.noise * torch.randn(seen.shape, generator=numbers)
-            loss = F.mse_loss(network(seen.to(device)), images.to(device))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            self.losses.append(float(loss.detach()))
-        if not math.isfinite(self.losses[-1]):
-            raise ValueError(
-                f"training diverged (loss {self.losses[-1]}); try a learning rate below {self.learning_rate}"
-            )
+            return F.mse_loss(network(seen.to(device)), images.to(device))
+
+        self.losses = descend(
+            loss, network.parameters(), steps=self.steps, lr=self.learning_rate, rate=warm_cosine(self.steps),
+            weight_decay=1e-4, name="dense features", progress=progress, error=ValueError,
+        )  # fmt: skip
         self._take(network, shape)
         return self
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from windvane.annotate.features.augmentation import Augment
 from windvane.annotate.features.extractor import Images
-from windvane.progress import track
 from windvane.randomness import generator
+from windvane.training.descent import descend
 
 #: Data sets up to this many bytes are held in memory while the encoder trains.
 HELD_BYTES = 1 << 29
@@ -70,29 +70,21 @@ def train_contrastive(
     bytes_needed = 4 * len(data) * math.prod(data.shape)
     held = data.batch(slice(0, len(data))).to(device) if bytes_needed <= HELD_BYTES else None
     parameters = [*encoder.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
-    warm = max(1, steps // 20)
-    views = generator(seed, 2)
+    warm, views = max(1, steps // 20), generator(seed, 2)
     batches = epochs(len(data), min(batch, len(data)), seed)
-    losses = []
-    for step in track(range(steps), "self-supervised encoder", enabled=progress):
-        rate = min(
-            (step + 1) / warm, 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / (steps - warm + 1)))
-        )
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * rate
+
+    def rate(step: int) -> float:
+        falling = 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / (steps - warm + 1)))
+        return min((step + 1) / warm, falling)
+
+    def loss(step: int) -> Tensor:
         rows = next(batches)
         images = data.batch(rows).to(device) if held is None else held[rows.to(device)]
         both = torch.cat([augment(images, views), augment(images, views)])
         first, second = head(encoder(both)).chunk(2)
-        loss = nt_xent(first, second, temperature).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            raise ValueError(
-                f"the self-supervised loss became {losses[-1]} at step {step}; "
-                f"try a lower learning rate than {learning_rate}"
-            )
-    return losses
+        return nt_xent(first, second, temperature).mean()
+
+    return descend(
+        loss, parameters, steps=steps, lr=learning_rate, rate=rate, weight_decay=weight_decay,
+        name="self-supervised encoder", progress=progress, error=ValueError,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from windvane.cli.common.sections import DataSection, EvaluateSection
 
 if TYPE_CHECKING:
     from windvane.data import ImageData, Scan
-    from windvane.metrics import Judge
+    from windvane.judges import Judge
 
 _PREFIXES = ("hub:", "natural:")
 _MOST_NAMED = 10

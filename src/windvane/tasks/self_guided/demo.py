@@ -18,7 +18,7 @@ from windvane.data import ImageData, digits, train_and_held_out
 from windvane.denoiser import Denoiser
 from windvane.files import atomic_write_text
 from windvane.invocation import made_by
-from windvane.metrics import train_judge
+from windvane.judges import train_judge
 from windvane.pictures import save_png
 from windvane.randomness import VERSION
 from windvane.runs import Run

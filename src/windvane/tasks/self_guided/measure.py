@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from windvane.data import ImageData
-from windvane.metrics import Interval, Judge, extract_features, frechet, manifold, nearest, over_seeds
+from windvane.judges import Judge
+from windvane.metrics import Interval, extract_features, frechet, manifold, nearest, over_seeds
 
 #: The measured quantities, in the order of the table.
 QUANTITIES = ("frechet", "precision", "recall", "nearest")

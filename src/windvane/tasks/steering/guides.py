@@ -11,9 +11,8 @@ from torch import Tensor
 from windvane.conditions import Condition
 from windvane.data import ImageData
 from windvane.denoiser import Denoiser
-from windvane.judges import kept_judge, poor
+from windvane.judges import Judge, kept_judge, poor
 from windvane.judges.choice import untold
-from windvane.metrics import Judge
 from windvane.samplers.plan import resolve_device
 from windvane.tasks.steering.goals import Eyes, own_eyes
 from windvane.tasks.steering.measure import Judges

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from windvane.data import ImageData
 from windvane.energies import gram
-from windvane.metrics import Judge, frechet, mean_distances, nearest
+from windvane.judges import Judge
+from windvane.metrics import frechet, mean_distances, nearest
 from windvane.tasks.steering.goals import Wish
 from windvane.text import TextImageEncoder, describe, top_k
 

@@ -1,6 +1,5 @@
 """The short training loop of noise-aware guides: batches, schedule, checks and progress, once."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from torch import Tensor, nn
 
 from windvane.conditions import Condition
 from windvane.process import Process
-from windvane.progress import track
 from windvane.randomness import scoped_seed
 from windvane.training.ahead import BatchesAhead
 from windvane.training.batches import Batch, Batches, TensorData, TrainingData
 from windvane.training.checks import check_numbers, check_precision, check_rates
+from windvane.training.descent import descend
 from windvane.training.times import TimeSampler, default_times
 
 DECAYS = ("linear", "constant")
@@ -78,22 +77,19 @@ class Fit:
         check_precision(
             ((n, p) for n, p in module.named_parameters() if p.requires_grad), f"{name}: the module"
         )
-        optimiser = torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
-        device, losses = parameters[0].device, []
+        device, ahead = parameters[0].device, BatchesAhead(batches, self.steps)
+
+        def of_step(step: int) -> Tensor:
+            batch = ahead.load(step).to(device)
+            return loss(batch, process.perturb(batch.x0, batch.t, batch.noise)).mean()
+
+        falling = (lambda step: 1 - step / self.steps) if self.decay == "linear" else None
         module.train()
-        ahead = BatchesAhead(batches, self.steps)
-        with ahead, torch.enable_grad(), scoped_seed(self.seed):
-            for step in track(range(self.steps), name, total=self.steps, enabled=self.progress):
-                if self.decay == "linear":
-                    for group in optimiser.param_groups:
-                        group["lr"] = self.lr * (1 - step / self.steps)
-                batch = ahead.load(step).to(device)
-                value = loss(batch, process.perturb(batch.x0, batch.t, batch.noise)).mean()
-                losses.append(_finite(float(value.detach()), name, step, self.lr))
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        with ahead, scoped_seed(self.seed):
+            losses = descend(
+                of_step, parameters, steps=self.steps, lr=self.lr, rate=falling,
+                weight_decay=self.weight_decay, name=name, progress=self.progress,
+            )  # fmt: skip
         module.eval()
         return losses
 
@@ -103,12 +99,6 @@ def labels_of(batch: Batch) -> Tensor:
     if batch.cond is None:
         raise ValueError("these batches have no labels")
     return batch.cond.signals["vector"]
-
-
-def _finite(value: float, name: str, step: int, lr: float) -> float:
-    if not math.isfinite(value):
-        raise FloatingPointError(f"{name}: the loss became {value} at step {step}; try lr below {lr}")
-    return value
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from windvane.annotate.patch_grid import patch_counts
 from windvane.annotate.process_group import Group
 from windvane.annotate.regions.masks.correspondence import ClusterProbe, CodeHead, Pairs, stego_loss
 from windvane.annotate.regions.masks.feature_lift import Lift
-from windvane.progress import track
 from windvane.randomness import generator
+from windvane.training.descent import descend
 
 _PROBE_CODES = 20_000
 
@@ -112,11 +112,10 @@ def train_stego(
     head, probe = parts[0].to(where), parts[1].to(where)
     means = torch.cat([lift(part).mean(dim=(2, 3)) for part in maps.split(256)])
     near = nearest_images(means, neighbours).cpu()
-    optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate)
     same, neighbouring, random = kinds
     numbers, batches = generator(seed, 1), epochs(n, min(batch, n), seed)
-    losses = []
-    for _ in track(range(steps), "segmentation head", enabled=progress):
+
+    def loss(step: int) -> Tensor:
         rows = next(batches)
         chosen = near[rows, torch.randint(neighbours, (len(rows),), generator=numbers)]
         features, neighbour = frozen(rows), frozen(chosen)
@@ -124,7 +123,7 @@ def train_stego(
         here, there = (
             (2 * torch.rand(len(rows), points**2, 2, generator=numbers) - 1).to(where) for _ in range(2)
         )
-        loss = stego_loss(
+        return stego_loss(
             features,
             head(features),
             (neighbour, head(neighbour)),
@@ -134,12 +133,11 @@ def train_stego(
             near_pair=neighbouring,
             random_pair=random,
         )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    if not math.isfinite(losses[-1]):
-        raise ValueError(f"training diverged (loss {losses[-1]}); try a learning rate below {learning_rate}")
+
+    losses = descend(
+        loss, head.parameters(), steps=steps, lr=learning_rate, weight_decay=None, name="segmentation head",
+        progress=progress, error=ValueError,
+    )  # fmt: skip
     _train_probe(head, probe, frozen, n, probe_steps, probe_rate, seed)
     return head, probe, losses
 
@@ -168,13 +166,15 @@ def _train_probe(
     codes = torch.cat(drawn)
     clusters = Clusters(len(probe.centres), seed=seed, restarts=1).fit(codes)
     probe.centres.data.copy_(F.normalize(clusters.centres, dim=1))
-    optimiser = torch.optim.Adam(probe.parameters(), lr=rate)
-    for _ in range(steps):
+
+    def loss(step: int) -> Tensor:
         rows = torch.randint(len(codes), (min(4096, len(codes)),), generator=numbers).to(codes.device)
-        loss = probe.loss(codes[rows])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        return probe.loss(codes[rows])
+
+    descend(
+        loss, probe.parameters(), steps=steps, lr=rate, weight_decay=None, name="cluster probe",
+        progress=False, error=ValueError,
+    )  # fmt: skip
     with torch.no_grad():
         sizes = torch.bincount(probe(codes).argmax(dim=1), minlength=len(probe.centres))
         if int(sizes.max()) > 0.998 * len(codes) and len(sizes) > 1:

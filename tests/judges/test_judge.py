@@ -3,7 +3,7 @@ import time
 import pytest
 import torch
 
-from windvane.metrics import Judge, train_judge
+from windvane.judges import Judge, train_judge
 
 
 @pytest.fixture(scope="module")

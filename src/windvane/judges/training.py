@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from windvane.judges.judge import WIDTH, Judge, Kind, initialise
 from windvane.metrics.agreement import as_ids
 from windvane.metrics.features import Images, iterate_images
-from windvane.metrics.judge import WIDTH, Judge, Kind, initialise
-from windvane.progress import track
 from windvane.randomness import generator
+from windvane.training.descent import descend, warm_cosine
 
 _INITIAL, _SPLIT, _ORDER, _STEPS = range(4)
 
@@ -122,23 +122,20 @@ def _fit(
 ) -> None:
     parameters = [*judge.trunk.parameters(), *judge.head.parameters()]
     device = parameters[0].device
-    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.05)
-    warm = max(1, steps // 20)
-    for step in track(range(steps), "training the judge", total=steps, enabled=progress):
+
+    def loss(step: int) -> Tensor:
         random = generator(seed, _STEPS, step)
         rows = _rows(step, batch_size, len(ids), seed)
         batch = _shifted(images[rows], shift, random)
         batch = batch + noise * torch.randn(batch.shape, generator=random, dtype=batch.dtype)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-        with torch.enable_grad():
-            loss = F.cross_entropy(judge.classify(batch), ids[rows].to(device), label_smoothing=0.05)
-            optimiser.zero_grad()
-            loss.backward()
-        optimiser.step()
+        return F.cross_entropy(judge.classify(batch), ids[rows].to(device), label_smoothing=0.05)
+
+    descend(
+        loss, parameters, steps=steps, lr=learning_rate, rate=warm_cosine(steps), weight_decay=0.05,
+        name="training the judge", progress=progress,
+    )  # fmt: skip
     for parameter in parameters:
         parameter.requires_grad_(False)
-        parameter.grad = None
 
 
 def _rows(step: int, batch_size: int, n: int, seed: int) -> Tensor:
