@@ -67,7 +67,7 @@ def photos(tmp_path):
 
 def shorten_trainings(patch, *, steps, judge=None):
     """Networks that `steer` trains get a few steps; what they learn is tested where they live."""
-    from windvane.metrics import judge_training
+    from windvane.judges import training as judge_training
     from windvane.text import training
 
     for function in (training.train_text_encoder, training.train_noisy_classifier):

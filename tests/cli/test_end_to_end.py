@@ -195,21 +195,6 @@ def test_a_run_that_a_program_made_can_be_sampled(done, home, model):
         (model / "config.yaml").unlink()
 
 
-def test_labels_that_say_nothing_do_not_judge(monkeypatch, capsys):
-    from windvane.cli.common.errors import say
-    from windvane.judges import poor
-
-    data = digits().subset(slice(0, 100))
-    most = float(data.label_counts().max()) / 100
-
-    class Judge:
-        accuracy = 1.9 * most
-
-    assert poor(Judge, data, tell=say) and "they are not used" in capsys.readouterr().err
-    Judge.accuracy = 2.1 * most
-    assert not poor(Judge, data)
-
-
 def test_too_few_images_are_refused_in_the_words_of_the_command_line(refused, windvane, home, model):
     assert windvane("sample", model, out=home / "few", n=8, steps=1).exit_code == 0
     said = refused("evaluate", home / "few", "--metric", "frechet", reference="digits", features="pca:10")

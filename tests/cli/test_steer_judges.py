@@ -10,8 +10,7 @@ import yaml
 from tests.cli.conftest import shorten_trainings, tiny_denoiser
 from windvane.checkpoint import save_model
 from windvane.data import from_arrays
-from windvane.judges import kept_judge
-from windvane.metrics import judge_training
+from windvane.judges import training as judge_training
 from windvane.tasks.steering.guides import SteeringImages, make_judges
 from windvane.text import training
 
@@ -112,11 +111,6 @@ def test_judges_are_kept(windvane, unconditional, monkeypatch, tmp_path):
     again = windvane("steer", unconditional, out=tmp_path / "b", **options)
     assert again.exit_code == 0, again.output
     assert report(tmp_path / "a")["strengths"] == report(tmp_path / "b")["strengths"]
-
-
-def test_a_kept_judge_is_that_of_the_same_labels(tmp_path):
-    first, second = (kept_judge(noise(torch.arange(40) % k), None, seed=0, cache=tmp_path) for k in (2, 3))
-    assert (first.classes, second.classes) == (2, 3) and len(list(tmp_path.iterdir())) == 2
 
 
 def test_labels_that_say_nothing_make_no_judge():
