@@ -27,6 +27,7 @@ from windvane.annotate.dense.pasted_pieces import paste
 from windvane.annotate.dense.restoration import contrast
 from windvane.annotate.features.extractor_storage import load_extractor, save_extractor
 from windvane.annotate.regions.boxes import PatchGrid
+from windvane.annotate.work import Work
 from windvane.denoiser import NetworkDenoiser
 from windvane.networks import ConditionedUNet, ResidualMLP
 from windvane.process import VPCosine
@@ -336,7 +337,7 @@ def test_restoration_refuses(restoration):
 def test_transformers_see_small_images_enlarged(kind, shape, cell, model_folder):  # noqa: F811
     """Patches of 8 or 14 cover so few pixels of the image that 14 or more lie along its short side."""
     text = f"hub:{model_folder(kind)}"
-    found = dense_features(text, TensorImages(torch.zeros(1, 3, *shape)), progress=False)
+    found = dense_features(text, TensorImages(torch.zeros(1, 3, *shape)), Work(progress=False))
     assert found.grid == PatchGrid(cell, cell)
     assert found.patch / found.enlarge == cell
     assert min(patch_counts(found.grid, shape)) >= 14 or cell == 1
@@ -348,14 +349,14 @@ def test_the_enlargement_is_given_in_the_text(model_folder, tmp_path):  # noqa: 
     data = TensorImages(torch.zeros(1, 3, 32, 32))
     folder = model_folder("dinov2")
     for text, cell in ((f"hub:{folder}@1", 14), (f"hub:{folder}@3.5", 4), (f"hub:{folder}@14", 1)):
-        found = dense_features(text, data, progress=False)
+        found = dense_features(text, data, Work(progress=False))
         assert found.grid == PatchGrid(cell, cell)
         assert found.name == HubPatches(folder, enlarge=14 / cell).name
     with pytest.raises(ValueError, match="divide the patch size 14 into whole pixels, got 3; possible: 1, "):
-        dense_features(f"hub:{folder}@3", data, progress=False)
+        dense_features(f"hub:{folder}@3", data, Work(progress=False))
     # A folder may be called anything.
     (tmp_path / "model@2").symlink_to(folder)
-    found = dense_features(f"hub:{tmp_path / 'model@2'}", data, progress=False)
+    found = dense_features(f"hub:{tmp_path / 'model@2'}", data, Work(progress=False))
     assert found.grid == PatchGrid(2, 2)
     with pytest.raises(ValueError, match="one of them"):
         HubPatches(folder, enlarge=2, shape=(32, 32))
@@ -367,6 +368,6 @@ def test_too_few_patches_to_find_anything_are_warned_of(model_folder):  # noqa: 
         found = find_boxes(data, HubPatches(model_folder("vit")), centre=False, progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fine = dense_features(f"hub:{model_folder('vit')}", data, progress=False)
+        fine = dense_features(f"hub:{model_folder('vit')}", data, Work(progress=False))
         find_boxes(data, fine, centre=False, progress=False)
     assert (found.boxes % 8 == 0).all()

@@ -11,7 +11,8 @@ from tests.adapters.test_transformers_encoders import model_folder  # noqa: F401
 from windvane.annotate import SelfSup, load_annotation, load_regions
 from windvane.annotate.dense import EncoderMaps, Patches
 from windvane.annotate.regions.masks import Stego
-from windvane.cli.common.annotations.finders import _segmenter, finder
+from windvane.annotate.work import Work
+from windvane.cli.common.annotations.finders import _mask_options, finder
 from windvane.cli.common.sections import AnnotateSection
 from windvane.data import ImageData, digits
 from windvane.data.scenes import scenes
@@ -84,7 +85,7 @@ def test_stego_from_the_command_line(found):
 @pytest.mark.parametrize(("said", "flip"), [(None, True), (True, True), (False, False)])
 def test_stego_averages_over_the_mirror_image_unless_told_not_to(said, flip):
     section = AnnotateSection(masks=2, segmenter="stego", flip=said)
-    assert _segmenter(section, Patches(3)).flip is flip
+    assert _mask_options(section)["flip"] is flip
 
 
 def test_learnt_dense_features_see_mirror_images_as_the_clusters_do():
@@ -92,7 +93,9 @@ def test_learnt_dense_features_see_mirror_images_as_the_clusters_do():
     data = ImageData(digits().subset(slice(0, 20)).batch(slice(None)).numpy())
     for said, trained, flip in ((None, False, False), (None, True, True), (False, True, False)):
         section = AnnotateSection(boxes=True, dense="encoder:1", flip=said)
-        dense = finder(section, data, flip=trained, device="cpu", progress=False).keywords["extractor"]
+        dense = (
+            finder(section, data, Work(device="cpu", progress=False), flip=trained).keywords["rule"].extractor
+        )
         assert isinstance(dense, EncoderMaps) and dense.features.flip is flip
 
 
@@ -194,7 +197,7 @@ def test_what_cannot_be_is_said_in_words_of_the_command_line(refused, folder, tm
 
 def test_the_crf_is_asked_for_before_anything_is_learnt(refused, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    monkeypatch.setattr(Stego, "fit", lambda *a, **n: pytest.fail("it was trained first"))
+    monkeypatch.setattr(Stego, "fitted", lambda *a, **n: pytest.fail("it was trained first"))
     crf = ["--set", "annotate.crf=true"]
     said = refused("annotate", folder, "--masks", 2, "--method", "stego", *crf, out=tmp_path / "out")
     assert "pip install pydensecrf2" in said and "without it use --set annotate.crf=false" in said

@@ -99,6 +99,14 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     lines(
         run("annotate", "digits", "--features", "colours:bins=4", "--k", "3", *small[:2], "--out", "labels")
     )
+    boxed = ["--boxes", "--method", "middle", "--dense", "patches:3", "--features", "pixels", "--k", "2"]
+    assert "36 boxes in 36 images by middle, on average 25%" in lines(
+        run("annotate", "digits", *boxed, *small[:2], "--out", "boxes")
+    )
+    code = "from windvane.annotate import load_regions; print(load_regions('boxes').origin.rule.share)"
+    assert lines(run(code=code)) == "0.5\n"
+    refused = run("annotate", "digits", *boxed, "--out", "none", installed=False)
+    assert refused.stderr == "windvane: error: annotate.method should be 'lost' or 'ncut', got 'middle'\n"
     turned = (
         "import torch, windvane as wv; from windvane.networks import ResidualMLP\n"
         "net = ResidualMLP.build(shape=(2,), width=8, blocks=1, signals={'angle': {'harmonics': 2}})\n"

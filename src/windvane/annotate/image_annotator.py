@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.features.by_name import features_from
-from windvane.annotate.features.extraction import extract
+from windvane.annotate.features.extraction import extracted
 from windvane.annotate.features.extractor import FeatureExtractor, Images, learns, text_key
 from windvane.annotate.features.fitting import learnt
 from windvane.annotate.images.annotation import Annotation
 from windvane.annotate.images.clusters import Backend, Clusters
 from windvane.annotate.process_group import Group
 from windvane.annotate.sealed_pair import FORMAT
+from windvane.annotate.work import Work
 from windvane.files import discard
 from windvane.registry import known_names
 
@@ -61,34 +62,52 @@ def annotate(
     Raises:
         ValueError: k larger than the number of images, unknown features, a backend that is not installed.
     """
+    work = Work.of(batch_size, device, cache, group, progress)
+    return annotated(
+        data,
+        work,
+        features=features,
+        k=k,
+        seed=seed,
+        normalise=normalise,
+        restarts=restarts,
+        backend=backend,
+        flip=flip,
+    )
+
+
+def annotated(
+    data: Images,
+    work: Work,
+    *,
+    features: str | FeatureExtractor,
+    k: int,
+    seed: int = 0,
+    normalise: bool = True,
+    restarts: int | None = None,
+    backend: Backend = "auto",
+    flip: bool = False,
+) -> Annotation:
+    """:func:`annotate`, by the work as one value."""
     if k > len(data):
         raise ValueError(f"k={k} clusters need at least as many images, got {len(data)}")
     clusters = Clusters(k, seed=seed, normalise=normalise, restarts=restarts, backend=backend)
     clusters.check_backend()
-    group = Group() if group is None else group
+    group = work.group
     extractor = features_from(features, seed=seed, flip=flip) if isinstance(features, str) else features
     unfitted = extractor if learns(extractor) and not extractor.fitted else None
     recipe = extractor.name if unfitted is None else unfitted.recipe
     kept = None
-    if cache is not None and (unfitted is None or unfitted.kind in known_names("features")):
+    if work.cache is not None and (unfitted is None or unfitted.kind in known_names("features")):
         parts = (FORMAT, recipe, unfitted is not None, clusters.settings(), flip, data.fingerprint)
-        kept = Path(cache) / f"annotation-{text_key(*parts)}"
+        kept = Path(work.cache) / f"annotation-{text_key(*parts)}"
         # An extractor that was given stays in use; one to be fitted is loaded with the annotation.
         found = _read_kept(kept, data, extractor if unfitted is None else None)
         if group.agree(found is not None) and found is not None:
             return found
     if unfitted is not None:
-        extractor = learnt(unfitted, data, cache=cache, device=device, group=group, progress=progress)
-    values = extract(
-        extractor,
-        data,
-        batch_size=batch_size,
-        flip=flip,
-        cache=cache,
-        device=device,
-        group=group,
-        progress=progress,
-    )
+        extractor = learnt(unfitted, data, work)
+    values = extracted(extractor, data, work, flip)
     # One process decides: k-means may round in another way where another number of threads adds up.
     centres, sizes, ids = group.first(lambda: _clustered(clusters, values))
     clusters.restored(centres, sizes)

@@ -130,6 +130,24 @@ _FEATURES = (
         "an encoder trained on the images without labels",
     ),
 )  # fmt: skip
+_ANNOTATORS = (
+    Row(
+        "annotator", "boxes:lost", "windvane.annotate.regions.rules:ObjectRule",
+        "a box an image by LOST, seed expansion", {"method": "lost"},
+    ),
+    Row(
+        "annotator", "boxes:ncut", "windvane.annotate.regions.rules:ObjectRule",
+        "a box an image by the normalised cut", {"method": "ncut"},
+    ),
+    Row(
+        "annotator", "masks:clusters", "windvane.annotate.regions.masks.patch_clusters:PatchClusters",
+        "masks by k-means of patches",
+    ),
+    Row(
+        "annotator", "masks:stego", "windvane.annotate.regions.masks.stego:Stego",
+        "masks by STEGO, a trained head",
+    ),
+)  # fmt: skip
 
 
 def _command(name: str, help: str) -> Row:
@@ -186,5 +204,6 @@ ROWS: tuple[Row, ...] = (
     *_SIGNALS,
     *_MODELS,
     *_FEATURES,
+    *_ANNOTATORS,
     *_COMMANDS,
 )

@@ -19,6 +19,7 @@ KINDS = MappingProxyType(
         "signal": "a class derived from windvane.networks.Signal",
         "command": "a typer function, which windvane NAME calls",
         "model": "a class derived from windvane.checkpoint.ModelKind",
+        "annotator": "a class derived from windvane.annotate.regions.RegionRule: boxes:NAME, masks:NAME",
         "features": "a feature extractor of images, derived from windvane.annotate.features.FeatureExtractor",
     }
 )

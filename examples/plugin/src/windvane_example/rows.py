@@ -16,5 +16,6 @@ ROWS = [
     Row("model", "empirical", "windvane_example.empirical:EmpiricalKind", "the samples themselves"),
     Row("signal", "angle", "windvane_example.angle:Angle", "an angle in radians, added"),
     Row("command", "seeds", "windvane_example.seeds:seeds", "the seeds of a folder of samples"),
+    Row("annotator", "boxes:middle", "windvane_example.middle:Middle", "a box about the middle"),
     Row("features", "colours", "windvane_example.colours:Colours", "a histogram of each channel"),
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from windvane.annotate.dense.dense_extractor import DenseExtractor
 from windvane.annotate.features.extractor import Images
 from windvane.annotate.features.fitting import learnt
-from windvane.annotate.process_group import Group
+from windvane.annotate.work import Work
 
 KNOWN = "restoration[:STEPS], patches[:SIZE], encoder[:STEPS], hub:NAME[@ENLARGE]"
 _ENLARGED = re.compile(r"(?P<name>.+)@(?P<times>\d+(?:\.\d+)?)")
@@ -32,15 +32,7 @@ def hub_name(text: str) -> tuple[str, float | None]:
 
 
 def dense_features(
-    text: str,
-    data: Images,
-    *,
-    seed: int = 0,
-    flip: bool = False,
-    device: str = "cpu",
-    cache: str | Path | None = None,
-    group: Group | None = None,
-    progress: bool = True,
+    text: str, data: Images, work: Work, *, seed: int = 0, flip: bool = False
 ) -> DenseExtractor:
     """The features a text names, learnt on ``data`` where they are learnt.
 
@@ -52,17 +44,15 @@ def dense_features(
     Args:
         text: see above; a number after a colon is the training steps, for "patches" the side.
         data: the images.
+        work: where to train and compute, the CPU if it does not say.
         seed: of what is learnt.
         flip: mirror images count as the same, for "encoder".
-        device: where to train and compute.
-        cache: a folder where what is learnt is kept, so that it is learnt once.
-        group: processes that all make this call and get the same features.
-        progress: show a bar.
 
     Raises:
         ValueError: an unknown text, or a model that cannot be loaded.
     """
     kind, rest = dense_kind(text)
+    device = "cpu" if work.device is None else work.device
     if kind == "patches":
         from windvane.annotate.dense.patches import Patches
 
@@ -79,13 +69,9 @@ def dense_features(
 
         encoder = SelfSup(seed=seed, flip=flip, steps=int(rest)) if rest else SelfSup(seed=seed, flip=flip)
         # The same one as that of image-level features, so it is looked for in the same place.
-        return EncoderMaps(
-            learnt(encoder, data, cache=cache, device=device, group=group, progress=progress)
-        ).to(device)
+        return EncoderMaps(learnt(encoder, data, work)).to(device)
     from windvane.annotate.dense.restoration import Restoration
 
     restoration = Restoration(seed=seed, steps=int(rest)) if rest else Restoration(seed=seed)
     kinds = {Restoration.kind: Restoration.restore}
-    return learnt(
-        restoration, data, cache=cache, device=device, group=group, kinds=kinds, progress=progress
-    ).to(device)
+    return learnt(restoration, data, work, kinds).to(device)

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from windvane.annotate.features.extraction import cached_shards
+from windvane.annotate.features.extraction import batches, kept_shards
 from windvane.annotate.features.extractor import DenseExtractor, Images
 from windvane.annotate.patch_grid import PatchGrid, patch_counts
 from windvane.annotate.process_group import Group
-from windvane.progress import track
+from windvane.annotate.work import Work
 
 __all__ = ["DenseExtractor", "dense_batches", "to_pixels", "warn_if_coarse"]
 
@@ -20,7 +20,7 @@ __all__ = ["DenseExtractor", "dense_batches", "to_pixels", "warn_if_coarse"]
 FEW = 8
 
 
-def warn_if_coarse(grid: PatchGrid, shape: tuple[int, int]) -> None:
+def warn_if_coarse(grid: PatchGrid, shape: tuple[int, int], stacklevel: int = 4) -> None:
     """Say so where an image ``(height, width)`` has too few patches for anything to be found among them."""
     found = min(patch_counts(grid, shape))
     if found < FEW:
@@ -28,7 +28,7 @@ def warn_if_coarse(grid: PatchGrid, shape: tuple[int, int]) -> None:
             f"an image of {shape[0]} x {shape[1]} pixels has only {found} patches of {grid.stride} pixels "
             "along its short side: what is found will be coarse, up to the whole image; take finer features "
             "(for a transformer a larger enlarge=) or larger images",
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
@@ -54,54 +54,29 @@ def dense_batches(
     Raises:
         ValueError: no images, or maps of another shape than the extractor promises, or not finite.
     """
-    if len(data) == 0 or batch_size < 1:
-        raise ValueError(f"need images and batch_size >= 1, got {len(data)} images, batch_size={batch_size}")
-    if cache is not None:
-        yield from _kept(extractor, data, cache, batch_size, device, group, progress)
-        return
-    if group is not None and group.count > 1:
-        raise ValueError(f"{group.count} processes need cache=, a folder that all of them see")
-    if device is not None and hasattr(extractor, "to"):
-        extractor.to(device)
-    expected = (extractor.dim, *patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
-    for start in track(range(0, len(data), batch_size), description, enabled=progress):
-        rows = slice(start, min(start + batch_size, len(data)))
-        images = data.batch(rows)
-        with torch.no_grad():
-            maps = extractor(images if device is None else images.to(device)).float()
-        if maps.shape != (len(images), *expected):
-            raise ValueError(
-                f"{extractor.name} returned shape {tuple(maps.shape)} for {len(images)} images; expected "
-                f"({len(images)}, {', '.join(map(str, expected))})"
-            )
-        bad = (~torch.isfinite(maps.flatten(1)).all(dim=1)).nonzero()
-        if len(bad):
-            raise ValueError(
-                f"{extractor.name} returned values that are not finite for image {start + int(bad[0])}"
-            )
-        yield rows, maps
+    work = Work.of(batch_size, device, cache, group, progress)
+    return dense_maps(extractor, data, work, description)
 
 
-def _kept(
-    extractor: DenseExtractor,
-    data: Images,
-    cache: str | Path,
-    batch_size: int,
-    device: str | torch.device | None,
-    group: Group | None,
-    progress: bool,
+def dense_maps(
+    extractor: DenseExtractor, data: Images, work: Work, description: str = "dense features"
 ) -> Iterator[tuple[slice, Tensor]]:
-    shards = cached_shards(
-        extractor, data, cache, batch_size=batch_size, device=device, group=group, progress=progress
-    )
+    """:func:`dense_batches`, by the work as one value."""
+    size, device = work.batch_size, work.device
+    if len(data) == 0 or size < 1:
+        raise ValueError(f"need images and batch_size >= 1, got {len(data)} images, batch_size={size}")
+    work.check()
+    if work.cache is None:
+        for rows, made in batches(extractor, data, [slice(0, len(data))], work, task=description):
+            yield rows, made.float()
+        return
+    shards = kept_shards(extractor, data, work)
     for index in range(shards.count):
         held, of = shards.read(index), shards.rows(index)
-        for start in range(0, len(held), batch_size):
-            maps = held[start : start + batch_size]
-            yield (
-                slice(of.start + start, of.start + start + len(maps)),
-                maps if device is None else maps.to(device),
-            )
+        for start in range(0, len(held), size):
+            maps = held[start : start + size]
+            rows = slice(of.start + start, of.start + start + len(maps))
+            yield rows, maps if device is None else maps.to(device)
 
 
 def to_pixels(

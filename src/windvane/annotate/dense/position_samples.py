@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.dense.dense_extractor import DenseExtractor
-from windvane.annotate.features.extraction import extract
+from windvane.annotate.features.extraction import extracted
 from windvane.annotate.features.extractor import Images, content_hash, text_key
 from windvane.annotate.patch_grid import patch_counts
 from windvane.annotate.process_group import Group
+from windvane.annotate.work import Work
 from windvane.randomness import generator
 
 
@@ -88,16 +89,15 @@ def sample_vectors(
         cache: a folder where the vectors are kept in shards, so that a killed run goes on where it was.
         group: processes that share the work and all get all vectors; they need a ``cache``.
     """
+    work = Work.of(batch_size, device, cache, group, progress)
+    return drawn_vectors(extractor, data, count, work, seed=seed)
+
+
+def drawn_vectors(
+    extractor: DenseExtractor, data: Images, count: int, work: Work, *, seed: int = 0
+) -> Tensor:
+    """:func:`sample_vectors`, by the work as one value."""
     data = at_most(data, count, seed=seed)
     most = math.prod(patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
     drawn = _Drawn(extractor, min(most, max(1, count // len(data))), seed)
-    vectors = extract(
-        drawn,
-        data,
-        batch_size=batch_size,
-        device=device,
-        cache=cache,
-        group=group,
-        progress=progress,
-    )
-    return vectors.flatten(0, 1)
+    return extracted(drawn, data, work).flatten(0, 1)

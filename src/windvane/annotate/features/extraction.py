@@ -8,7 +8,8 @@ they are, and ``task``, a word for the bar.
 
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from windvane.annotate.feature_shards import FeatureShards, Manifest
 from windvane.annotate.features.extractor import DenseExtractor, FeatureExtractor, Images, text_key
 from windvane.annotate.patch_grid import patch_counts
 from windvane.annotate.process_group import Group
+from windvane.annotate.work import Work
 from windvane.files import clear_temporary
 from windvane.progress import track
 
@@ -33,6 +35,9 @@ class PerImage(Protocol):
     def name(self) -> str: ...
 
     def feature(self, shape: tuple[int, ...]) -> tuple[int, ...]: ...
+
+
+AnyExtractor = FeatureExtractor | DenseExtractor | PerImage
 
 
 def extract(
@@ -66,32 +71,30 @@ def extract(
         ValueError: no images, several processes without a cache, or features that are not finite or of the
             wrong shape.
     """
-    if cache is not None:
-        return cached_shards(
-            extractor,
-            data,
-            cache,
-            batch_size=batch_size,
-            flip=flip,
-            dtype=dtype,
-            device=device,
-            group=group,
-            progress=progress,
-        ).tensor()
-    _check_request(data, batch_size, group, cache)
-    manifest = _manifest(extractor, data, None, batch_size, flip, dtype)
+    return extracted(extractor, data, Work.of(batch_size, device, cache, group, progress), flip, dtype)
+
+
+def extracted(
+    extractor: FeatureExtractor | PerImage,
+    data: Images,
+    work: Work,
+    flip: bool = False,
+    dtype: str = "float32",
+) -> Tensor:
+    """:func:`extract`, by the work as one value."""
+    if work.cache is not None:
+        return kept_shards(extractor, data, work, flip, dtype).tensor()
+    _check_images(data)
+    work.check()
+    manifest = _manifest(extractor, data, None, work.batch_size, flip, dtype)
     features = torch.empty(len(data), *manifest.feature, dtype=manifest.read_as)
-
-    def keep(rows: slice, made: Tensor) -> None:
+    for rows, made in batches(extractor, data, [slice(0, len(data))], work, flip=flip):
         features[rows] = made.to(features)
-
-    work = _cut([slice(0, len(data))], batch_size)
-    _run(extractor, data, work, manifest.feature, flip, device, progress, keep)
     return features
 
 
 def cached_shards(
-    extractor: FeatureExtractor | DenseExtractor | PerImage,
+    extractor: AnyExtractor,
     data: Images,
     cache: str | Path,
     *,
@@ -106,36 +109,34 @@ def cached_shards(
 
     What is damaged there costs time and is no error.
     """
+    work = Work.of(batch_size, device, cache, group, progress)
+    return kept_shards(extractor, data, work, flip, dtype)
+
+
+def kept_shards(
+    extractor: AnyExtractor, data: Images, work: Work, flip: bool = False, dtype: str = "float32"
+) -> FeatureShards:
+    """:func:`cached_shards`, by the work as one value."""
     key = text_key(extractor.name, data.fingerprint, tuple(data.shape), flip, dtype)
-    folder = Path(cache) / f"features-{key}"
+    folder = Path(str(work.cache)) / f"features-{key}"
 
     def cleared() -> None:
         try:
             if folder.exists():
-                FeatureShards.create(
-                    folder, _manifest(extractor, data, None, batch_size, flip, dtype), keep_shard=True
-                )
+                manifest = _manifest(extractor, data, None, work.batch_size, flip, dtype)
+                FeatureShards.create(folder, manifest, keep_shard=True)
         except ValueError as error:
             warnings.warn(f"features are computed again: {error}", stacklevel=2)
             shutil.rmtree(folder)
 
-    _check_request(data, batch_size, group, cache)
-    (group or Group()).first(cleared)
-    return extract_shards(
-        extractor,
-        data,
-        folder,
-        batch_size=batch_size,
-        flip=flip,
-        dtype=dtype,
-        device=device,
-        group=group,
-        progress=progress,
-    )
+    _check_images(data)
+    work.check()
+    work.group.first(cleared)
+    return _written(extractor, data, folder, work, None, flip, dtype)
 
 
 def extract_shards(
-    extractor: FeatureExtractor | DenseExtractor | PerImage,
+    extractor: AnyExtractor,
     data: Images,
     folder: str | Path,
     *,
@@ -173,38 +174,46 @@ def extract_shards(
         ValueError: the folder holds features of another extractor version, other images or images of another
             size; or the features are not finite or of another shape than promised.
     """
-    group = Group() if group is None else group
-    _check_request(data, batch_size, group, folder)
+    # The folder is what several processes share.
+    work = Work.of(batch_size, device, folder, group, progress)
+    return _written(extractor, data, Path(folder), work, shard, flip, dtype)
+
+
+def _written(
+    extractor: AnyExtractor,
+    data: Images,
+    folder: Path,
+    work: Work,
+    shard: int | None,
+    flip: bool,
+    dtype: str,
+) -> FeatureShards:
+    _check_images(data)
+    work.check()
     if flip and hasattr(extractor, "grid"):
         raise ValueError("flip averages the features of whole images; dense features have a place each")
-    manifest = _manifest(extractor, data, shard, batch_size, flip, dtype)
+    group = work.group
+    manifest = _manifest(extractor, data, shard, work.batch_size, flip, dtype)
     shards = group.first(lambda: FeatureShards.create(folder, manifest, keep_shard=shard is None))
     # Shards that are missing now may be there in a moment; whose they are must not depend on that.
     mine = [index for index in shards.missing() if index % group.count == group.rank]
     if mine and group.count == 1:
         clear_temporary(shards.folder)
     parts: list[Tensor] = []
-
-    def keep(rows: slice, made: Tensor) -> None:
+    seen = replace(work, progress=work.progress and group.rank == 0)
+    for rows, made in batches(extractor, data, [shards.rows(index) for index in mine], seen, flip=flip):
         parts.append(made.cpu())
         index = rows.start // shards.manifest.shard
         if rows.stop == shards.rows(index).stop:
             shards.write(index, torch.cat(parts))
             parts.clear()
-
-    work = _cut([shards.rows(index) for index in mine], batch_size)
-    _run(extractor, data, work, manifest.feature, flip, device, progress and group.rank == 0, keep)
     group.wait()
     return shards
 
 
-def _check_request(data: Images, batch_size: int, group: Group | None, where: object) -> None:
+def _check_images(data: Images) -> None:
     if len(data) == 0:
         raise ValueError("there are no images to extract features from")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if group is not None and group.count > 1 and where is None:
-        raise ValueError(f"{group.count} processes need cache=, a folder that all of them see")
 
 
 def _manifest(
@@ -229,38 +238,39 @@ def _feature(extractor: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (extractor.dim, *patch_counts(extractor.grid, (shape[-2], shape[-1])))
 
 
-def _cut(ranges: Sequence[slice], batch_size: int) -> list[slice]:
-    """Ranges of images in batches, none of which goes beyond its range."""
-    return [
-        slice(start, min(start + batch_size, rows.stop))
-        for rows in ranges
-        for start in range(rows.start, rows.stop, batch_size)
-    ]
-
-
-def _run(
+def batches(
     extractor: Any,
     data: Images,
-    work: Sequence[slice],
-    feature: tuple[int, ...],
-    flip: bool,
-    device: str | torch.device | None,
-    progress: bool,
-    keep: Callable[[slice, Tensor], None],
-) -> None:
-    if work and device is not None and hasattr(extractor, "to"):
-        extractor.to(device)
-    task = getattr(extractor, "task", None) or f"features: {extractor.name.split('(')[0]}"
+    ranges: Sequence[slice],
+    work: Work,
+    *,
+    flip: bool = False,
+    task: str | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """What is made of the images of some ranges, batch by batch, none of which goes beyond its range.
+
+    Raises:
+        ValueError: another shape than the extractor promises, or values that are not finite.
+    """
+    feature, size = _feature(extractor, tuple(data.shape)), work.batch_size
+    cut = [
+        slice(start, min(start + size, rows.stop))
+        for rows in ranges
+        for start in range(rows.start, rows.stop, size)
+    ]
+    if cut:
+        work.move(extractor)
+    task = task or getattr(extractor, "task", None) or f"features: {extractor.name.split('(')[0]}"
     of_rows = getattr(extractor, "of_rows", None)
-    for rows in track(work, task, enabled=progress):
+    for rows in track(cut, task, enabled=work.progress):
         with torch.no_grad():
             images = data.batch(rows)
-            images = images if device is None else images.to(device)
+            images = images if work.device is None else images.to(work.device)
             made = extractor(images) if of_rows is None else of_rows(images, rows)
             if flip:
                 made = (made + extractor(images.flip(-1))) / 2
         _check(made, rows, extractor, feature)
-        keep(rows, made)
+        yield rows, made
 
 
 def _check(made: Tensor, rows: slice, extractor: Any, feature: tuple[int, ...]) -> None:

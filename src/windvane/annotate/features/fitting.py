@@ -5,49 +5,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from windvane.annotate.features.extractor import FittedExtractor, Images, text_key
 from windvane.annotate.features.extractor_storage import Restore, load_extractor, restorers, save_extractor
-from windvane.annotate.process_group import Group
+from windvane.annotate.work import Work
 from windvane.files import discard
 
 E = TypeVar("E", bound=FittedExtractor)
 
 
-def learnt(
-    extractor: E,
-    data: Images,
-    *,
-    cache: str | Path | None = None,
-    device: str | torch.device | None = None,
-    group: Group | None = None,
-    kinds: Mapping[str, Restore] | None = None,
-    progress: bool = True,
-) -> E:
+def learnt(extractor: E, data: Images, work: Work, kinds: Mapping[str, Restore] | None = None) -> E:
     """The extractor fitted on the data by the first process, or the same one from the cache.
 
     Args:
         extractor: not fitted yet.
         data: the images.
-        cache: a folder where it is kept under its recipe and the images' hash; damage there costs time and is
-            no error.
-        device: where to fit; None is the CPU.
-        group: processes that all make this call and all get the same extractor.
+        work: where to fit, the CPU if it does not say; with a cache it is kept there under its recipe and the
+            images' hash.
         kinds: the extractors that can be built again from a file, by kind, by default the registered
             features; others are not kept.
-        progress: show a bar.
     """
     kinds = restorers() if kinds is None else kinds
-    if group is None or group.count == 1:
-        return _alone(extractor, data, cache, device, kinds, progress)
+    if work.group.count == 1:
+        return _alone(extractor, data, work, kinds)
 
     def fitted() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        made = _alone(extractor, data, cache, device, kinds, progress)
+        made = _alone(extractor, data, work, kinds)
         return made.settings(), {key: value.cpu() for key, value in made.state().items()}
 
-    return type(extractor).restore(*group.first(fitted))
+    return type(extractor).restore(*work.group.first(fitted))
 
 
 def kept_at(extractor: FittedExtractor, data: Images, cache: str | Path | None) -> Path | None:
@@ -57,21 +44,14 @@ def kept_at(extractor: FittedExtractor, data: Images, cache: str | Path | None) 
     )
 
 
-def _alone(
-    extractor: E,
-    data: Images,
-    cache: str | Path | None,
-    device: str | torch.device | None,
-    kinds: Mapping[str, Restore],
-    progress: bool,
-) -> E:
-    kept = None if extractor.kind not in kinds else kept_at(extractor, data, cache)
+def _alone(extractor: E, data: Images, work: Work, kinds: Mapping[str, Restore]) -> E:
+    kept = None if extractor.kind not in kinds else kept_at(extractor, data, work.cache)
     if kept is not None and kept.exists():
         try:
             return load_extractor(kept, kinds=kinds)
         except ValueError as error:
             warnings.warn(f"learnt again: {error}", stacklevel=3)
-    extractor.fit(data, progress=progress, device="cpu" if device is None else device)
+    extractor.fit(data, progress=work.progress, device="cpu" if work.device is None else work.device)
     if kept is not None:
         discard(kept)  # what was damaged
         save_extractor(extractor, kept)

@@ -1,5 +1,6 @@
 """From images to boxes or masks, in one call."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -7,13 +8,17 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.dense.dense_extractor import DenseExtractor, warn_if_coarse
-from windvane.annotate.features.extraction import extract
+from windvane.annotate.features.extraction import extracted
 from windvane.annotate.features.extractor import Images
 from windvane.annotate.images.annotation import Annotation
 from windvane.annotate.process_group import Group
 from windvane.annotate.regions import BoxAnnotation, MaskAnnotation, Origin, RegionAnnotation
-from windvane.annotate.regions.masks.segmenter import Segmenter, segment
+from windvane.annotate.regions.masks.segmenter import Segmenter, segmented
+from windvane.annotate.regions.region_rule import RegionRule
+from windvane.annotate.regions.rule_storage import annotators
 from windvane.annotate.regions.rules import Method, ObjectRule
+from windvane.annotate.work import Work
+from windvane.registry import find
 
 R = TypeVar("R", bound=RegionAnnotation)
 
@@ -54,21 +59,43 @@ def find_boxes(
     """
     if labels is not None:
         labels.check(data)
-    rule = ObjectRule(
-        extractor, gives="box", method=method, centre=centre, patches=patches, threshold=threshold
-    )
-    size = (data.shape[-2], data.shape[-1])
-    warn_if_coarse(extractor.grid, size)
-    found = extract(
-        rule, data, batch_size=batch_size, cache=cache, device=device, group=group, progress=progress
-    )
-    return BoxAnnotation(
-        found.long(),
-        size=size,
-        origin=Origin(method, extractor.name, rule.noted(), data.fingerprint, rule),
-        ids=None if labels is None else labels.ids,
-        k=None if labels is None else labels.k,
-    )
+    options = {"centre": centre, "patches": patches, "threshold": threshold}
+    rule = box_rule(extractor, method, options)
+    found = found_boxes(data, rule, method, Work.of(batch_size, device, cache, group, progress))
+    return found if labels is None else found.with_ids(labels.ids, labels.k)
+
+
+def box_rule(extractor: DenseExtractor, method: str, options: Mapping[str, Any]) -> RegionRule:
+    """The registered annotator ``boxes:METHOD``, with those of the options that it has.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    names = annotators("boxes")
+    if method not in names:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(names)}")
+    return make_rule(f"boxes:{method}", extractor, options)
+
+
+def make_rule(name: str, extractor: DenseExtractor, options: Mapping[str, Any]) -> RegionRule:
+    """A registered annotator on dense features, with those of the options that it has."""
+    row = find("annotator", name)
+    known = row.options()
+    return row.make(extractor, **{key: value for key, value in options.items() if key in known})
+
+
+def found_boxes(data: Images, rule: RegionRule, method: str, work: Work) -> BoxAnnotation:
+    """One box for every image, by a rule that was called ``method``."""
+    found, origin = _found(data, rule, method, work, "float32", 5)
+    return BoxAnnotation(found.long(), size=(data.shape[-2], data.shape[-1]), origin=origin)
+
+
+def _found(
+    data: Images, rule: RegionRule, method: str, work: Work, dtype: str, level: int = 4
+) -> tuple[Tensor, Origin]:
+    warn_if_coarse(rule.extractor.grid, (data.shape[-2], data.shape[-1]), level)
+    origin = Origin(method, rule.extractor.name, rule.noted(), data.fingerprint, rule)
+    return extracted(rule, data, work, dtype=dtype), origin
 
 
 def find_objects(
@@ -92,18 +119,8 @@ def find_objects(
     rule = ObjectRule(
         extractor, gives="mask", method=method, centre=centre, patches=patches, threshold=threshold
     )
-    warn_if_coarse(extractor.grid, (data.shape[-2], data.shape[-1]))
-    found = extract(
-        rule,
-        data,
-        batch_size=batch_size,
-        dtype="uint8",
-        cache=cache,
-        device=device,
-        group=group,
-        progress=progress,
-    )
-    origin = Origin(method, extractor.name, rule.noted(), data.fingerprint, rule)
+    work = Work.of(batch_size, device, cache, group, progress)
+    found, origin = _found(data, rule, method, work, "uint8")
     return MaskAnnotation(found, 2, origin=origin)
 
 
@@ -118,16 +135,13 @@ def find_masks(
     progress: bool = True,
 ) -> MaskAnnotation:
     """An id for every pixel of a data set, by a fitted segmenter; see :func:`.segment` for the arguments."""
+    return found_masks(data, segmenter, Work.of(batch_size, device, cache, group, progress))
+
+
+def found_masks(data: Images, segmenter: Segmenter, work: Work) -> MaskAnnotation:
+    """:func:`find_masks`, by the work as one value."""
     warn_if_coarse(segmenter.extractor.grid, (data.shape[-2], data.shape[-1]))
-    masks = segment(
-        segmenter,
-        data,
-        batch_size=batch_size,
-        device=device,
-        cache=cache,
-        group=group,
-        progress=progress,
-    )
+    masks = segmented(segmenter, data, work)
     kind = getattr(segmenter, "kind", type(segmenter).__name__)
     # What can be built again from settings and state can be saved as the rule for new images.
     rule: Any = segmenter if hasattr(segmenter, "settings") and hasattr(segmenter, "state") else None

@@ -14,8 +14,8 @@ from windvane.annotate.annotated import Annotated
 from windvane.annotate.features.extractor import Images, content_hash
 from windvane.annotate.images.id_draws import draw_ids
 from windvane.annotate.regions.masks.geometry import Views
+from windvane.annotate.regions.region_rule import RegionRule
 from windvane.annotate.regions.rule_storage import write_rule
-from windvane.annotate.regions.rules import RegionRule
 from windvane.annotate.sealed_pair import FORMAT
 from windvane.conditions import Condition
 

@@ -1,45 +1,23 @@
-"""What finds boxes and masks, as a rule for one image at a time that can be saved and used on new images."""
+"""The one object of an image, found by LOST or the normalised cut."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.dense.dense_extractor import DenseExtractor, to_pixels
-from windvane.annotate.features.extractor import version
 from windvane.annotate.regions.boxes.lost_algorithm import BYTES, Regions, lost
 from windvane.annotate.regions.boxes.normalised_cut import normalised_cut
+from windvane.annotate.regions.region_rule import RegionRule
 
 Method = Literal["lost", "ncut"]
 #: Bytes that a method takes for each pair of patches.
 _PAIR = {"lost": 8, "ncut": 40}
 
 
-class RegionRule(Protocol):
-    """A frozen map from images ``(B, C, H, W)`` to their regions, on the CPU.
-
-    Boxes int64 ``(B, 4)`` in pixels, or ids uint8 ``(B, H, W)``. ``name`` is a version that changes with
-    every setting and everything learnt; ``kind``, ``settings`` and ``state`` rebuild it on its ``extractor``.
-    """
-
-    kind: str
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def extractor(self) -> DenseExtractor: ...
-
-    def __call__(self, images: Tensor) -> Tensor: ...
-
-    def settings(self) -> dict[str, Any]: ...
-
-    def state(self) -> dict[str, Tensor]: ...
-
-
-class ObjectRule:
+class ObjectRule(RegionRule):
     """The one object of an image, by LOST or the normalised cut on dense features: its box, or its patches.
 
     Args:
@@ -76,12 +54,7 @@ class ObjectRule:
         self.centre, self.patches, self.threshold = centre, patches, threshold
 
     @property
-    def name(self) -> str:
-        """The version: settings, among them that of the features."""
-        return version(self.kind, self.settings())
-
-    @property
-    def task(self) -> str:
+    def task(self) -> str:  # type: ignore[override]
         """What a bar is about."""
         return "boxes" if self.gives == "box" else "objects"
 
@@ -94,12 +67,6 @@ class ObjectRule:
     def feature(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of what an image of ``shape`` becomes."""
         return (4,) if self.gives == "box" else (shape[-2], shape[-1])
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the features."""
-        if hasattr(self.extractor, "to"):
-            self.extractor.to(device)
-        return self
 
     def __call__(self, images: Tensor) -> Tensor:
         """Boxes int64 ``(B, 4)``, or masks uint8 ``(B, H, W)``, of images ``(B, C, H, W)`` in [-1, 1]."""
@@ -121,30 +88,12 @@ class ObjectRule:
         parts = [find(part) for part in maps.split(max(1, BYTES // (_PAIR[self.method] * pairs)))]
         return Regions(*(torch.cat(values) for values in zip(*parts)))
 
-    def settings(self) -> dict[str, Any]:
-        """What rebuilds it, besides the extractor."""
+    def options(self) -> dict[str, Any]:
+        """The settings, without the features."""
         return {
-            "extractor": self.extractor.name,
             "gives": self.gives,
             "method": self.method,
             "centre": self.centre,
             "patches": self.patches,
             "threshold": self.threshold,
         }
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing was learnt."""
-        return {}
-
-    @classmethod
-    def restore(
-        cls, settings: Mapping[str, Any], state: Mapping[str, Tensor], extractor: DenseExtractor
-    ) -> Self:
-        """What ``settings`` came from, on the same features.
-
-        Raises:
-            ValueError: features of another version.
-        """
-        if extractor.name != settings["extractor"]:
-            raise ValueError(f"made with the features {settings['extractor']}, not with {extractor.name}")
-        return cls(extractor, **{key: value for key, value in settings.items() if key != "extractor"})

@@ -1,6 +1,7 @@
 """`windvane annotate`: cluster ids for unlabelled images."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from windvane.cli.common.console import tell
 from windvane.cli.common.options import MOST_MINUTES, UserSettings, with_settings
 
 if TYPE_CHECKING:
+    from windvane.annotate.work import Work
     from windvane.cli.common.config import Config
     from windvane.cli.common.datasets import Parts
     from windvane.cli.common.processes import Processes
@@ -114,7 +116,6 @@ def _check_kind(config: "Config", told: list[str], settings: list[str]) -> None:
 def _annotate(
     config: "Config", out: Path, group: "Processes", *, report: bool, budget: "TimeBudget | None"
 ) -> None:
-    from windvane.annotate import Group
     from windvane.cli.common.annotations.labels import REPORT, lines, make_annotation
     from windvane.cli.common.annotations.page import show_page
     from windvane.cli.common.config import write_yaml
@@ -122,14 +123,9 @@ def _annotate(
     from windvane.hashes import sealed, sealed_text
 
     config, parts, stages = _opened(config, group, budget)
+    work = _work(config, group)
     annotation, told = make_annotation(
-        config.annotate,
-        parts.train,
-        flip=config.train.flip,
-        device=group.device,
-        progress=group.first,
-        group=Group(group.rank, group.count),
-        stages=stages,
+        config.annotate, parts.train, work, flip=config.train.flip, stages=stages
     )
     if not group.first:
         return
@@ -166,6 +162,14 @@ def _opened(
     return paced(config, parts.train, budget, device=str(group.device)), parts, stages
 
 
+def _work(config: "Config", group: "Processes") -> "Work":
+    from windvane.annotate import Group
+    from windvane.cli.common.annotations.labels import work_of
+
+    shared = Group(group.rank, group.count)
+    return work_of(config.annotate, device=group.device, progress=group.first, group=shared)
+
+
 def _regions(
     config: "Config",
     out: Path,
@@ -188,22 +192,15 @@ def _regions(
 
     check_regions(config.annotate)
     config, parts, stages = _opened(config, group, budget)
-    flip, device = config.train.flip, group.device
-    made = make_regions(
-        config.annotate,
-        parts.train,
-        flip=flip,
-        device=device,
-        progress=group.first,
-        group=Group(group.rank, group.count),
-        stages=stages,
-    )
+    flip, work = config.train.flip, _work(config, group)
+    made = make_regions(config.annotate, parts.train, work, flip=flip, stages=stages)
     if not group.first:
         return
     if report and made.find is not None:
         with stages("comparison with changed images and other seeds"):
+            seen = replace(work, group=Group(), progress=True)
             made.told["region_stability"] = found_again(
-                config.annotate, made.find, parts.train, flip=flip, device=device, progress=True
+                config.annotate, made.find, parts.train, seen, flip=flip
             )
     made.regions.save(out)
     if made.labels is not None:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windvane.cli.common.annotations.labels import REPORT, lines, make_annotation
+from windvane.cli.common.annotations.labels import REPORT, lines, make_annotation, work_of
 from windvane.cli.common.builders import build_denoiser, build_objective, build_times, loop_options
 from windvane.cli.common.conditions.vocabulary import KnownConditions
 from windvane.cli.common.config import Config
@@ -91,9 +91,8 @@ def _annotate(
     else:
         part = None if budget is None else budget.share(_LABELS)
         config = paced(config, data, part, device=group.device)
-        made, told = make_annotation(
-            config.annotate, data, flip=config.train.flip, device=group.device, progress=True
-        )
+        work = work_of(config.annotate, device=group.device, progress=True)
+        made, told = make_annotation(config.annotate, data, work, flip=config.train.flip)
         for line in lines(told):
             say(line)
     made.save(run.annotations)

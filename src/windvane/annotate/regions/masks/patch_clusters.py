@@ -1,22 +1,21 @@
 """The plain way to masks: k-means on the patches of all images."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.dense.dense_extractor import DenseExtractor, to_pixels
-from windvane.annotate.dense.position_samples import sample_vectors
-from windvane.annotate.features.extractor import Images, version
+from windvane.annotate.dense.position_samples import drawn_vectors
+from windvane.annotate.features.extractor import Images
 from windvane.annotate.images.clusters import Clusters
-from windvane.annotate.process_group import Group
 from windvane.annotate.regions.masks.feature_lift import Lift
-from windvane.annotate.regions.masks.segmenter import checked_k, fit_kept, in_parts
+from windvane.annotate.regions.masks.segmenter import LearntSegmenter, checked_k, in_parts
+from windvane.annotate.work import Work
 
 
-class PatchClusters:
+class PatchClusters(LearntSegmenter):
     """Masks by k-means on dense features; cluster 0 is the most frequent, usually the background.
 
         id_p(x) = argmin_c | v_p - m_c |^2,   v = the features at pixel p,
@@ -60,60 +59,18 @@ class PatchClusters:
         self.clusters = Clusters(checked_k(k), seed=seed, normalise=normalise)
 
     @property
-    def k(self) -> int:
+    def k(self) -> int:  # type: ignore[override]
         """The number of clusters."""
         return self.clusters.k
 
-    @property
-    def name(self) -> str:
-        """The version: settings, features and a hash of the centres."""
-        return version(self.kind, self.settings(), self.state())
+    def gathered(self, data: Images, work: Work) -> Tensor:
+        """Patches drawn evenly from all images."""
+        return drawn_vectors(self.extractor, data, self.vectors, work, seed=self.seed)
 
-    def fit(
-        self,
-        data: Images,
-        *,
-        batch_size: int = 64,
-        device: str | torch.device | None = None,
-        cache: str | Path | None = None,
-        group: Group | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Find the centres on the patches of a data set.
-
-        Args:
-            data: the images.
-            batch_size: images per call of the features.
-            device: where to compute the features.
-            cache: a folder where the patches drawn and then the centres are kept, so that a killed run goes
-                on where it was, and the same clusters are not fitted twice.
-            group: processes that share the work and all get the same centres; they need a ``cache``.
-            progress: show bars.
-
-        Raises:
-            ValueError: fewer different patches than clusters.
-        """
-        group = Group() if group is None else group
-
-        def drawn() -> Tensor:
-            return sample_vectors(
-                self.extractor,
-                data,
-                self.vectors,
-                seed=self.seed,
-                batch_size=batch_size,
-                device=device,
-                cache=cache,
-                group=group,
-                progress=progress,
-            )
-
-        fit_kept(self, data, drawn, self._learn, cache=cache, group=group)
-        return self
-
-    def _learn(self, drawn: Tensor) -> None:
-        self.lift.fit(drawn.norm(dim=1))
-        self.clusters.fit(self.lift(drawn))
+    def learn(self, gathered: Tensor, progress: bool) -> None:
+        """Find the centres."""
+        self.lift.fit(gathered.norm(dim=1))
+        self.clusters.fit(self.lift(gathered))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Ids uint8 ``(B, H, W)`` of images ``(B, C, H, W)`` in [-1, 1]."""
@@ -131,16 +88,9 @@ class PatchClusters:
             ids = to_pixels(ids, self.extractor.grid, shape, mode="nearest")
         return ids[:, 0].to(torch.uint8)
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the features."""
-        if hasattr(self.extractor, "to"):
-            self.extractor.to(device)
-        return self
-
-    def settings(self) -> dict[str, Any]:
-        """What rebuilds it, besides the extractor and its state."""
+    def options(self) -> dict[str, Any]:
+        """The settings, without the features."""
         return {
-            "extractor": self.extractor.name,
             "k": self.k,
             "seed": self.seed,
             "vectors": self.vectors,
@@ -161,19 +111,3 @@ class PatchClusters:
         """
         self.clusters.restored(state["centres"], state["sizes"])
         self.lift.scale = state["scale"]
-
-    @classmethod
-    def restore(
-        cls, settings: Mapping[str, Any], state: Mapping[str, Tensor], extractor: DenseExtractor
-    ) -> Self:
-        """What ``settings`` and ``state`` came from, on the same features.
-
-        Raises:
-            ValueError: features of another version, or centres that do not fit.
-        """
-        named = {key: value for key, value in settings.items() if key != "extractor"}
-        made = cls(extractor, named.pop("k"), **named)
-        if extractor.name != settings["extractor"]:
-            raise ValueError(f"made with the features {settings['extractor']}, not with {extractor.name}")
-        made.take(state)
-        return made

@@ -1,21 +1,23 @@
 """What both ways of making masks share: an id for every pixel of new images."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.dense.dense_extractor import DenseExtractor
-from windvane.annotate.features.extraction import extract
+from windvane.annotate.features.extraction import extracted
 from windvane.annotate.features.extractor import Images, text_key, version
+from windvane.annotate.features.extractor_storage import load_extractor, save_extractor
 from windvane.annotate.process_group import Group
+from windvane.annotate.regions.region_rule import RegionRule
+from windvane.annotate.work import Work
 from windvane.files import discard
-
-T = TypeVar("T")
 
 #: Masks hold ids in one byte.
 MOST = 255
@@ -56,8 +58,7 @@ class _Checked:
         return shape[-2], shape[-1]
 
     def to(self, device: str | torch.device) -> None:
-        if hasattr(self._segmenter, "to"):
-            self._segmenter.to(device)
+        Work(device=device).move(self._segmenter)
 
     def __call__(self, images: Tensor) -> Tensor:
         made, expected = self._segmenter(images), (len(images), *images.shape[-2:])
@@ -93,82 +94,103 @@ def segment(
     Raises:
         ValueError: no images, or ids of another shape than the images or out of range.
     """
-    return extract(
-        _Checked(segmenter),
-        data,
-        batch_size=batch_size,
-        dtype="uint8",
-        cache=cache,
-        device=device,
-        group=group,
-        progress=progress,
-    )
+    return segmented(segmenter, data, Work.of(batch_size, device, cache, group, progress))
 
 
-class Fitted(Segmenter, Protocol):
-    """A segmenter that learns from images: one of this library."""
-
-    kind: str
-
-    def settings(self) -> dict[str, Any]: ...
-
-    def state(self) -> dict[str, Tensor]: ...
-
-    @property
-    def only_used(self) -> tuple[str, ...]:
-        """The settings that what is learnt does not depend on, but only what is made of it."""
-        ...
-
-    def take(self, state: Mapping[str, Tensor]) -> None: ...
+def segmented(segmenter: Segmenter, data: Images, work: Work) -> Tensor:
+    """:func:`segment`, by the work as one value."""
+    return extracted(_Checked(segmenter), data, work, dtype="uint8")
 
 
-def fit_kept(
-    segmenter: Fitted,
-    data: Images,
-    gather: Callable[[], T],
-    learn: Callable[[T], None],
-    *,
-    cache: str | Path | None,
-    group: Group,
-) -> None:
-    """Give a segmenter what it learns: from the cache, or anew.
+class LearntSegmenter(RegionRule):
+    """A segmenter that learns from images, and is a rule: one of this library.
 
-    The same is learnt whatever ``only_used`` names, so it is kept once for all of these settings.
-    All processes gather what is learnt from, which they may share; the first one learns and keeps the result,
-    and all get it. Damage in the cache costs time and is no error.
+    Attributes:
+        k: the number of clusters.
+        only_used: the settings that what is learnt does not depend on, but only what is made of it.
     """
-    from windvane.annotate.features.extractor_storage import load_extractor, save_extractor
 
-    about = {name: value for name, value in segmenter.settings().items() if name not in segmenter.only_used}
-    kept = None
-    if cache is not None:
-        kept = Path(cache) / f"segmenter-{text_key(segmenter.kind, about, data.fingerprint)}"
+    k: int
+    only_used: ClassVar[tuple[str, ...]]
+    task = "masks"
 
-    def read() -> dict[str, Tensor] | None:
-        if kept is None or not kept.exists():
-            return None
-        try:
-            found = load_extractor(kept, kinds={segmenter.kind: partial(_Learnt, segmenter.kind)}).state()
-            segmenter.take(found)
-            return found
-        except ValueError as error:
-            warnings.warn(f"fitted again: {error}", stacklevel=4)
-            return None
+    def fit(
+        self,
+        data: Images,
+        *,
+        batch_size: int = 64,
+        device: str | torch.device | None = None,
+        cache: str | Path | None = None,
+        group: Group | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Learn from a data set, from scratch; the same seed gives the same masks.
 
-    state = group.first(read)
-    if state is None:
-        gathered = gather()
+        Args:
+            data: the images.
+            batch_size: images per call of the features.
+            device: where to compute the features, and to train.
+            cache: a folder where the features and then what is learnt are kept, so that a killed run goes on
+                where it was, and the same is not learnt twice.
+            group: processes that share the features and all get what the first one learns; they need a
+                ``cache``.
+            progress: show bars.
 
-        def learnt() -> dict[str, Tensor]:
-            learn(gathered)
-            if kept is not None:
-                discard(kept)  # what was damaged
-                kept_as: Any = _Learnt(segmenter.kind, about, segmenter.state())
-                save_extractor(kept_as, kept)
-            return segmenter.state()
+        Raises:
+            ValueError: fewer images or patches than it needs.
+        """
+        return self.fitted(data, Work.of(batch_size, device, cache, group, progress))
 
-        state = group.first(learnt)
-    segmenter.take(state)
+    @abstractmethod
+    def gathered(self, data: Images, work: Work) -> Tensor:
+        """What is learnt from, which several processes may share."""
+
+    @abstractmethod
+    def learn(self, gathered: Tensor, progress: bool) -> None:
+        """Learn from it."""
+
+    def feature(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what an image of ``shape`` becomes."""
+        return shape[-2], shape[-1]
+
+    def fitted(self, data: Images, work: Work) -> Self:
+        """This segmenter with what it learns: from the cache, or anew.
+
+        The same is learnt whatever ``only_used`` names, so it is kept once for all of these settings.
+        All processes gather; the first one learns and keeps the result, and all get it. Damage in the cache
+        costs time and is no error.
+        """
+        about = {name: value for name, value in self.settings().items() if name not in self.only_used}
+        kept = None
+        if work.cache is not None:
+            kept = Path(work.cache) / f"segmenter-{text_key(self.kind, about, data.fingerprint)}"
+
+        def read() -> dict[str, Tensor] | None:
+            if kept is None or not kept.exists():
+                return None
+            try:
+                found = load_extractor(kept, kinds={self.kind: partial(_Learnt, self.kind)}).state()
+                self.take(found)
+                return found
+            except ValueError as error:
+                warnings.warn(f"fitted again: {error}", stacklevel=5)
+                return None
+
+        state = work.group.first(read)
+        if state is None:
+            gathered = self.gathered(data, work)
+
+            def learnt() -> dict[str, Tensor]:
+                self.learn(gathered, work.progress)
+                if kept is not None:
+                    discard(kept)  # what was damaged
+                    kept_as: Any = _Learnt(self.kind, about, self.state())
+                    save_extractor(kept_as, kept)
+                return self.state()
+
+            state = work.group.first(learnt)
+        self.take(state)
+        return self
 
 
 class _Learnt:

@@ -1,26 +1,25 @@
 """STEGO: masks by a small head on frozen patch features, trained by correspondence distillation."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
 from windvane.annotate.dense.dense_extractor import DenseExtractor, to_pixels
-from windvane.annotate.features.extractor import Images, beside, version
-from windvane.annotate.process_group import Group
+from windvane.annotate.features.extractor import Images, beside
 from windvane.annotate.regions.masks.correspondence import BALANCED, PUBLISHED, ClusterProbe, CodeHead
 from windvane.annotate.regions.masks.crf import DenseCRF
 from windvane.annotate.regions.masks.feature_lift import Lift
-from windvane.annotate.regions.masks.segmenter import checked_k, fit_kept, in_parts
+from windvane.annotate.regions.masks.segmenter import LearntSegmenter, checked_k, in_parts
 from windvane.annotate.regions.masks.stego_training import held_maps, train_stego
+from windvane.annotate.work import Work
 from windvane.randomness import generator
 
 Shifts = Literal["balanced", "published"]
 
 
-class Stego:
+class Stego(LearntSegmenter):
     """Masks by STEGO (Hamilton et al. 2022, arXiv 2203.08414), as used by Self-Guided Diffusion Models.
 
     A head gives every patch a code; codes of patches whose frozen features correlate above a shift are drawn
@@ -99,63 +98,25 @@ class Stego:
         self.losses: list[float] = []
         self._parts: tuple[CodeHead, ClusterProbe] | None = None
 
-    @property
-    def name(self) -> str:
-        """The version: settings, features and a hash of head and probe."""
-        return version(self.kind, self.settings(), self.state())
-
     def _trained(self) -> tuple[CodeHead, ClusterProbe]:
         if self._parts is None:
             raise ValueError("the segmentation head is not trained yet: call .fit(data) first")
         return self._parts
 
-    def fit(
-        self,
-        data: Images,
-        *,
-        batch_size: int = 64,
-        device: str | torch.device | None = None,
-        cache: str | Path | None = None,
-        group: Group | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Train head and probe on a data set, from scratch; the same seed gives the same masks.
+    def gathered(self, data: Images, work: Work) -> Tensor:
+        """Maps of the images, or of as many of them as the memory holds."""
+        least = max(self.batch, self.neighbours + 1)
+        return held_maps(self.extractor, data, work, memory=self.memory, least=least, seed=self.seed)
 
-        Args:
-            data: the images.
-            batch_size: images per call of the features.
-            device: where to compute the features, and to train.
-            cache: a folder where the features and then head and probe are kept, so that a killed run goes on
-                where it was, and the same head is not trained twice.
-            group: processes that share the features and all get the head that the first one trains; they need
-                a ``cache``.
-            progress: show bars.
-
-        Raises:
-            ValueError: fewer images than neighbours, partners or clusters need.
-        """
+    def fitted(self, data: Images, work: Work) -> Self:
+        """This segmenter, trained; see :meth:`fit`."""
         if len(data) <= self.neighbours:
             raise ValueError(f"{self.neighbours} neighbours need more images than that, got {len(data)}")
-        group = Group() if group is None else group
+        return super().fitted(data, work)
 
-        def held() -> Tensor:
-            return held_maps(
-                self.extractor,
-                data,
-                memory=self.memory,
-                least=max(self.batch, self.neighbours + 1),
-                seed=self.seed,
-                batch_size=batch_size,
-                device=device,
-                cache=cache,
-                group=group,
-                progress=progress,
-            )
-
-        fit_kept(self, data, held, lambda maps: self._learn(maps, progress), cache=cache, group=group)
-        return self
-
-    def _learn(self, maps: Tensor, progress: bool) -> None:
+    def learn(self, gathered: Tensor, progress: bool) -> None:
+        """Train head and probe."""
+        maps = gathered
         self.lift.fit(maps.norm(dim=1).flatten())
         head, probe, self.losses = train_stego(
             maps,
@@ -230,15 +191,20 @@ class Stego:
                 part.to(device)
         return self
 
-    def settings(self) -> dict[str, Any]:
-        """What rebuilds it, besides the extractor and its state."""
+    def options(self) -> dict[str, Any]:
+        """The settings, without the features."""
         names = (
             "k codes steps probe_steps batch learning_rate probe_rate neighbours partners points shifts flip "
             "memory seed"
         )
         crf = None if self.crf is None else vars(self.crf)
         values = {name: getattr(self, name) for name in names.split()}
-        return {"extractor": self.extractor.name, **values, "lift": self.lift.b, "crf": crf}
+        return {**values, "lift": self.lift.b, "crf": crf}
+
+    @classmethod
+    def read_options(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that :meth:`options` gave as JSON values."""
+        return {**options, "crf": None if options["crf"] is None else DenseCRF(**options["crf"])}
 
     def state(self) -> dict[str, Tensor]:
         """Weights of head and probe, and the scale of the lift."""
@@ -267,20 +233,3 @@ class Stego:
             ) from error
         self.lift.scale = state["scale"]
         self._put(head, probe)
-
-    @classmethod
-    def restore(
-        cls, settings: Mapping[str, Any], state: Mapping[str, Tensor], extractor: DenseExtractor
-    ) -> Self:
-        """What ``settings`` and ``state`` came from, on the same features.
-
-        Raises:
-            ValueError: features of another version, or weights that do not fit.
-        """
-        if extractor.name != settings["extractor"]:
-            raise ValueError(f"made with the features {settings['extractor']}, not with {extractor.name}")
-        named = {key: value for key, value in settings.items() if key not in ("extractor", "crf", "k")}
-        crf = None if settings["crf"] is None else DenseCRF(**settings["crf"])
-        made = cls(extractor, settings["k"], crf=crf, **named)
-        made.take(state)
-        return made

@@ -3,21 +3,20 @@
 import math
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from windvane.annotate.dense.dense_extractor import DenseExtractor, dense_batches
+from windvane.annotate.dense.dense_extractor import DenseExtractor, dense_maps
 from windvane.annotate.dense.position_samples import at_most
 from windvane.annotate.features.contrastive import epochs
 from windvane.annotate.features.extractor import Images
 from windvane.annotate.images.clusters import Clusters
 from windvane.annotate.patch_grid import patch_counts
-from windvane.annotate.process_group import Group
 from windvane.annotate.regions.masks.correspondence import ClusterProbe, CodeHead, Pairs, stego_loss
 from windvane.annotate.regions.masks.feature_lift import Lift
+from windvane.annotate.work import Work
 from windvane.randomness import generator
 from windvane.training.descent import descend
 
@@ -25,17 +24,7 @@ _PROBE_CODES = 20_000
 
 
 def held_maps(
-    extractor: DenseExtractor,
-    data: Images,
-    *,
-    memory: int,
-    least: int,
-    seed: int,
-    batch_size: int,
-    device: str | torch.device | None = None,
-    cache: str | Path | None = None,
-    group: Group | None = None,
-    progress: bool = True,
+    extractor: DenseExtractor, data: Images, work: Work, *, memory: int, least: int, seed: int
 ) -> Tensor:
     """Frozen features ``(n, D, h, w)`` of the images, or of as many of them as ``memory`` bytes hold.
 
@@ -43,16 +32,7 @@ def held_maps(
     """
     count = math.prod(patch_counts(extractor.grid, (data.shape[-2], data.shape[-1])))
     chosen = at_most(data, max(least, memory // (4 * extractor.dim * count)), seed=seed)
-    batches = dense_batches(
-        extractor,
-        chosen,
-        batch_size=batch_size,
-        device=device,
-        cache=cache,
-        group=group,
-        progress=progress,
-    )
-    return torch.cat([maps for _, maps in batches])
+    return torch.cat([maps for _, maps in dense_maps(extractor, chosen, work)])
 
 
 def nearest_images(means: Tensor, count: int) -> Tensor:

@@ -4,14 +4,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from windvane.cli.common.annotations.labels import check_features, features_of
-from windvane.cli.common.datasets import usable_cache
 from windvane.cli.common.sections import AnnotateSection
 
 if TYPE_CHECKING:
-    from windvane.annotate import Group
     from windvane.annotate.dense import DenseExtractor
-    from windvane.annotate.regions.masks import PatchClusters, Stego
     from windvane.annotate.regions.robustness import Find
+    from windvane.annotate.work import Work
     from windvane.data import ImageData
 
 #: The controls of boxes and masks; the others are of ids.
@@ -54,79 +52,43 @@ def denoiser_maps(section: AnnotateSection, *, flip: bool = False, device: str =
     return DenoiserMaps(features)
 
 
-def _dense(
-    section: AnnotateSection,
-    data: "ImageData",
-    *,
-    flip: bool,
-    device: str,
-    progress: bool,
-    group: "Group",
-) -> "DenseExtractor":
+def _dense(section: AnnotateSection, data: "ImageData", work: "Work", *, flip: bool) -> "DenseExtractor":
     """The dense features of the settings: maps of the user's own denoiser, or what the library names."""
     from windvane.annotate.dense.dense_by_name import dense_features
 
     if section.dense.startswith("denoiser:"):
-        return denoiser_maps(section, flip=flip, device=device)
-    return dense_features(
-        section.dense,
-        data,
-        seed=section.seed,
-        flip=flip,
-        device=device,
-        cache=usable_cache("annotate"),
-        group=group,
-        progress=progress,
-    )
+        return denoiser_maps(section, flip=flip, device=str(work.device))
+    return dense_features(section.dense, data, work, seed=section.seed, flip=flip)
 
 
-def finder(
-    section: AnnotateSection,
-    data: "ImageData",
-    *,
-    flip: bool,
-    device: str,
-    progress: bool,
-    group: "Group | None" = None,
-) -> "Find":
+def finder(section: AnnotateSection, data: "ImageData", work: "Work", *, flip: bool) -> "Find":
     """What finds boxes or masks in any images, learnt on ``data`` where something is learnt."""
-    from windvane.annotate import Group, find_boxes, find_masks
+    from windvane.annotate.regions.finders import box_rule, found_boxes, found_masks, make_rule
 
-    group = Group() if group is None else group
-    mirrored = flip if section.flip is None else section.flip
-    dense = _dense(section, data, flip=mirrored, device=device, progress=progress, group=group)
-    how: dict[str, Any] = {
-        "batch_size": section.batch_size,
-        "device": device,
-        "cache": usable_cache("annotate"),
-        "group": group,
-        "progress": progress,
-    }
+    dense = _dense(section, data, work, flip=flip if section.flip is None else section.flip)
     if section.masks is None:
         # The published method takes the keys of a transformer as they are; other features are centred.
         centre = not section.dense.startswith("hub:")
-        return partial(find_boxes, extractor=dense, method=section.method, centre=centre, **how)
-    segmenter = _segmenter(section, dense).fit(data, **how)
-    return partial(find_masks, segmenter=segmenter, **how)
+        rule = box_rule(dense, section.method, {"centre": centre}).fitted(data, work)
+        return partial(found_boxes, rule=rule, method=section.method, work=work)
+    made: Any = make_rule(f"masks:{section.segmenter}", dense, _mask_options(section))
+    return partial(found_masks, segmenter=made.fitted(data, work), work=work)
 
 
-def _segmenter(section: AnnotateSection, dense: "DenseExtractor") -> "PatchClusters | Stego":
-    """What finds masks, not fitted yet."""
-    from windvane.annotate.regions.masks import DenseCRF, PatchClusters, Stego
+def _mask_options(section: AnnotateSection) -> dict[str, Any]:
+    """What the settings say to an annotator of masks; each takes what it knows."""
+    from windvane.annotate.regions.masks import DenseCRF
 
-    assert section.masks is not None
     # The length of restoring features is the contrast, which says where the ink is; of others it says little.
     lift = 0.3 if section.dense.startswith("restoration") else None
-    if section.segmenter == "stego":
-        return Stego(
-            dense,
-            section.masks,
-            steps=section.steps,
-            lift=lift,
-            # The published method averages whatever the images are; that is about places, not about ids.
-            flip=section.flip is not False,
-            crf=DenseCRF() if section.crf else None,
-            seed=section.seed,
-        )
-    # Raw patches are clustered as they are.
-    return PatchClusters(dense, section.masks, seed=section.seed, normalise=lift is not None, lift=lift)
+    return {
+        "k": section.masks,
+        "seed": section.seed,
+        "steps": section.steps,
+        "lift": lift,
+        # Raw patches are clustered as they are.
+        "normalise": lift is not None,
+        # The published method averages whatever the images are; that is about places, not about ids.
+        "flip": section.flip is not False,
+        "crf": DenseCRF() if section.crf else None,
+    }

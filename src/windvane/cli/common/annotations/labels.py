@@ -14,6 +14,7 @@ from windvane.registry import known_names
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, Control, Group
     from windvane.annotate.features import FeatureExtractor
+    from windvane.annotate.work import Work
     from windvane.cli.common.config import Config
     from windvane.data import ImageData
 
@@ -61,23 +62,29 @@ def features_of(text: str, *, seed: int, flip: bool, device: str) -> "str | Feat
     return DenoiserFeatures(model.denoiser, seed=seed)
 
 
+def work_of(section: AnnotateSection, *, device: str, progress: bool, group: "Group | None" = None) -> "Work":
+    """How the section is worked on here, with all that is learnt in the cache."""
+    from windvane.annotate.work import Work
+
+    return Work.of(section.batch_size, device, usable_cache("annotate"), group, progress)
+
+
 def make_annotation(
     section: AnnotateSection,
     data: "ImageData",
+    work: "Work",
     *,
     flip: bool,
-    device: str,
-    progress: bool,
-    group: "Group | None" = None,
     stages: Stages | None = None,
 ) -> "tuple[Annotation, dict[str, Any]]":
-    """The annotation of the images, and what there is to say about it; `group` shares the work, and `stages`
-    say how long each part took.
+    """The annotation of the images, and what there is to say about it; `stages` say how long each part took.
 
     For controls of the labels nothing is learnt.
     """
     from windvane import annotate as library
     from windvane.annotate.control_spec import with_fingerprint
+    from windvane.annotate.features.extraction import extracted
+    from windvane.annotate.image_annotator import annotated
 
     stages = Stages(aloud=False) if stages is None else stages
     control = None if section.control is None else library.Control.read(section.control)
@@ -87,18 +94,12 @@ def make_annotation(
         return controlled
     grey = control is not None and control.kind == "grey"
     seen = library.GreyImages(data) if grey else data
-    cache = usable_cache("annotate")
-    group = library.Group() if group is None else group
     flip = flip if section.flip is None else section.flip
-    features = features_of(section.features, seed=section.seed, flip=flip, device=device)
-    extraction: dict[str, Any] = {
-        "flip": flip, "cache": cache, "batch_size": section.batch_size,
-        "device": device, "group": group, "progress": progress,
-    }  # fmt: skip
+    features = features_of(section.features, seed=section.seed, flip=flip, device=str(work.device))
 
     def fitted(features: "str | FeatureExtractor", k: int) -> "Annotation":
-        return library.annotate(
-            seen, features=features, k=k, seed=section.seed, backend=section.backend, **extraction
+        return annotated(
+            seen, work, features=features, k=k, seed=section.seed, backend=section.backend, flip=flip
         )
 
     # One cluster costs nothing: the features come first, and `k` clusters of them take a stage of their own.
@@ -109,17 +110,17 @@ def make_annotation(
     with stages(f"features of {len(data):,} images"):
         made = fitted(features, 1)
         if made.extractor is None:
-            raise ValueError(f"the features {section.features} are gone; clear the cache folder {cache}")
+            raise ValueError(f"the features {section.features} are gone; clear the cache folder {work.cache}")
         extractor = made.extractor
-        values = library.extract(extractor, seen, **extraction)
+        values = extracted(extractor, seen, work, flip)
     stages.begin()
     choice = None
     seeds = range(section.stability)
-    fits: dict[str, Any] = {"backend": section.backend, "progress": progress}
+    fits: dict[str, Any] = {"backend": section.backend, "progress": work.progress}
     if section.k == "auto":
         compared = seeds if len(seeds) > 1 else range(3)
         with stages("choice of their number"):
-            choice = group.first(
+            choice = work.group.first(
                 partial(library.choose_k, values, library.candidates(len(data)), seeds=compared, **fits)
             )
     k = int(section.k) if choice is None else choice.recommended
@@ -135,7 +136,7 @@ def make_annotation(
         told["stability"] = {"k": k, "seeds": list(seeds), **choice.chosen.stability}
     elif compare:
         with stages("comparison of seeds"):
-            told["stability"] = group.first(partial(library.stability, values, k, seeds=seeds, **fits))
+            told["stability"] = work.group.first(partial(library.stability, values, k, seeds=seeds, **fits))
     return made, told
 
 

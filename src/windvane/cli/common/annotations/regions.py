@@ -14,8 +14,9 @@ from windvane.cli.common.sections import AnnotateSection
 from windvane.cli.common.stages import Stages
 
 if TYPE_CHECKING:
-    from windvane.annotate import Annotation, BoxAnnotation, Group, MaskAnnotation
+    from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation
     from windvane.annotate.regions.robustness import Find
+    from windvane.annotate.work import Work
     from windvane.data import ImageData
 
     Regions = BoxAnnotation | MaskAnnotation
@@ -36,32 +37,23 @@ class Made:
 
 
 def make_regions(
-    section: AnnotateSection,
-    data: "ImageData",
-    *,
-    flip: bool,
-    device: str,
-    progress: bool,
-    group: "Group | None" = None,
-    stages: Stages | None = None,
+    section: AnnotateSection, data: "ImageData", work: "Work", *, flip: bool, stages: Stages | None = None
 ) -> Made:
     """Boxes and the image-level clusters beside them, or masks; and what there is to say about them.
 
-    What is learnt and found is kept in the cache, so that a killed command goes on where it was; `group`
-    shares the work.
+    What is learnt and found is kept in the cache, so that a killed command goes on where it was.
     """
-    from windvane.annotate import Group, moved_regions, shuffled_regions
+    from windvane.annotate import moved_regions, shuffled_regions
     from windvane.annotate.regions.boxes.coco_export import NAMES
 
-    group = Group() if group is None else group
     stages = Stages(aloud=False) if stages is None else stages
     kind = "boxes" if section.masks is None else "masks"
     find, found = None, cast(Any, None)  # of the kind that the settings say
     if section.coco is None:
         if not section.dense.startswith("hub:"):
             stages.begin()
-        with _warnings_said(group.rank == 0), stages(kind):
-            find = finder(section, data, flip=flip, device=device, progress=progress, group=group)
+        with _warnings_said(work.group.rank == 0), stages(kind):
+            find = finder(section, data, work, flip=flip)
             found = find(data)
     else:
         with stages(f"{kind} of {section.coco}"):
@@ -75,9 +67,7 @@ def make_regions(
     labels = None
     if section.masks is None:
         beside = section.model_copy(update={"control": None})
-        labels, about = _beside(
-            found, beside, data, flip=flip, device=device, progress=progress, group=group, stages=stages
-        )
+        labels, about = _beside(found, beside, data, work, flip=flip, stages=stages)
         found = found.with_ids(labels.ids, labels.k)
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).double()
         share = sides.prod(1) / (found.size[0] * found.size[1])
@@ -134,26 +124,22 @@ def _beside(
     boxes: "BoxAnnotation",
     section: AnnotateSection,
     data: "ImageData",
+    work: "Work",
     *,
     flip: bool,
-    device: str,
-    progress: bool,
-    group: "Group",
     stages: Stages,
 ) -> "tuple[Annotation, dict[str, Any]]":
     """The image-level clusters beside boxes: those that came with them, or new ones."""
     from windvane.annotate import Annotation
 
     if boxes.ids is None:
-        return make_annotation(
-            section, data, flip=flip, device=device, progress=progress, group=group, stages=stages
-        )
+        return make_annotation(section, data, work, flip=flip, stages=stages)
     given = Annotation.given(boxes.ids, data, k=boxes.k, source=f"{IN_FILE} {section.coco}")
     return given, given.report(data.labels)
 
 
 def found_again(
-    section: AnnotateSection, find: "Find", data: "ImageData", *, flip: bool, device: str, progress: bool
+    section: AnnotateSection, find: "Find", data: "ImageData", work: "Work", *, flip: bool
 ) -> dict[str, Any]:
     """Whether what was found comes back: from changed images, and learnt from other seeds where any matter.
 
@@ -165,21 +151,15 @@ def found_again(
     by_seed = learnt or section.masks is not None
     network = learnt or (section.masks is not None and section.segmenter == "stego")
     most = min(section.stability, 2) if network else section.stability
-    refits = {}
+    refits, quiet = {}, work.alone()  # of images that nobody will ask for again
+    again: Find = partial(find, work=quiet)  # type: ignore[call-arg]
     for seed in range(section.seed + 1, section.seed + most if by_seed else 0):
         other = section.model_copy(update={"seed": seed})
-        refits[seed] = _quiet(finder(other, data, flip=flip, device=device, progress=progress))
+        refits[seed] = partial(finder(other, data, work, flip=flip), work=quiet)  # type: ignore[call-arg]
     with warnings.catch_warnings():
         # What there is to warn of was said when the images themselves were looked at.
         warnings.simplefilter("ignore", UserWarning)
-        return region_stability(_quiet(find), data, refits=refits, seed_used=section.seed)
-
-
-def _quiet(find: "Find") -> "Find":
-    """The same by this process alone, of images that nobody will ask for again."""
-    from windvane.annotate import Group
-
-    return partial(find, progress=False, cache=None, group=Group())  # type: ignore[call-arg]
+        return region_stability(again, data, refits=refits, seed_used=section.seed)
 
 
 def _left_out(counts: dict[str, int], overlap: str | None) -> list[str]:

@@ -3,9 +3,11 @@
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from windvane.cli.common.sections.base import Section
+from windvane.registry import known_names
 
 _CONTROL = re.compile(r"grey|labels|(labels\+)?(random|noise:(\d+\.?\d*|\.\d+)|split:\d+)|shuffled|moved")
 
@@ -37,8 +39,8 @@ class AnnotateSection(Section):
     )
     boxes: bool = Field(default=False, description="one box an image, beside the clusters")
     masks: int | None = Field(default=None, ge=2, le=255, description="masks of so many ids, not clusters")
-    method: Literal["lost", "ncut"] = Field(default="lost", description="how boxes are found")
-    segmenter: Literal["clusters", "stego"] = Field(default="clusters", description="how masks are found")
+    method: str = Field(default="lost", description="how boxes are found")
+    segmenter: str = Field(default="clusters", description="how masks are found")
     steps: int = Field(default=200, ge=1, description="training steps of STEGO")
     crf: bool = Field(default=False, description="refine STEGO's masks by a dense CRF; needs pydensecrf")
     dense: str = Field(
@@ -58,6 +60,17 @@ class AnnotateSection(Section):
     def _positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError(f"the number of clusters must be at least 1, got {value}")
+        return value
+
+    @field_validator("method", "segmenter")
+    @classmethod
+    def _registered(cls, value: str, info: ValidationInfo) -> str:
+        kind = "boxes:" if info.field_name == "method" else "masks:"
+        known = [name.removeprefix(kind) for name in known_names("annotator") if name.startswith(kind)]
+        if value not in known:
+            *others, last = (repr(name) for name in known)
+            said = f"should be {', '.join(others)} or {last}"
+            raise PydanticCustomError("unknown_name", said)  # type: ignore[type-var]
         return value
 
     @field_validator("control")
