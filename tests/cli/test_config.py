@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windvane.cli.common.config import Config, check, make_config, merged, parse_setting, put, write_yaml
-from windvane.cli.common.presets import PRESETS
+from windvane.registry import find, known_names
 
 #: Whole numbers that once had no upper end: a seed lost its high bits, a count its loop, without a word.
 WHOLE = [
@@ -33,7 +33,7 @@ def test_later_sources_win(tmp_path):
         settings=["train.warmup=33"],
     )
     assert (config.train.steps, config.train.batch_size, config.train.warmup) == (11, 22, 33)
-    assert config.train.learning_rate == PRESETS["digits"]["train"]["learning_rate"]
+    assert config.train.learning_rate == find("preset", "digits").make()["train"]["learning_rate"]
     assert config.train.seed == Config().train.seed
     assert make_config(file=file, preset="small32").preset == "small32"
 
@@ -46,7 +46,7 @@ def test_dropout_is_one_share_or_one_for_each_signal(tmp_path):
     assert make_config(settings=["train.dropout=0.2"]).train.dropout == 0.2
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", known_names("preset"))
 def test_every_preset_is_valid_and_survives_its_own_file(name, tmp_path):
     config = make_config(preset=name, settings=["sample.interval=[0.5, .inf]"])
     file = tmp_path / "config.yaml"

@@ -11,7 +11,7 @@ from tests.networks.tiny import CLASSES, LAYOUT, MAKERS, SHAPE, WIDTH, batch, dr
 from windvane import VPCosine
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
-from windvane.networks import PRESETS, Network, build_network, network_spec, parameter_count, preset
+from windvane.networks import Network, build_network, network_spec, parameter_count, preset
 from windvane.networks import register_network as register
 
 EVERY = pytest.mark.parametrize("name", list(MAKERS))
@@ -252,17 +252,23 @@ def test_a_network_type_is_registered_once():
         ("mlp", (1, 8, 8), 0.55),
         ("unet-digits", (1, 8, 8), 0.7),
         ("unet-small32", (3, 32, 32), 2.0),
-        ("unet-cifar", (3, 32, 32), 38),
+        ("unet-ddpm32", (3, 32, 32), 38),
         ("dit-digits", (1, 8, 8), 1.4),
         ("dit-s2", (3, 32, 32), 35),
     ],
 )
 def test_presets_have_the_size_they_promise(name, shape, millions):
-    make, arguments = PRESETS[name]
     with torch.device("meta"):
         network = preset(name, shape=shape, vector=30)
     assert parameter_count(network) == pytest.approx(1e6 * millions, rel=0.12)
     assert parameter_count(network) >= parameter_count(network, trainable=True)
+
+
+def test_a_renamed_preset_works_and_says_so():
+    with torch.device("meta"), pytest.warns(DeprecationWarning, match="unet-cifar is unet-ddpm32 now"):
+        old = preset("unet-cifar", shape=(3, 32, 32))
+    with torch.device("meta"):
+        assert old.config == preset("unet-ddpm32", shape=(3, 32, 32)).config
 
 
 @EVERY

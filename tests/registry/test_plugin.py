@@ -130,6 +130,27 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     )
     network, features = lines(run(code=code)).splitlines()
     assert network == "TinyConv (2, 1, 8, 8)" and features == "colours(bins=4)"
+    for k, loss in enumerate(
+        (["train.objective=huber", "train.objective_options.delta=0.1"],)
+        + (["train.corruption=holes", "train.corruption_options.share=0.4"],)
+    ):
+        settings = [part for setting in loss for part in ("--set", setting)]
+        lines(run("train", "digits", "--steps", "2", *settings, *own, *small, "--out", f"loss{k}"))
+    state = next((tmp_path / "loss0" / "state").glob("step-*")) / "state.json"
+    assert json.loads(state.read_text())["settings"]["objective"] == "Huber(delta=0.1)"
+    unknown = run(
+        "train",
+        "digits",
+        "--set",
+        "train.objective=huber",
+        "--set",
+        "train.objective_options.d=1",
+        "--out",
+        "x",
+    )
+    assert (
+        unknown.returncode == 2 and "train.objective_options.d: huber has the options delta" in unknown.stderr
+    )
     made = (
         "import torch, windvane as wv; from windvane.point_set import PointsDenoiser\n"
         "wv.save_model('points', PointsDenoiser(torch.tensor([[-1.0], [1.0]]), wv.VPCosine()))"
@@ -150,7 +171,7 @@ def test_a_package_adds_one_of_each(run, tmp_path):
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
 
 
-MODULES = ["midpoint", "cubic", "away", "stripes", "empirical", "tiny_conv", "colours", "angle", "seeds"]
+MODULES = sorted(path.stem for path in (PLUGIN / "src" / "windvane_example").glob("[!_r]*.py"))
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -6,7 +6,7 @@ from windvane.networks.conditioning import ConditionInput, Embedding
 from windvane.networks.dit import ConditionedDiT
 from windvane.networks.layout import LayoutInput
 from windvane.networks.mlp import ResidualMLP
-from windvane.networks.presets import PRESETS, preset
+from windvane.networks.presets import preset
 from windvane.networks.registry import build_network, network_spec, register_network
 from windvane.networks.scalar import ScalarEmbedding
 from windvane.networks.signals import Signal
@@ -16,7 +16,6 @@ from windvane.networks.unet import ConditionedUNet
 from windvane.networks.vector import VectorEmbedding
 
 __all__ = [
-    "PRESETS",
     "AttributesEmbedding",
     "ConditionInput",
     "ConditionedDiT",

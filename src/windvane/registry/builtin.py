@@ -111,6 +111,41 @@ _SIGNALS = (
         "several attributes, each possibly unknown, added",
     ),
 )  # fmt: skip
+_UNET, _DIT = "windvane.networks.unet:ConditionedUNet.build", "windvane.networks.dit:ConditionedDiT.build"
+_ARCHITECTURES = (
+    Row("architecture", "mlp", "windvane.networks.mlp:ResidualMLP.build", "for flat data, vectors only"),
+    Row(
+        "architecture", "unet-digits", _UNET, "0.7 M parameters, for 8 x 8",
+        {"channels": (32, 64), "layers_per_block": 1},
+    ),
+    Row(
+        "architecture", "unet-small32", _UNET, "for 32 x 32 on a CPU",
+        {"channels": (32, 64, 96), "layers_per_block": 1, "attention": (-1,)},
+    ),
+    Row(
+        "architecture", "unet-ddpm32", _UNET, "DDPM's size for 32 x 32, about 38 M parameters, for a GPU",
+        {"channels": (128, 256, 256, 256), "layers_per_block": 2, "attention": (1,), "dropout": 0.1},
+        also=("unet-cifar",),
+    ),
+    Row(
+        "architecture", "dit-digits", _DIT, "a small transformer for 8 x 8",
+        {"width": 128, "depth": 4, "heads": 4},
+    ),
+    Row("architecture", "dit-s2", _DIT, "DiT-S/2"),
+    Row("architecture", "dit-b2", _DIT, "DiT-B/2", {"width": 768, "depth": 12, "heads": 12}),
+)  # fmt: skip
+_PRESETS = (
+    Row("preset", "digits", "windvane.cli.common.presets:digits", "8 x 8 on a CPU"),
+    Row("preset", "small32", "windvane.cli.common.presets:small32", "32 x 32 on a CPU"),
+    Row("preset", "cifar", "windvane.cli.common.presets:cifar", "32 x 32 in colour on a GPU"),
+)
+_TRAINING = (
+    Row(
+        "objective", "denoising", "windvane.training.objective:Denoising",
+        "squared error of the clean picture, weighted by noise level",
+    ),
+    Row("corruption", "noise", "windvane.training.corruption:Noised", "the noise of the process"),
+)  # fmt: skip
 _MODELS = (
     Row("model", "denoiser", "windvane.checkpoint.kinds:DenoiserKind", "a network and what it predicts"),
     Row(
@@ -202,6 +237,9 @@ ROWS: tuple[Row, ...] = (
     *_PROCESSES,
     *_NETWORKS,
     *_SIGNALS,
+    *_ARCHITECTURES,
+    *_PRESETS,
+    *_TRAINING,
     *_MODELS,
     *_FEATURES,
     *_ANNOTATORS,

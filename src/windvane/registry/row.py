@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,10 @@ KINDS = MappingProxyType(
         "network": "a class derived from windvane.networks.Network",
         "signal": "a class derived from windvane.networks.Signal",
         "command": "a typer function, which windvane NAME calls",
+        "architecture": "a class or its method (shape, vector, ...) -> network, with its sizes as settings",
+        "preset": "a function () -> settings of a run, by section",
+        "objective": "a class whose instances are (model, batch, keys) -> loss (B,)",
+        "corruption": "a class whose instances are (batch, keys) -> windvane.training.Corrupted",
         "model": "a class derived from windvane.checkpoint.ModelKind",
         "annotator": "a class derived from windvane.annotate.regions.RegionRule: boxes:NAME, masks:NAME",
         "features": "a feature extractor of images, derived from windvane.annotate.features.FeatureExtractor",
@@ -79,7 +84,7 @@ class Row:
             return self.value
         module, _, attribute = self.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return attrgetter(attribute)(importlib.import_module(module))
         except (ImportError, AttributeError) as error:
             raise ValueError(f"the {self.kind} {self.name!r} cannot be opened: {error}") from error
 

@@ -13,6 +13,8 @@ ROWS = [
     Row("guidance", "away", "windvane_example.away:Away", "away from a weaker model: weak=RUN"),
     Row("energy", "stripes", "windvane_example.stripes:Stripes", "so many stripes: stripes=COUNT"),
     Row("network", "tiny_conv", "windvane_example.tiny_conv:TinyConv", "two convolutions"),
+    Row("objective", "huber", "windvane_example.huber:Huber", "the pseudo-Huber loss"),
+    Row("corruption", "holes", "windvane_example.holes:Holes", "noise, and numbers set to 0"),
     Row("model", "empirical", "windvane_example.empirical:EmpiricalKind", "the samples themselves"),
     Row("signal", "angle", "windvane_example.angle:Angle", "an angle in radians, added"),
     Row("command", "seeds", "windvane_example.seeds:seeds", "the seeds of a folder of samples"),

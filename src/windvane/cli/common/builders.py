@@ -54,15 +54,37 @@ def _network(model: ModelSection, *, shape: Sequence[int], vector: int | None, l
 def loop_options(train: TrainSection) -> dict[str, Any]:
     """The settings of the loop, as :func:`windvane.train` calls them."""
     names = {"learning_rate": "lr", "clip": "clip_norm", "ema": "ema_decay", "precision": "mixed_precision"}
-    values = train.model_dump(exclude={"condition", "annotation", "loss_weight", "times"})
+    own = ("objective", "objective_options", "corruption", "corruption_options")
+    values = train.model_dump(exclude={"condition", "annotation", "loss_weight", "times", *own})
     return {names.get(name, name): value for name, value in values.items()}
 
 
-def build_objective(train: TrainSection) -> "Objective | None":
-    """The loss, or None for the one that suits what the network predicts."""
-    from windvane.training.objective import Denoising
+def build_objective(train: TrainSection, denoiser: "Denoiser") -> "Objective":
+    """The loss by name; by default the one that suits what the network predicts."""
+    from windvane.training.objective import Denoising, default_objective
 
-    return None if train.loss_weight == "auto" else Denoising(train.loss_weight)
+    plain = train.objective == "denoising"
+    if not plain and (train.loss_weight != "auto" or train.corruption != "noise"):
+        raise ValueError("train.loss_weight and train.corruption belong to the objective denoising")
+    if not plain:
+        return _made("objective", train.objective, train.objective_options or {})
+    made = default_objective(denoiser) if train.loss_weight == "auto" else Denoising(train.loss_weight)
+    if train.corruption != "noise":
+        made.corruption = _made(
+            "corruption", train.corruption, train.corruption_options or {}, process=denoiser.process
+        )
+    return made
+
+
+def _made(kind: str, name: str, options: dict[str, Any], **known: Any) -> Any:
+    """What a row makes with a user's options, and with those of what is known that it takes."""
+    row = find(kind, name)
+    taken = row.options()
+    foreign = [option for option in options if option not in taken or option in known]
+    if foreign:
+        own = ", ".join(option for option in taken if option not in known) or "none"
+        raise ValueError(f"train.{kind}_options.{foreign[0]}: {name} has the options {own}")
+    return row.make(**{key: value for key, value in known.items() if key in taken}, **options)
 
 
 def build_times(train: TrainSection, denoiser: "Denoiser") -> "TimeSampler | None":

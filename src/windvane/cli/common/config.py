@@ -14,7 +14,6 @@ import yaml
 from pydantic import Field, ValidationError
 
 from windvane.cli.common.config_errors import explain_validation
-from windvane.cli.common.presets import PRESETS
 from windvane.cli.common.sections import (
     AnnotateSection,
     DataSection,
@@ -28,6 +27,7 @@ from windvane.cli.common.sections.base import Section
 from windvane.cli.common.suggestions import suggestion
 from windvane.damage import Damaged
 from windvane.hashes import EDITED, is_edited
+from windvane.registry import find, known_names
 from windvane.yaml_text import read_tree
 
 #: Data that come with the library; a folder of such a name is given as ./digits.
@@ -83,9 +83,10 @@ def make_config(
         _drop_names(tree.get("data"), before)
     name = preset or tree.get("preset")
     if name is not None:
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}{suggestion(str(name), PRESETS)}")
-        tree = merged(_start(PRESETS[name], tree), tree) | {"preset": name}
+        known = known_names("preset")
+        if name not in known:
+            raise ValueError(f"unknown preset {name!r}{suggestion(str(name), known)}")
+        tree = merged(_start(find("preset", name).make(), tree), tree) | {"preset": name}
     return check(tree)
 
 

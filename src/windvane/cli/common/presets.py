@@ -2,8 +2,12 @@
 
 from typing import Any
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {
+Settings = dict[str, dict[str, Any]]
+
+
+def digits() -> Settings:
+    """8 x 8 pictures on a CPU."""
+    return {
         "model": {"type": "unet", "channels": [32, 64], "layers": 1, "prediction": "v"},
         "train": {
             "steps": 2_500,
@@ -16,8 +20,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "sample": {"steps": 40},
         "annotate": {"features": "pca", "k": 30},
-    },
-    "small32": {
+    }
+
+
+def small32() -> Settings:
+    """32 x 32 pictures on a CPU."""
+    return {
         "data": {"size": 32},
         "model": {"type": "unet", "channels": [32, 64, 96], "layers": 1, "prediction": "v"},
         "train": {
@@ -31,8 +39,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "sample": {"steps": 40},
         "annotate": {"features": "selfsup", "k": 30},
-    },
-    "cifar": {
+    }
+
+
+def cifar() -> Settings:
+    """32 x 32 pictures in colour on a GPU."""
+    return {
         "data": {"size": 32, "channels": 3},
         "model": {
             "type": "unet",
@@ -56,5 +68,4 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "sample": {"steps": 250, "weight": 2.0},
         "annotate": {"features": "selfsup:4000", "k": 100},
-    },
-}
+    }

@@ -9,6 +9,7 @@ from windvane.cli.common.options import Preset
 #: The settings whose values are registered names, and what kind of names.
 _NAMED = {
     "annotate.features": "features", "model.type": "network", "process.type": "process",
+    "train.objective": "objective", "train.corruption": "corruption",
     "sample.sampler": "sampler", "sample.guidance": "guidance",
     "sample.guidance energy:": "energy", "sample.grid": "grid",
 }  # fmt: skip

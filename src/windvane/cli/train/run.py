@@ -161,7 +161,7 @@ def train_run(
         parts.train,
         conditions=_rows(annotation),
         **loop_options(chosen),
-        objective=build_objective(chosen),
+        objective=build_objective(chosen, denoiser),
         times=build_times(chosen, denoiser),
         run=run,
         sample=plan.grids,

@@ -1,10 +1,10 @@
 """Section `train`: the training loop."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from windvane.cli.common.sections.base import Section
+from windvane.cli.common.sections.base import Section, named
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 #: A share, or one for each signal by name and "*" for all together.
@@ -33,6 +33,14 @@ class TrainSection(Section):
     clip: float | None = Field(default=1.0, gt=0, description="largest norm of the gradient")
     ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights")
     dropout: _Dropout = Field(default=0.1, description="share of images that lose their condition")
+    objective: Annotated[str, named("objective")] = Field(
+        default="denoising", description="the loss, by name"
+    )
+    objective_options: dict[str, Any] | None = Field(default=None, description="its options, of other losses")
+    corruption: Annotated[str, named("corruption")] = Field(
+        default="noise", description="from pictures to what the network sees"
+    )
+    corruption_options: dict[str, Any] | None = Field(default=None, description="its options")
     loss_weight: Literal["auto", "x0", "eps", "v", "flow", "min-snr", "edm", "sigmoid"] = Field(
         default="auto", description="weight of the loss over noise levels; auto: what the network predicts"
     )
