@@ -32,7 +32,7 @@ class EncoderMaps:
     kind = "encoder-maps"
 
     def __init__(self, features: SelfSup, *, level: int | None = None) -> None:
-        encoder = features._trained()
+        encoder = features.trained()
         if features.shape is None:
             raise ValueError("the encoder does not know the shape of its images; fit it first")
         self.features, self.shape = features, features.shape

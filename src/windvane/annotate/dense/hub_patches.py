@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from windvane.annotate.features.extractor import beside, version
+from windvane.annotate.features.hub_encoder import HubModel
 from windvane.annotate.patch_grid import PatchGrid
 from windvane.hub_access import short_name
 
@@ -20,7 +21,7 @@ _NAMES = {"key": ("k_proj", "key"), "query": ("q_proj", "query"), "value": ("v_p
 PATCHES_ALONG = 14
 
 
-class HubPatches:
+class HubPatches(HubModel):
     """One feature per patch of a vision transformer; the prefix (CLS token, registers) is removed.
 
     LOST (Simeoni et al. 2021, arXiv 2109.14279) uses the keys of the last attention layer of DINO, heads
@@ -96,16 +97,6 @@ class HubPatches:
         return found[-1]
 
     @property
-    def name(self) -> str:
-        """The version of these features: settings, preprocessing and a hash of the weights."""
-        return self._name
-
-    @property
-    def dim(self) -> int:
-        """The width of the network (all heads side by side)."""
-        return self._dim
-
-    @property
     def grid(self) -> PatchGrid:
         """The network's patches, in pixels of the image."""
         return PatchGrid(self._cell, self._cell)
@@ -114,11 +105,6 @@ class HubPatches:
     def enlarge(self) -> float:
         """How many times the image is enlarged in each direction."""
         return self.patch / self._cell
-
-    @property
-    def licence(self) -> str:
-        """The licence of the weights, as far as it is known."""
-        return self.encoder.licence
 
     def settings(self) -> dict[str, Any]:
         """What loads this extractor again."""
@@ -129,11 +115,6 @@ class HubPatches:
             "revision": self.revision,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the encoder."""
-        self.encoder.to(device)
-        return self
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features ``(B, dim, h, w)`` of images ``(B, 1 or 3, H, W)`` in [-1, 1]; differentiable.

@@ -11,14 +11,14 @@ from torch import Tensor
 from windvane.annotate.dense.dense_net import DenseNet
 from windvane.annotate.dense.pasted_pieces import paste
 from windvane.annotate.features.contrastive import HELD_BYTES, epochs
-from windvane.annotate.features.extractor import Images, beside, version
-from windvane.annotate.features.selfsup import _initialised
+from windvane.annotate.features.extractor import Images, beside
+from windvane.annotate.features.learnt_network import LearntNetwork, initialised
 from windvane.annotate.patch_grid import PatchGrid
 from windvane.randomness import generator
 from windvane.training.descent import descend, warm_cosine
 
 
-class Restoration:
+class Restoration(LearntNetwork[DenseNet]):
     """Features of a network that learnt to take pasted pieces out of the user's images.
 
     Training: pieces of other images are pasted in, noise is added, and the network r gives the image back,
@@ -48,6 +48,9 @@ class Restoration:
     """
 
     kind = "restoration"
+    options = "width pieces piece noise rounds gate steps batch learning_rate seed"
+    what = "dense features"
+    missing = "the dense features are not learnt"
 
     def __init__(
         self,
@@ -72,43 +75,19 @@ class Restoration:
             raise ValueError(
                 f"the sides of pieces are shares of the image, 0 < least <= largest <= 1: {piece}"
             )
+        super().__init__()
         self.width, self.pieces, self.piece, self.noise = width, pieces, (piece[0], piece[1]), noise
         self.rounds, self.gate, self.steps, self.batch = rounds, gate, steps, batch
         self.learning_rate, self.seed = learning_rate, seed
-        self.network: DenseNet | None = None
-        self.shape: tuple[int, ...] | None = None
-        self.losses: list[float] = []
-        self._name = ""
 
-    def _recipe_settings(self) -> dict[str, Any]:
-        return {
-            "width": self.width,
-            "pieces": self.pieces,
-            "piece": list(self.piece),
-            "noise": self.noise,
-            "rounds": self.rounds,
-            "gate": self.gate,
-            "steps": self.steps,
-            "batch": self.batch,
-            "learning_rate": self.learning_rate,
-            "seed": self.seed,
-        }
+    def recipe_settings(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**super().recipe_settings(), "piece": list(self.piece)}
 
-    @property
-    def recipe(self) -> str:
-        """Kind and settings, without what was learnt from the data."""
-        return version(self.kind, self._recipe_settings())
-
-    @property
-    def name(self) -> str:
-        """The version of these features: settings and a hash of the weights."""
-        self._trained()
-        return self._name
-
-    @property
-    def fitted(self) -> bool:
-        """Whether ``fit`` was called."""
-        return self.network is not None
+    @classmethod
+    def read_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that :meth:`recipe_settings` gave as JSON values."""
+        return {**settings, "piece": tuple(settings["piece"])}
 
     @property
     def dim(self) -> int:
@@ -119,11 +98,6 @@ class Restoration:
     def grid(self) -> PatchGrid:
         """One patch a pixel."""
         return PatchGrid(1, 1)
-
-    def _trained(self) -> DenseNet:
-        if self.network is None:
-            raise ValueError("the dense features are not learnt yet: call .fit(data) first")
-        return self.network
 
     def fit(self, data: Images, *, progress: bool = True, device: str | torch.device = "cpu") -> Self:
         """Train the network on a data set, from scratch; the same seed gives the same features.
@@ -137,7 +111,7 @@ class Restoration:
                 f"{tuple(data.shape)}"
             )
         shape = tuple(data.shape)
-        network = self._untrained(shape, self.seed).to(device)
+        network = self.untrained(shape, self.seed).to(device)
         side = min(shape[-2:])
         sizes = (max(1, round(self.piece[0] * side)), max(1, round(self.piece[1] * side)))
         held = data.batch(slice(0, len(data))) if 4 * len(data) * math.prod(shape) <= HELD_BYTES else None
@@ -154,27 +128,18 @@ class Restoration:
             loss, network.parameters(), steps=self.steps, lr=self.learning_rate, rate=warm_cosine(self.steps),
             weight_decay=1e-4, name="dense features", progress=progress, error=ValueError,
         )  # fmt: skip
-        self._take(network, shape)
+        self.take(network, shape)
         return self
 
-    def _untrained(self, shape: tuple[int, ...], seed: int) -> DenseNet:
+    def untrained(self, shape: tuple[int, ...], seed: int) -> DenseNet:
+        """The network for images of a shape."""
         # Halved until about ten positions a side are left, where the convolutions see whole objects.
         levels = max(1, round(math.log2(max(shape[-2:]) / 10)))
-        made = _initialised(lambda: DenseNet(shape[0], width=self.width, levels=levels), seed)
-        return made  # type: ignore[return-value]
-
-    def _take(self, network: DenseNet, shape: tuple[int, ...]) -> None:
-        self.network, self.shape = network.eval().requires_grad_(False), shape
-        self._name = version(self.kind, self._recipe_settings(), network.state_dict())
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network."""
-        self._trained().to(device)
-        return self
+        return initialised(lambda: DenseNet(shape[0], width=self.width, levels=levels), seed)
 
     def restored(self, images: Tensor, rounds: int | None = None) -> Tensor:
         """Images ``(B, C, H, W)`` after ``rounds`` rounds, by default those of the features; in [-1, 1]."""
-        network = self._trained()
+        network = self.trained()
         x = beside(images, network)
         for _ in range(self.rounds if rounds is None else rounds):
             x = network(x).clamp(-1, 1)
@@ -186,37 +151,9 @@ class Restoration:
         Raises:
             ValueError: images with another number of channels than those it was trained on.
         """
-        network = self._trained()
-        if self.shape is None or images.shape[1] != self.shape[0]:
-            raise ValueError(f"trained on images of shape {self.shape}, got {tuple(images.shape[1:])}")
+        network = self.suited(images)
         maps = network.maps(self.restored(images))
         return maps * contrast(images).to(maps) if self.gate else maps
-
-    def settings(self) -> dict[str, Any]:
-        """What rebuilds this extractor, besides its state."""
-        self._trained()
-        return {**self._recipe_settings(), "shape": list(self.shape or ())}
-
-    def state(self) -> dict[str, Tensor]:
-        """The network's weights."""
-        return {key: value.detach().cpu() for key, value in self._trained().state_dict().items()}
-
-    @classmethod
-    def restore(cls, settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
-        """The extractor that ``settings`` and ``state`` came from.
-
-        Raises:
-            ValueError: weights that do not fit the settings.
-        """
-        named = {key: value for key, value in settings.items() if key != "shape"}
-        made, shape = cls(**{**named, "piece": tuple(named["piece"])}), tuple(settings["shape"])
-        network = made._untrained(shape, 0)
-        try:
-            network.load_state_dict(dict(state))
-        except RuntimeError as error:
-            raise ValueError(f"the weights do not fit dense features of {settings}: {error}") from error
-        made._take(network, shape)
-        return made
 
 
 def contrast(images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Features of a pretrained encoder from the hub or a local folder."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -9,8 +9,43 @@ from torch import Tensor
 from windvane.annotate.features.extractor import beside, version
 from windvane.hub_access import short_name
 
+if TYPE_CHECKING:
+    from windvane.adapters.transformers_encoders import ImageEncoder
 
-class HubEncoder:
+
+class HubModel:
+    """What extractors of a pretrained model share: a version, a width, a licence.
+
+    Attributes:
+        encoder: the model with its preprocessing.
+    """
+
+    encoder: "ImageEncoder"
+    _name: str
+    _dim: int
+
+    @property
+    def name(self) -> str:
+        """The version of these features: settings, preprocessing and a hash of the weights."""
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        """The number of features."""
+        return self._dim
+
+    @property
+    def licence(self) -> str:
+        """The licence of the weights, as far as it is known."""
+        return self.encoder.licence
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the encoder."""
+        self.encoder.to(device)
+        return self
+
+
+class HubEncoder(HubModel):
     """Features of any vision encoder that transformers can load; DINOv2 small by default.
 
     Self-Guided Diffusion Models (2210.06462, section 3) use the CLS token of DINO and MSN vision
@@ -55,26 +90,6 @@ class HubEncoder:
             "dtype": str(dtype).removeprefix("torch."),
         }
         self._name = version(self.kind, settings, self.encoder.model.state_dict())
-
-    @property
-    def name(self) -> str:
-        """The version of these features: settings, preprocessing and a hash of the weights."""
-        return self._name
-
-    @property
-    def dim(self) -> int:
-        """The number of features."""
-        return self._dim
-
-    @property
-    def licence(self) -> str:
-        """The licence of the weights, as far as it is known."""
-        return self.encoder.licence
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the encoder."""
-        self.encoder.to(device)
-        return self
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features ``(B, dim)`` of images ``(B, 1 or 3, H, W)`` in [-1, 1]; differentiable."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from windvane.annotate.features.augmentation import Augment
 from windvane.annotate.features.contrastive import train_contrastive
-from windvane.annotate.features.extractor import Images, beside, version
-from windvane.randomness import generator
+from windvane.annotate.features.extractor import Images, beside
+from windvane.annotate.features.learnt_network import LearntNetwork, initialised
 
 #: Images with no side of this many pixels get a narrower encoder that keeps their resolution at first.
 SMALL = 16
@@ -62,25 +62,7 @@ class ConvEncoder(nn.Module):
         return self.maps(images).mean(dim=(2, 3))
 
 
-def _initialised(build: Any, seed: int) -> nn.Module:
-    """A module with weights drawn from ``seed`` alone: He-normal weights, zero biases, unit norms."""
-    # Made without memory first: the layers' own initialisation would draw from torch's global generator.
-    with torch.device("meta"):
-        module = build()
-    module = module.to_empty(device="cpu")
-    numbers = generator(seed, 0)
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            fan = part.weight[0].numel()
-            part.weight.data.normal_(0, math.sqrt(2 / fan), generator=numbers)
-            part.bias.data.zero_()  # type: ignore[union-attr]
-        elif isinstance(part, nn.GroupNorm):
-            nn.init.ones_(part.weight)
-            nn.init.zeros_(part.bias)
-    return module
-
-
-class SelfSup:
+class SelfSup(LearntNetwork[ConvEncoder]):
     """SimCLR (Chen et al. 2020, arXiv 2002.05709) on the user's images; features before the projection.
 
     Deviations from the paper: a small group-normalised encoder sized to the images, AdamW, and gentler
@@ -100,6 +82,9 @@ class SelfSup:
     """
 
     kind = "selfsup"
+    options = "dim width steps batch learning_rate weight_decay temperature flip augment seed"
+    what = "a self-supervised encoder"
+    missing = "the self-supervised encoder is not trained"
 
     def __init__(
         self,
@@ -124,53 +109,33 @@ class SelfSup:
             raise ValueError(
                 f"learning_rate and temperature must be positive, got {learning_rate}, {temperature}"
             )
+        super().__init__()
         self._dim, self.width, self.steps, self.batch = dim, width, steps, batch
         self.learning_rate, self.weight_decay, self.temperature = learning_rate, weight_decay, temperature
         self.flip, self.augment, self.seed = flip, augment, seed
-        self.encoder: ConvEncoder | None = None
-        self.shape: tuple[int, ...] | None = None
-        self.losses: list[float] = []
-        self._name = ""
 
-    def _recipe_settings(self) -> dict[str, Any]:
-        return {
-            "dim": self._dim,
-            "width": self.width,
-            "steps": self.steps,
-            "batch": self.batch,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "temperature": self.temperature,
-            "flip": self.flip,
-            "augment": None if self.augment is None else asdict(self.augment),
-            "seed": self.seed,
-        }
+    def recipe_settings(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        augment = None if self.augment is None else asdict(self.augment)
+        return {**super().recipe_settings(), "augment": augment}
+
+    @classmethod
+    def read_settings(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that :meth:`recipe_settings` gave as JSON values."""
+        augment = settings["augment"]
+        if augment is not None:
+            augment = Augment(**{**augment, "area": tuple(augment["area"])})
+        return {**settings, "augment": augment}
 
     @property
-    def recipe(self) -> str:
-        """Kind and settings, without what was learnt from the data."""
-        return version(self.kind, self._recipe_settings())
-
-    @property
-    def name(self) -> str:
-        """The version of these features: settings and a hash of the weights."""
-        self._trained()
-        return self._name
-
-    @property
-    def fitted(self) -> bool:
-        """Whether ``fit`` was called."""
-        return self.encoder is not None
+    def encoder(self) -> ConvEncoder | None:
+        """The network; None before the fit."""
+        return self.network
 
     @property
     def dim(self) -> int:
         """The number of features."""
         return self._dim
-
-    def _trained(self) -> ConvEncoder:
-        if self.encoder is None:
-            raise ValueError("the self-supervised encoder is not trained yet: call .fit(data) first")
-        return self.encoder
 
     def fit(self, data: Images, *, progress: bool = True, device: str | torch.device = "cpu") -> Self:
         """Train the encoder on a data set, from scratch.
@@ -185,8 +150,8 @@ class SelfSup:
         if len(data) < 2:
             raise ValueError(f"a contrastive encoder needs at least 2 images, got {len(data)}")
         shape = tuple(data.shape)
-        encoder = self._untrained(shape, self.seed)
-        head = _initialised(
+        encoder = self.untrained(shape, self.seed)
+        head = initialised(
             lambda: nn.Sequential(nn.Linear(self._dim, self._dim), nn.SiLU(), nn.Linear(self._dim, 64)),
             self.seed + 1,
         )
@@ -204,21 +169,13 @@ class SelfSup:
             device=device,
             progress=progress,
         )
-        self._take(encoder, shape)
+        self.take(encoder, shape)
         return self
 
-    def _untrained(self, shape: tuple[int, ...], seed: int) -> nn.Module:
+    def untrained(self, shape: tuple[int, ...], seed: int) -> ConvEncoder:
+        """The encoder for images of a shape."""
         width = (16 if max(shape[-2:]) < SMALL else 32) if self.width is None else self.width
-        return _initialised(lambda: ConvEncoder(shape, width=width, dim=self._dim), seed)
-
-    def _take(self, encoder: nn.Module, shape: tuple[int, ...]) -> None:
-        self.encoder, self.shape = encoder.eval().requires_grad_(False), shape  # type: ignore[assignment]
-        self._name = version(self.kind, self._recipe_settings(), encoder.state_dict())
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the encoder."""
-        self._trained().to(device)
-        return self
+        return initialised(lambda: ConvEncoder(shape, width=width, dim=self._dim), seed)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features ``(B, dim)`` of images ``(B, C, H, W)``; differentiable.
@@ -226,37 +183,5 @@ class SelfSup:
         Raises:
             ValueError: images with another number of channels than those it was trained on.
         """
-        encoder = self._trained()
-        if self.shape is None or images.shape[1] != self.shape[0]:
-            raise ValueError(f"trained on images of shape {self.shape}, got {tuple(images.shape[1:])}")
+        encoder = self.suited(images)
         return encoder(beside(images, encoder))
-
-    def settings(self) -> dict[str, Any]:
-        """What rebuilds this extractor, besides its state."""
-        self._trained()
-        return {**self._recipe_settings(), "shape": list(self.shape or ())}
-
-    def state(self) -> dict[str, Tensor]:
-        """The encoder's weights."""
-        return {key: value.detach().cpu() for key, value in self._trained().state_dict().items()}
-
-    @classmethod
-    def restore(cls, settings: Mapping[str, Any], state: Mapping[str, Tensor]) -> Self:
-        """The extractor that ``settings`` and ``state`` came from.
-
-        Raises:
-            ValueError: weights that do not fit the settings.
-        """
-        named = {key: value for key, value in settings.items() if key != "shape"}
-        if named["augment"] is not None:
-            named["augment"] = Augment(**{**named["augment"], "area": tuple(named["augment"]["area"])})
-        made, shape = cls(**named), tuple(settings["shape"])
-        encoder = made._untrained(shape, 0)
-        try:
-            encoder.load_state_dict(dict(state))
-        except RuntimeError as error:
-            raise ValueError(
-                f"the weights do not fit a self-supervised encoder of {settings}: {error}"
-            ) from error
-        made._take(encoder, shape)
-        return made
