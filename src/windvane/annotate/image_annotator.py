@@ -62,38 +62,18 @@ def annotate(
     Raises:
         ValueError: k larger than the number of images, unknown features, a backend that is not installed.
     """
-    work = Work.of(batch_size, device, cache, group, progress)
-    return annotated(
-        data,
-        work,
-        features=features,
-        k=k,
-        seed=seed,
-        normalise=normalise,
-        restarts=restarts,
-        backend=backend,
-        flip=flip,
-    )
+    clusters = Clusters(k, seed=seed, normalise=normalise, restarts=restarts, backend=backend)
+    return annotated(data, Work.of(batch_size, device, cache, group, progress), features, clusters, flip)
 
 
 def annotated(
-    data: Images,
-    work: Work,
-    *,
-    features: str | FeatureExtractor,
-    k: int,
-    seed: int = 0,
-    normalise: bool = True,
-    restarts: int | None = None,
-    backend: Backend = "auto",
-    flip: bool = False,
+    data: Images, work: Work, features: str | FeatureExtractor, clusters: Clusters, flip: bool = False
 ) -> Annotation:
-    """:func:`annotate`, by the work as one value."""
+    """:func:`annotate`, by the work as one value and clusters that are not fitted yet."""
+    k, seed, group = clusters.k, clusters.seed, work.group
     if k > len(data):
         raise ValueError(f"k={k} clusters need at least as many images, got {len(data)}")
-    clusters = Clusters(k, seed=seed, normalise=normalise, restarts=restarts, backend=backend)
     clusters.check_backend()
-    group = work.group
     extractor = features_from(features, seed=seed, flip=flip) if isinstance(features, str) else features
     unfitted = extractor if learns(extractor) and not extractor.fitted else None
     recipe = extractor.name if unfitted is None else unfitted.recipe

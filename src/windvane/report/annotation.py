@@ -91,6 +91,7 @@ def annotation_report(
             found.check(data)
     if ids is None and boxes is None and masks is None:
         raise ValueError("nothing to report on: give ids, boxes or masks")
+    from windvane.annotate.work import Work
     from windvane.report.annotation_audit import audit
     from windvane.report.annotation_facts import box_facts, id_facts, mask_facts
 
@@ -102,13 +103,11 @@ def annotation_report(
         told |= id_facts(
             ids,
             data,
+            Work(batch_size, device, progress=progress),
             ks=ks,
             choice=choice,
             seeds=seeds,
             changes=changes,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
         )
         told |= {key: known[key] for key in ("choice", "stability") if key in known and key not in told}
     # A single image has no other that its distance could be compared with.

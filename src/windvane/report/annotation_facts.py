@@ -10,6 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from windvane.annotate import Annotation, BoxAnnotation, ChoiceOfK, MaskAnnotation
     from windvane.annotate.images.robustness import Change
+    from windvane.annotate.work import Work
     from windvane.data import ImageData
 
 _LADDER = (0.25, 0.5, 1, 2, 4)
@@ -27,14 +28,12 @@ def candidates(k: int, n: int) -> list[int]:
 def id_facts(
     annotation: "Annotation",
     data: "ImageData",
+    work: "Work",
     *,
     ks: Sequence[int] | None = None,
     choice: "ChoiceOfK | Mapping[str, Any] | None" = None,
     seeds: Sequence[int] = (0, 1, 2),
     changes: "Sequence[Change] | None" = None,
-    batch_size: int = 256,
-    device: str | torch.device | None = None,
-    progress: bool = True,
 ) -> dict[str, Any]:
     """Sizes, agreement with labels, stability over seeds and over changed images, and evidence about K.
 
@@ -46,7 +45,8 @@ def id_facts(
         seeds: of refits; fewer than two leave out the stability, and the candidates have seeds of their own.
         changes: of the images; None takes all, () asks nothing.
     """
-    from windvane.annotate import choose_k, extract, stability
+    from windvane.annotate import choose_k, stability
+    from windvane.annotate.features.extraction import extracted
     from windvane.annotate.images.robustness import CHANGES, augmentation_stability
     from windvane.randomness import generator
 
@@ -59,12 +59,10 @@ def id_facts(
     several = len(set(seeds)) > 1
     asked = [] if choice is not None else candidates(annotation.k, len(data)) if ks is None else ks
     if several or asked:
-        values = extract(
-            extractor, data, batch_size=batch_size, flip=annotation.flip, device=device, progress=progress
-        )
+        values = extracted(extractor, data, work, annotation.flip)
         if several:
             told["stability"] = stability(
-                values, annotation.k, seeds=seeds, backend=clusters.backend, progress=progress
+                values, annotation.k, seeds=seeds, backend=clusters.backend, progress=work.progress
             )
         if asked:
             some = torch.randperm(len(values), generator=generator(0, 9))[:_MOST_FOR_CHOICE]
@@ -73,13 +71,18 @@ def id_facts(
                 list(asked),
                 seeds=seeds if several else _SEEDS,
                 backend=clusters.backend,
-                progress=progress,
+                progress=work.progress,
             )
             told["choice"] = {**found.to_dict(), "images": len(some)}
     wanted = CHANGES if changes is None else changes
     if wanted:
         told["augmentations"] = augmentation_stability(
-            annotation, data, changes=wanted, batch_size=batch_size, device=device, progress=progress
+            annotation,
+            data,
+            changes=wanted,
+            batch_size=work.batch_size,
+            device=work.device,
+            progress=work.progress,
         )
     return told
 

@@ -1,16 +1,14 @@
 """Dense features from inside a trained denoiser: no second network."""
 
-from typing import Self
-
 import torch
 from torch import Tensor
 
+from windvane.annotate.dense.inner_maps import InnerMaps
 from windvane.annotate.features.denoiser import DenoiserFeatures
 from windvane.annotate.features.extractor import beside
-from windvane.annotate.patch_grid import PatchGrid
 
 
-class DenoiserMaps:
+class DenoiserMaps(InnerMaps):
     """The maps of one layer of a denoiser's network, before the average over positions.
 
         g_p(x) = 1/M sum_m h_p(alpha(t) x + sigma(t) eps_m, t)
@@ -48,21 +46,6 @@ class DenoiserMaps:
     def name(self) -> str:
         """The version: that of the denoiser's features."""
         return f"maps:{self.features.name}"
-
-    @property
-    def dim(self) -> int:
-        """Channels of the layer."""
-        return self._dim
-
-    @property
-    def grid(self) -> PatchGrid:
-        """One cell for every position of the layer."""
-        return PatchGrid(self._stride, self._stride)
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network, the denoiser's own."""
-        self.features.to(device)
-        return self
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features ``(B, dim, h, w)`` of images ``(B, C, H, W)`` in [-1, 1]; differentiable."""

@@ -6,15 +6,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from windvane.annotate.dense.inner_maps import InnerMaps
 from windvane.annotate.features.extractor import beside
 from windvane.annotate.features.selfsup import SelfSup
-from windvane.annotate.patch_grid import PatchGrid
 
 #: By default the maps have at least so many patches along the short side.
 _PATCHES = 8
 
 
-class EncoderMaps:
+class EncoderMaps(InnerMaps):
     """Maps inside a trained :class:`windvane.annotate.SelfSup` encoder.
 
     Level 0 is the stem, level l the residual block after the l-th halving. A halving convolution looks
@@ -58,16 +58,6 @@ class EncoderMaps:
         """The version: the encoder's and the level."""
         return f"maps(level={self.level}):{self.features.name}"
 
-    @property
-    def dim(self) -> int:
-        """Channels at this level."""
-        return self._dim
-
-    @property
-    def grid(self) -> PatchGrid:
-        """One cell for every position."""
-        return PatchGrid(self._stride, self._stride)
-
     def settings(self) -> dict[str, Any]:
         """What rebuilds this extractor, besides its state."""
         return {"level": self.level, "encoder": self.features.settings()}
@@ -84,11 +74,6 @@ class EncoderMaps:
             ValueError: weights that do not fit the settings.
         """
         return cls(SelfSup.restore(settings["encoder"], state), level=settings["level"])
-
-    def to(self, device: str | torch.device) -> Self:
-        """Move the encoder."""
-        self.features.to(device)
-        return self
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features ``(B, dim, h, w)`` of images ``(B, C, H, W)``; differentiable.

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from windvane.annotate.features import extract
+from windvane.annotate.features.extraction import extracted
 from windvane.annotate.features.extractor import Images, text_key
 from windvane.annotate.images.annotation import Annotation
 from windvane.annotate.images.clusters import Clusters
 from windvane.annotate.images.statistics import similarity
+from windvane.annotate.work import Work
 from windvane.randomness import generator
 
 Change = Literal["mirrored", "shifted", "noisy", "darker"]
@@ -126,19 +127,13 @@ def augmentation_stability(
     if clusters is None or extractor is None:
         raise ValueError(f"these ids ({annotation.source}) come without features that could look again")
     annotation.check(data)
+    work = Work(batch_size, device, progress=progress)
     count = min(len(data), max(most, 20 * clusters.k))
     rows = torch.randperm(len(data), generator=generator(seed, 7))[:count].sort().values
 
     def features(change: Change | None) -> Tensor:
         seen = ChangedImages(data, rows, change, seed=seed)
-        return extract(
-            extractor,
-            seen,
-            batch_size=batch_size,
-            flip=annotation.flip,
-            device=device,
-            progress=progress,
-        )
+        return extracted(extractor, seen, work, annotation.flip)
 
     def refitted(values: Tensor) -> Tensor:
         return (

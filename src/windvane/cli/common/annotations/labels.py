@@ -98,9 +98,8 @@ def make_annotation(
     features = features_of(section.features, seed=section.seed, flip=flip, device=str(work.device))
 
     def fitted(features: "str | FeatureExtractor", k: int) -> "Annotation":
-        return annotated(
-            seen, work, features=features, k=k, seed=section.seed, backend=section.backend, flip=flip
-        )
+        clusters = library.Clusters(k, seed=section.seed, backend=section.backend)
+        return annotated(seen, work, features, clusters, flip)
 
     # One cluster costs nothing: the features come first, and `k` clusters of them take a stage of their own.
     if section.k != "auto":
