@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+import windvane as wv
 from tests.training.tiny import mlp, short
 from windvane.convert import score_from_x0, x0_from_score
 from windvane.denoiser import FunctionDenoiser
@@ -14,18 +15,7 @@ from windvane.noise import Gaussian, StudentT
 from windvane.point_set import PointsDenoiser
 from windvane.process import EDM, PFGMPP, process_from_config
 from windvane.randomness import noise_for
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolverPP,
-    DPMSolverSDE,
-    EVODiff,
-    Heun,
-    UniPC,
-    default_grid,
-    sample,
-    start_from,
-)
+from windvane.samplers import default_grid, sample, start_from
 from windvane.training import Denoising
 from windvane.training.batches import Batches, TensorData
 from windvane.training.times import default_times
@@ -115,7 +105,7 @@ def test_marginals_and_posterior_means_are_those_of_quadrature(dof):
         torch.testing.assert_close(model.log_prob(fine, T), density.log(), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("sampler", [Heun(), UniPC(), EVODiff(), DDIM()], ids=repr)
+@pytest.mark.parametrize("sampler", [wv.Heun(), wv.UniPC(), wv.EVODiff(), wv.DDIM()], ids=repr)
 def test_the_flow_carries_the_heavy_prior_to_the_data(sampler):
     """Three points with unlike weights: the shares of the samples are the weights, though D alone is seen."""
     points = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [0.5, -1.0]])
@@ -132,7 +122,7 @@ def test_the_flow_carries_the_heavy_prior_to_the_data(sampler):
 def test_with_many_dimensions_it_is_edm():
     points = torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
     heavy, plain = PFGMPP(dof=1e13, sigma_max=20.0, sigma_min=0.02), EDM(sigma_max=20.0, sigma_min=0.02)
-    settings = {"seeds": 0, "n": 8, "sampler": Heun(), "steps": 12, "dtype": torch.float64, **QUIET}
+    settings = {"seeds": 0, "n": 8, "sampler": wv.Heun(), "steps": 12, "dtype": torch.float64, **QUIET}
     ours, theirs = (sample(PointsDenoiser(points, p), **settings) for p in (heavy, plain))
     assert torch.equal(ours.times, theirs.times)
     torch.testing.assert_close(ours.x, theirs.x, rtol=1e-4, atol=1e-4)
@@ -193,7 +183,7 @@ def test_configuration_grids_and_times_are_edms():
     assert process_from_config(process.to_config()) == process
     assert process.to_config() == {"type": "pfgmpp", "dof": 64.0, "sigma_max": 40.0, "sigma_min": 0.002}
     edm = EDM(sigma_max=40.0)
-    for sampler in (DDIM(), DPMSolverPP()):
+    for sampler in (wv.DDIM(), wv.DPMSolverPP()):
         assert default_grid(process, sampler) is default_grid(edm, sampler)
     drawn = [default_times(p).draw(8, torch.Generator().manual_seed(0)) for p in (process, edm)]
     assert torch.equal(*drawn)
@@ -201,7 +191,9 @@ def test_configuration_grids_and_times_are_edms():
 
 
 @pytest.mark.parametrize(
-    "sampler", [DDPM(), DDIM(eta=0.5), Heun(churn=5.0), DPMSolverSDE(), DPMSolverSDE(order=1)], ids=repr
+    "sampler",
+    [wv.DDPM(), wv.DDIM(eta=0.5), wv.Heun(churn=5.0), wv.DPMSolverSDE(), wv.DPMSolverSDE(order=1)],
+    ids=repr,
 )
 def test_samplers_that_add_gaussian_noise_are_refused_by_name(sampler):
     model = FunctionDenoiser(lambda x, t, cond: x / 2, PFGMPP(), shape=(2,))

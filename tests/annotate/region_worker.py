@@ -3,28 +3,14 @@
 python -m tests.annotate.region_worker LOG PAUSE WORD...: PAUSE is a wait in seconds after each call.
 """
 
-import os
 import sys
-import time
 
+from tests.annotate.counted_calls import note_calls
 from windvane.annotate.dense import Restoration
 
 
 def main(log, pause, *words):
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    plain_call, plain_fit = Restoration.__call__, Restoration.fit
-
-    def call(self, batch):
-        made = plain_call(self, batch)
-        os.write(file, f"call {len(batch)}\n".encode())
-        time.sleep(float(pause))
-        return made
-
-    def fit(self, *args, **named):
-        os.write(file, b"fit\n")
-        return plain_fit(self, *args, **named)
-
-    Restoration.__call__, Restoration.fit = call, fit
+    note_calls(Restoration, log, pause)
     from windvane.cli import app
 
     app(list(words))

@@ -5,10 +5,10 @@ python -m tests.annotate.resume_worker OUT CACHE LOG [PAUSE]: PAUSE is a wait in
 
 import os
 import sys
-import time
 
 import numpy as np
 
+from tests.annotate.counted_calls import note_calls
 from windvane.annotate import Group, SelfSup, annotate
 from windvane.data import ImageData
 
@@ -26,20 +26,7 @@ def images():
 
 
 def main(out, cache, log, pause="0"):
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    plain_call, plain_fit = SelfSup.__call__, SelfSup.fit
-
-    def call(self, batch):
-        made = plain_call(self, batch)
-        os.write(file, f"call {len(batch)}\n".encode())
-        time.sleep(float(pause))
-        return made
-
-    def fit(self, *args, **named):
-        os.write(file, b"fit\n")
-        return plain_fit(self, *args, **named)
-
-    SelfSup.__call__, SelfSup.fit = call, fit
+    note_calls(SelfSup, log, pause)
     group = None
     if "WORLD_SIZE" in os.environ:
         import torch.distributed as dist

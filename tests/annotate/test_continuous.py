@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.networks.answering import answering
 from windvane.annotate import (
     Clusters,
     centroid_vectors,
@@ -18,10 +19,6 @@ from windvane.annotate import (
     slerp,
 )
 from windvane.conditions import Condition
-from windvane.denoiser import NetworkDenoiser
-from windvane.networks import ResidualMLP
-from windvane.process import VPCosine
-from windvane.randomness import scoped_seed
 from windvane.samplers import DDIM, sample
 
 
@@ -112,12 +109,7 @@ def test_a_path_has_equal_steps():
 
 
 def test_samples_of_a_path_are_those_of_its_conditions():
-    with scoped_seed(0):
-        network = ResidualMLP.build(shape=(1, 8, 8), vector=3, width=32, blocks=1)
-        for parameter in network.parameters():
-            if not parameter.any():
-                parameter.data.normal_(0, 0.3)
-    denoiser = NetworkDenoiser(network, VPCosine(), parametrisation="v", shape=(1, 8, 8))
+    denoiser = answering()
     options = {"sampler": DDIM(), "steps": 3, "progress": False}
     made = sample_path(denoiser, 0, 2, 4, k=3, seed=7, **options)
     ends = [

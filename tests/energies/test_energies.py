@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.guidance.guided_cases import normal
 from windvane.conditions import Condition
 from windvane.energies import (
     ClassLogProb,
@@ -20,11 +21,6 @@ from windvane.energies import (
 )
 from windvane.operators import BlockMean
 from windvane.process import VPCosine
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
 
 X, Y = normal(5, 2, 4, 4), normal(1, 2, 4, 4, seed=1)
 WEIGHT = normal(3, 32, seed=2)

@@ -1,10 +1,13 @@
 """A small exact model, one step of it, and the pieces that the papers' updates are written from."""
 
+import warnings
+
 import torch
 
 from windvane.exact import GaussianMixtureDenoiser
+from windvane.guidance import GuidanceWarning
 from windvane.process import VPCosine
-from windvane.samplers import BoundDenoiser
+from windvane.samplers import BoundDenoiser, sample
 
 
 def scalar(value):
@@ -58,3 +61,12 @@ def step(guidance, sampler, x=X, z=Z, t=T, s=S, times=TIMES, model=MODEL, cond=N
     with torch.no_grad():
         state = guided.init(x, times)
         return guided.step(BoundDenoiser(model, cond), x, t, s, state, z)[0]
+
+
+def reported(denoiser, sampler, **settings):
+    """Samples, and what guidance reported of them."""
+    run = {"seeds": 0, "progress": False, "dtype": torch.float64, **settings}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = sample(denoiser, sampler=sampler, **run)
+    return made.x, [str(w.message) for w in caught if issubclass(w.category, GuidanceWarning)]

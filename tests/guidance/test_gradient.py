@@ -85,8 +85,8 @@ def test_a_batch_is_its_rows(guidance):
     assert torch.allclose(draw(sampler).x, draw(sampler, batch_size=1).x, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_one_evaluation_and_at_most_one_backward_pass_a_step(name):
+def counting():
+    """The model, and a list that grows with every backward pass through it."""
     passes = []
 
     def function(x, t, cond):
@@ -96,21 +96,19 @@ def test_one_evaluation_and_at_most_one_backward_pass_a_step(name):
         return d
 
     counted = FunctionDenoiser(function, PROCESS, shape=(3,))
+    return counted, passes
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_one_evaluation_and_at_most_one_backward_pass_a_step(name):
+    counted, passes = counting()
     out = draw(PRESETS[name].sampler(DDPM()), counted)
     assert out.calls == 2 * 6  # the function's own count and the model's inside it: one each a step
     assert len(passes) == (6 if name in BACKWARDS else 0)
 
 
 def test_a_mixture_still_takes_one_evaluation_and_one_pass():
-    passes = []
-
-    def function(x, t, cond):
-        d = MODEL(x, t)
-        if d.requires_grad:
-            d.register_hook(lambda g: passes.append(1))
-        return d
-
-    counted = FunctionDenoiser(function, PROCESS, shape=(3,))
+    counted, passes = counting()
     mixed = presets.dps(NORM, 0.2) + presets.freedom(GAUSSIAN, 0.1) + presets.mpgd(NORM, 0.1)
     out = draw(mixed.sampler(DDIM()), counted)
     assert (out.calls, len(passes)) == (12, 6)

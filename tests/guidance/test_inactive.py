@@ -16,9 +16,9 @@ from windvane.guidance import (
     presets,
 )
 from windvane.operators import Inpainting
-from windvane.samplers import DDIM, DDPM, BoundDenoiser, Heun, StopSampling, sample
+from windvane.samplers import DDIM, DDPM, BoundDenoiser, Heun, StopSampling
 
-from .guided_cases import MODEL, PROCESS, TIMES
+from .guided_cases import MODEL, PROCESS, TIMES, reported
 
 GOOD = Reward(lambda x: -x.square().sum(1), name="good")
 OTHER = Reward(lambda x: x.sum(1), name="other")
@@ -28,11 +28,7 @@ NOWHERE = (1e-9, 1e-8)
 
 def draw(sampler, model=MODEL, **settings):
     """The samples, and what was reported of them."""
-    run = {"seeds": 0, "n": 3, "steps": 5, "progress": False, "dtype": torch.float64, **settings}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        made = sample(model, sampler=sampler, **run)
-    return made.x, [str(w.message) for w in caught if issubclass(w.category, GuidanceWarning)]
+    return reported(model, sampler, **{"n": 3, "steps": 5, **settings})
 
 
 IDLE = {

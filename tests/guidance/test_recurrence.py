@@ -3,35 +3,26 @@
 import pytest
 import torch
 
+import windvane as wv
 from windvane.energies import Reward
 from windvane.exact import GaussianDenoiser
 from windvane.grids import log_snr
 from windvane.guidance import GuidanceWarning, Projected, presets
 from windvane.operators import Inpainting
 from windvane.process import EDM, VPCosine
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolverPP,
-    DPMSolverSDE,
-    EVODiff,
-    Heun,
-    UniPC,
-    restarted,
-    sample,
-)
+from windvane.samplers import restarted, sample
 
 from .guided_cases import MODEL, PROCESS, TIMES
 
 GOOD = Reward(lambda x: -x.square().sum(1), name="good")
 NOWHERE = (1e-9, 1e-8)
 MULTISTEP = [
-    DPMSolverPP(order=2),
-    DPMSolverPP(order=3),
-    UniPC(order=2),
-    UniPC(order=3),
-    DPMSolverSDE(order=2),
-    EVODiff(),
+    wv.DPMSolverPP(order=2),
+    wv.DPMSolverPP(order=3),
+    wv.UniPC(order=2),
+    wv.UniPC(order=3),
+    wv.DPMSolverSDE(order=2),
+    wv.EVODiff(),
 ]
 
 
@@ -45,7 +36,7 @@ def draw(sampler, model=MODEL, **settings):
 def test_repeats_keep_the_law_of_multistep_solvers(solver, process):
     """Predictions of the trajectory before a repeat, extrapolated, would make the samples explode."""
     model = GaussianDenoiser([0.0] * 32, [0.25] * 32, process)
-    first = DDPM() if solver.stochastic else DDIM()
+    first = wv.DDPM() if solver.stochastic else wv.DDIM()
     for times in (2, 8):
         found, order_one = (
             float(draw(presets.repeated(times).sampler(s), model, n=32, steps=30, grid=log_snr).x.std())
@@ -75,7 +66,9 @@ def test_a_repeat_begins_without_predictions_and_keeps_its_place_on_the_grid(sol
     ],
     ids=["tfg", "dps", "window", "schedule"],
 )
-@pytest.mark.parametrize("solver", [DDIM(), DDIM(eta=1.0), DPMSolverPP(), UniPC(), Heun()], ids=repr)
+@pytest.mark.parametrize(
+    "solver", [wv.DDIM(), wv.DDIM(eta=1.0), wv.DPMSolverPP(), wv.UniPC(), wv.Heun()], ids=repr
+)
 def test_guides_without_weight_repeat_nothing(off, solver):
     plain = draw(solver)
     with pytest.warns(GuidanceWarning, match="changed nothing"):
@@ -86,13 +79,13 @@ def test_guides_without_weight_repeat_nothing(off, solver):
 def test_steps_outside_every_window_are_made_once():
     level = float(PROCESS.noise_level(TIMES[4]))
     high = presets.dps(GOOD, 0.1, window=(level, 1e9))
-    assert draw(DDIM(), grid=TIMES).calls == 9
-    assert draw((high + presets.repeated(3)).sampler(DDIM()), grid=TIMES).calls == 4 * 3 + 5
+    assert draw(wv.DDIM(), grid=TIMES).calls == 9
+    assert draw((high + presets.repeated(3)).sampler(wv.DDIM()), grid=TIMES).calls == 4 * 3 + 5
     both = high + presets.dps(GOOD, 0.1, window=(0.0, level)) + presets.repeated(3)
-    assert draw(both.sampler(DDIM()), grid=TIMES).calls == 27
+    assert draw(both.sampler(wv.DDIM()), grid=TIMES).calls == 27
 
 
 def test_without_guides_every_step_is_repeated():
     y = torch.tensor([[0.5, 0.0, 0.0]], dtype=torch.float64)
     model = Projected(MODEL, Inpainting(torch.tensor([1, 0, 0])), y)
-    assert draw(presets.repeated(3).sampler(DDIM()), model).calls == 18
+    assert draw(presets.repeated(3).sampler(wv.DDIM()), model).calls == 18

@@ -1,7 +1,5 @@
 """Gradients that are zero: of an energy that is satisfied, and of one that cannot guide."""
 
-import warnings
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from windvane.guidance import GuidanceWarning, KickedSampler, Projected, presets
 from windvane.operators import Inpainting
 from windvane.samplers import DDIM, sample
 
-from .guided_cases import MODEL
+from .guided_cases import MODEL, reported
 
 GOOD = Reward(lambda x: -x.square().sum(1), name="good")
 HINGE = Reward(lambda x: -torch.relu(-x.mean(1)), name="hinge")
@@ -22,11 +20,7 @@ DEAD = [
 
 def draw(sampler=DDIM(), denoiser=MODEL, **settings):  # noqa: B008 (frozen)
     """The samples, and what was reported of them."""
-    run = {"seeds": 0, "n": 8, "steps": 8, "progress": False, "dtype": torch.float64, **settings}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        made = sample(denoiser, sampler=sampler, **run)
-    return made.x, [str(w.message) for w in caught if issubclass(w.category, GuidanceWarning)]
+    return reported(denoiser, sampler, **{"n": 8, "steps": 8, **settings})
 
 
 GUIDED = {

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.guidance.guided_cases import normal
 from windvane.operators import (
     Bicubic,
     BlockMean,
@@ -19,11 +20,6 @@ from windvane.operators import (
     Stacked,
     least_squares,
 )
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
 
 SHAPE = (3, 8, 8)
 MASK = normal(8, 8, seed=3) > 0

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.networks.answering import answering
 from windvane.annotate import Annotation, BoxAnnotation, MaskAnnotation, Origin
 from windvane.checkpoint import load, save_model
 from windvane.conditions import Condition
 from windvane.data import ImageData
 from windvane.denoiser import NetworkDenoiser
 from windvane.guidance import ClassifierFree
-from windvane.networks import ConditionedUNet, ResidualMLP
+from windvane.networks import ConditionedUNet
 from windvane.pictures import to_uint8
 from windvane.process import VPCosine
 from windvane.randomness import scoped_seed
@@ -47,13 +48,8 @@ def metric(name, value, **more):
 
 def save_tiny_model(path):
     """A model whose output depends on its condition; that of a fresh network is zero."""
-    with scoped_seed(0):
-        network = ResidualMLP.build(shape=(1, 8, 8), vector=3, width=32, blocks=1)
-        for parameter in network.parameters():
-            if not parameter.any():
-                parameter.data.normal_(0, 0.3)
-    denoiser = NetworkDenoiser(network, VPCosine(), parametrisation="v", shape=(1, 8, 8))
-    save_model(path, denoiser, ema=network.state_dict())
+    denoiser = answering()
+    save_model(path, denoiser, ema=denoiser.network.state_dict())
 
 
 @pytest.fixture
@@ -185,7 +181,7 @@ def test_a_run_of_boxes_or_masks_shows_what_was_asked_for(tmp_path, data, kind):
             if not parameter.any():
                 parameter.data.normal_(0, 0.3)
     denoiser = NetworkDenoiser(network, VPCosine(), parametrisation="v", shape=(1, 8, 8))
-    save_model(made.model, denoiser, ema=network.state_dict())
+    save_model(made.model, denoiser, ema=denoiser.network.state_dict())
     numbers = {"clusters": 2, "per_cluster": 2, "check": 3, "steps": 2, "weights": (1.0, 3.0), "seed": 5}
     page = run_report(made.path, train=data, **numbers).read_text(encoding="utf-8")
     text, _ = read(page)

@@ -1,29 +1,16 @@
-"""The exact denoiser of the bars: a Gaussian mixture fitted to the 8x8 digits, class by class."""
+"""The exact denoiser of the bars: the mixture of digits that the reproductions use, fitted once."""
 
 import functools
+import importlib.util
+from pathlib import Path
 
-import torch
-
-from windvane.data import digits
-from windvane.exact import GaussianMixtureDenoiser
-from windvane.process import EDM
+_FILE = Path(__file__).parents[2] / "reproductions" / "digit_mixture.py"
 
 
 @functools.cache
 def digit_mixture(components=3):
-    """Three Gaussians with full covariances for each class, on alpha = 1, sigma 20 to 0.02."""
-    from sklearn.mixture import GaussianMixture
-
-    data = digits()
-    x, labels = data.batch(torch.arange(len(data))).flatten(1).double(), data.labels
-    weights, means, covariances = [], [], []
-    for label in range(10):
-        rows = x[labels == label]
-        fitted = GaussianMixture(components, reg_covar=1e-2, random_state=0).fit(rows.numpy())
-        weights.append(torch.tensor(fitted.weights_) * len(rows))
-        means.append(torch.tensor(fitted.means_))
-        covariances.append(torch.tensor(fitted.covariances_))
-    return GaussianMixtureDenoiser(
-        torch.cat(weights), torch.cat(means), torch.cat(covariances), EDM(sigma_max=20.0, sigma_min=0.02),
-        classes=torch.arange(10).repeat_interleave(components), shape=(1, 8, 8),
-    )  # fmt: skip
+    """Gaussians with full covariances for each class, on alpha = 1, sigma 20 to 0.02."""
+    spec = importlib.util.spec_from_file_location("digit_mixture_of_the_reproductions", _FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.digit_mixture(components)

@@ -5,41 +5,32 @@ import math
 import pytest
 import torch
 
+import windvane as wv
 from tests.samplers.cases import PROCESSES, even_log_snr, gaussian, name, normal, run
 from windvane.process import VPLinear, VPTable
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    BoundDenoiser,
-    DPMSolverPP,
-    DPMSolverSinglestep,
-    Euler,
-    Heun,
-    History,
-    UniPC,
-)
+from windvane.samplers import BoundDenoiser, History
 
 #: A schedule in 50 pieces, as a foreign model might have it.
 TABLE = VPTable((VPLinear().alpha(torch.linspace(0, 1, 51, dtype=torch.float64)[1:]) ** 2).tolist())
 # With lower_order_final the last step is first order: right before sigma = 0, wrong for measuring.
 FULL = {"lower_order_final": False}
 ORDERS = [
-    (DDIM(), 1),
-    (Euler(), 1),
-    (Heun(), 2),
-    (DPMSolverPP(order=1, **FULL), 1),
-    (DPMSolverPP(order=2, **FULL), 2),
-    (DPMSolverPP(order=3, **FULL), 3),
-    (DPMSolverPP(order=3, as_released=True, **FULL), 2),
-    (DPMSolverSinglestep(order=2), 2),
-    (DPMSolverSinglestep(order=3), 3),
-    (UniPC(order=1, **FULL), 2),
-    (UniPC(order=2, **FULL), 3),
-    (UniPC(order=2, variant="bh1", **FULL), 3),
-    (UniPC(order=3, **FULL), 4),
-    (UniPC(order=3, variant="bh1", **FULL), 4),
-    (UniPC(order=2, corrector=False, **FULL), 2),
-    (UniPC(order=3, corrector=False, **FULL), 3),
+    (wv.DDIM(), 1),
+    (wv.Euler(), 1),
+    (wv.Heun(), 2),
+    (wv.DPMSolverPP(order=1, **FULL), 1),
+    (wv.DPMSolverPP(order=2, **FULL), 2),
+    (wv.DPMSolverPP(order=3, **FULL), 3),
+    (wv.DPMSolverPP(order=3, as_released=True, **FULL), 2),
+    (wv.DPMSolverSinglestep(order=2), 2),
+    (wv.DPMSolverSinglestep(order=3), 3),
+    (wv.UniPC(order=1, **FULL), 2),
+    (wv.UniPC(order=2, **FULL), 3),
+    (wv.UniPC(order=2, variant="bh1", **FULL), 3),
+    (wv.UniPC(order=3, **FULL), 4),
+    (wv.UniPC(order=3, variant="bh1", **FULL), 4),
+    (wv.UniPC(order=2, corrector=False, **FULL), 2),
+    (wv.UniPC(order=3, corrector=False, **FULL), 3),
 ]
 
 
@@ -84,7 +75,7 @@ def test_the_measured_order_is_the_theoretical_one(sampler, order, process):
 
 @pytest.mark.parametrize(
     ("sampler", "order"),
-    [(DPMSolverPP(order=3, **FULL), 2), (UniPC(order=3, corrector=False, **FULL), 2)],
+    [(wv.DPMSolverPP(order=3, **FULL), 2), (wv.UniPC(order=3, corrector=False, **FULL), 2)],
     ids=str,
 )
 def test_from_a_cold_start_the_first_step_limits_the_order(sampler, order):
@@ -108,7 +99,9 @@ def variance_error(sampler, process, steps):
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=name)
-@pytest.mark.parametrize("sampler", [DDIM(eta=0.5), DDIM(eta=1.0), DDPM(), DDPM(variance="large")], ids=name)
+@pytest.mark.parametrize(
+    "sampler", [wv.DDIM(eta=0.5), wv.DDIM(eta=1.0), wv.DDPM(), wv.DDPM(variance="large")], ids=name
+)
 def test_stochastic_samplers_converge_weakly_with_order_one(sampler, process):
     steps = (80, 120, 180)
     assert slope(steps, [variance_error(sampler, process, n) for n in steps]) == pytest.approx(1, abs=0.15)
@@ -116,6 +109,6 @@ def test_stochastic_samplers_converge_weakly_with_order_one(sampler, process):
 
 def test_few_steps_gain_from_a_higher_order():
     process = PROCESSES[0]
-    errors = {name(s): error(s, process, 12, warm=False) for s in (DDIM(), DPMSolverPP(), UniPC())}
+    errors = {name(s): error(s, process, 12, warm=False) for s in (wv.DDIM(), wv.DPMSolverPP(), wv.UniPC())}
     base = errors.pop("DDIM()")
     assert all(e < base / 5 for e in errors.values()), (base, errors)

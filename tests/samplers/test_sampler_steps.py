@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+import windvane as wv
 from tests.samplers.cases import (
     DETERMINISTIC,
     PROCESSES,
@@ -22,17 +23,7 @@ from windvane.denoiser import FunctionDenoiser
 from windvane.evaluations import count_evaluations
 from windvane.grids import edm, log_snr, uniform
 from windvane.process import EDM, RectifiedFlow, VPLinear
-from windvane.samplers import (
-    DDIM,
-    DDPM,
-    BoundDenoiser,
-    DPMSolverPP,
-    DPMSolverSinglestep,
-    Euler,
-    Heun,
-    UniPC,
-    sample,
-)
+from windvane.samplers import BoundDenoiser, sample
 
 
 def time(value):
@@ -43,13 +34,13 @@ def time(value):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (Euler(), DDIM()),
-        (DPMSolverPP(order=1), DDIM()),
-        (UniPC(order=1, corrector=False), DDIM()),
-        (UniPC(order=2, corrector=False), DPMSolverPP(order=2)),
-        (UniPC(order=3, corrector=False), DPMSolverPP(order=3)),
-        (DDPM(), DDIM(eta=1.0)),
-        (Heun(churn=5.0, s_min=1e9), Heun()),
+        (wv.Euler(), wv.DDIM()),
+        (wv.DPMSolverPP(order=1), wv.DDIM()),
+        (wv.UniPC(order=1, corrector=False), wv.DDIM()),
+        (wv.UniPC(order=2, corrector=False), wv.DPMSolverPP(order=2)),
+        (wv.UniPC(order=3, corrector=False), wv.DPMSolverPP(order=3)),
+        (wv.DDPM(), wv.DDIM(eta=1.0)),
+        (wv.Heun(churn=5.0, s_min=1e9), wv.Heun()),
     ],
     ids=name,
 )
@@ -67,7 +58,7 @@ def test_a_transition_is_the_posterior_of_the_forward_process(process, variance,
     t = time(t)
     s, x_t, x0 = t * 0.7, normal(3, 2), normal(3, 2, seed=1)
     denoise = BoundDenoiser(FunctionDenoiser(lambda x, t, cond: x0, process))
-    mean, std, _ = DDPM(variance=variance).transition(denoise, x_t, t, s, ())
+    mean, std, _ = wv.DDPM(variance=variance).transition(denoise, x_t, t, s, ())
     # Bayes: N(x_s; alpha_s x0, sigma_s^2) times N(x_t; ratio x_s, step), normalised.
     alpha, sigma, ratio = process.alpha(s), process.sigma(s), process.alpha(t) / process.alpha(s)
     step = process.sigma(t) ** 2 - ratio**2 * sigma**2
@@ -80,7 +71,7 @@ def test_a_transition_is_the_posterior_of_the_forward_process(process, variance,
 
 
 @pytest.mark.parametrize(
-    "sampler", [DDIM(), DDIM(eta=0.3), DDPM(), DDPM(variance="large"), Euler()], ids=name
+    "sampler", [wv.DDIM(), wv.DDIM(eta=0.3), wv.DDPM(), wv.DDPM(variance="large"), wv.Euler()], ids=name
 )
 @pytest.mark.parametrize("process", PROCESSES, ids=name)
 def test_a_time_per_row_equals_each_row_alone(sampler, process):
@@ -95,7 +86,7 @@ def test_a_time_per_row_equals_each_row_alone(sampler, process):
 
 def test_the_step_is_the_mean_plus_the_noise_times_the_deviation():
     denoise, x, noise = BoundDenoiser(mixture(VPLinear())), normal(4, 2), normal(4, 2, seed=1)
-    for sampler in (DDIM(eta=0.4), DDPM(), DDPM(variance="large")):
+    for sampler in (wv.DDIM(eta=0.4), wv.DDPM(), wv.DDPM(variance="large")):
         mean, std, _ = sampler.transition(denoise, x, time(0.5), time(0.4), ())
         moved, _ = sampler.step(denoise, x, time(0.5), time(0.4), (), noise)
         assert torch.equal(moved, mean + std * noise) and float(std) > 0
@@ -103,7 +94,7 @@ def test_the_step_is_the_mean_plus_the_noise_times_the_deviation():
 
 def test_a_transition_is_differentiable():
     x = normal(4, 2).requires_grad_(True)
-    mean, std, _ = DDPM().transition(BoundDenoiser(mixture(VPLinear())), x, time(0.5), time(0.4), ())
+    mean, std, _ = wv.DDPM().transition(BoundDenoiser(mixture(VPLinear())), x, time(0.5), time(0.4), ())
     log_density = -(((normal(4, 2, seed=1) - mean) / std) ** 2).sum() / 2
     (gradient,) = torch.autograd.grad(log_density, x)
     assert torch.isfinite(gradient).all() and (gradient != 0).all()
@@ -113,7 +104,7 @@ def test_a_transition_is_differentiable():
 def test_heun_is_edms_algorithm(churn):
     process = EDM()
     model, times = mixture(process), edm(process, 8)
-    sampler = Heun(churn=churn, s_min=0.05, s_max=50.0, s_noise=1.01)
+    sampler = wv.Heun(churn=churn, s_min=0.05, s_max=50.0, s_noise=1.01)
     x = wanted = 80 * normal(5, 2)
     noises = [normal(5, 2, seed=k + 1) for k in range(8)]
     got, _ = run(sampler, BoundDenoiser(model), x, times, noises=noises)
@@ -135,7 +126,7 @@ def test_heun_is_edms_algorithm(churn):
 def test_heun_on_the_rectified_flow_is_heun_in_time():
     model, times = mixture(RectifiedFlow()), time([0.9, 0.7, 0.45, 0.2])
     x = wanted = normal(5, 2)
-    got, _ = run(Heun(), BoundDenoiser(model), x, times)
+    got, _ = run(wv.Heun(), BoundDenoiser(model), x, times)
     for t, s in zip(times[:-1], times[1:]):
         velocity = (wanted - model(wanted, t)) / t
         end = wanted + (s - t) * velocity
@@ -151,7 +142,7 @@ def test_churn_raises_the_noise_by_gamma_and_never_above_time_one(process):
         seen.append((float(t[0]), x.clone()))
         return torch.zeros_like(x)
 
-    denoise, sampler = BoundDenoiser(FunctionDenoiser(spy, process)), Heun(churn=2.0)
+    denoise, sampler = BoundDenoiser(FunctionDenoiser(spy, process)), wv.Heun(churn=2.0)
     x, noise, t = normal(3, 2), normal(3, 2, seed=1), time(0.5)
     sampler.step(denoise, x, t, time(0.4), 10, noise)
     raised = time(seen[0][0])
@@ -175,7 +166,9 @@ def test_one_step_grids_return_the_prediction(sampler, process):
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=name)
-@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if not (isinstance(s, Heun) and s.churn)], ids=name)
+@pytest.mark.parametrize(
+    "sampler", [s for s in SAMPLERS if not (isinstance(s, wv.Heun) and s.churn)], ids=name
+)
 def test_the_step_to_zero_noise_returns_the_prediction(sampler, process):
     model = mixture(process)
     for grid in (uniform, log_snr, edm):
@@ -194,17 +187,17 @@ def test_the_step_to_zero_noise_returns_the_prediction(sampler, process):
         # Heun's and UniPC's latest prediction is at the last time too: they reach it by one more call.
         wanted = drawn.trajectory.x0[-1]
         torch.testing.assert_close(drawn.x, wanted, rtol=0, atol=1e-9)
-        if not (isinstance(sampler, UniPC) and sampler.corrector):
+        if not (isinstance(sampler, wv.UniPC) and sampler.corrector):
             torch.testing.assert_close(wanted, model(last, drawn.times[-2]), rtol=0, atol=1e-12)
 
 
 def promised(sampler, process):
     """Evaluations in seven steps, the last to zero noise."""
-    if isinstance(sampler, DPMSolverSinglestep):
+    if isinstance(sampler, wv.DPMSolverSinglestep):
         # The rectified flow begins at alpha = 0, from where the first step is of first order.
         full = 5 if isinstance(process, RectifiedFlow) else 6
         return full * sampler.order + 7 - full
-    return 13 if isinstance(sampler, Heun) else 7
+    return 13 if isinstance(sampler, wv.Heun) else 7
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=name)
@@ -239,15 +232,15 @@ class HeavyTailed(VPLinear):
     gaussian: ClassVar[bool] = False
 
 
-@pytest.mark.parametrize("sampler", [DDPM(), DDIM(eta=0.1), Heun(churn=1.0)], ids=name)
+@pytest.mark.parametrize("sampler", [wv.DDPM(), wv.DDIM(eta=0.1), wv.Heun(churn=1.0)], ids=name)
 def test_noise_is_only_added_to_gaussian_processes(sampler):
     shrink = FunctionDenoiser(lambda x, t, cond: x / 2, HeavyTailed(), shape=(2,))
     with pytest.raises(ValueError, match="HeavyTailed"):
         sample(shrink, seeds=0, n=2, sampler=sampler, steps=3, progress=False)
-    sample(shrink, seeds=0, n=2, sampler=DDIM(), steps=3, progress=False)
+    sample(shrink, seeds=0, n=2, sampler=wv.DDIM(), steps=3, progress=False)
 
 
-@pytest.mark.parametrize("sampler", [DDPM(), DDIM(eta=0.1), Heun(churn=1.0)], ids=name)
+@pytest.mark.parametrize("sampler", [wv.DDPM(), wv.DDIM(eta=0.1), wv.Heun(churn=1.0)], ids=name)
 def test_a_stochastic_step_without_noise_is_refused(sampler):
     with pytest.raises(ValueError, match="pass standard normal noise"):
         sampler.step(BoundDenoiser(mixture(VPLinear())), normal(2, 2), time(0.5), time(0.4), 3)
@@ -256,14 +249,14 @@ def test_a_stochastic_step_without_noise_is_refused(sampler):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: DDIM(eta=1.5), "eta of DDIM .* >= 0 and <= 1, got 1.5"),
-        (lambda: DDIM(eta=-0.1), "got -0.1"),
-        (lambda: DDPM(variance="middle"), "middle"),
-        (lambda: Heun(churn=-1.0), "churn of Heun must be a number >= 0, got -1.0"),
-        (lambda: Heun(s_min=2.0, s_max=1.0), "s_max of Heun must be a number >= 2, got 1.0"),
-        (lambda: DPMSolverPP(order=4), "got 4"),
-        (lambda: UniPC(order=0), "got 0"),
-        (lambda: UniPC(variant="bh3"), "bh3"),
+        (lambda: wv.DDIM(eta=1.5), "eta of DDIM .* >= 0 and <= 1, got 1.5"),
+        (lambda: wv.DDIM(eta=-0.1), "got -0.1"),
+        (lambda: wv.DDPM(variance="middle"), "middle"),
+        (lambda: wv.Heun(churn=-1.0), "churn of Heun must be a number >= 0, got -1.0"),
+        (lambda: wv.Heun(s_min=2.0, s_max=1.0), "s_max of Heun must be a number >= 2, got 1.0"),
+        (lambda: wv.DPMSolverPP(order=4), "got 4"),
+        (lambda: wv.UniPC(order=0), "got 0"),
+        (lambda: wv.UniPC(variant="bh3"), "bh3"),
     ],
     ids=range(8),
 )

@@ -18,7 +18,7 @@ from windvane.report.annotation_drawing import (
     paint_masks,
     swatches,
 )
-from windvane.report.contents import composition, label_names, side_for
+from windvane.report.contents import composition, label_names, largest_ids, side_for
 from windvane.report.parts import Html, cards, figure, images_row, note, table
 from windvane.report.plots import curves
 
@@ -62,18 +62,15 @@ def cluster_cards(
     boxes: "BoxAnnotation | None" = None,
 ) -> str:
     """A card for each id, largest first, with its nearest, typical and random members."""
-    order = annotation.sizes.argsort(descending=True, stable=True).tolist()
-    shown = [cluster for cluster in order if int(annotation.sizes[cluster])][:most]
-    names = label_names(data)
-    title = "Label" if annotation.source == "labels" else "Cluster"
-    made = []
+    shown, title = largest_ids(annotation, most)
+    names, made = label_names(data), []
     for cluster in shown:
         body = composition(data, annotation.ids == cluster, names) if names and title != "Label" else ""
         for name, rows in chosen_members(annotation, cluster, each if boxes is None else each - 1).items():
             body += f"<p class='sub'>{name}</p>{_members(data, rows, boxes)}"
         size = int(annotation.sizes[cluster])
         made.append((f"{title} {cluster}", f"{size} images, {size / max(len(annotation), 1):.1%}", body))
-    left = len(order) - len(shown)
+    left = len(annotation.sizes) - len(shown)
     return cards(made) + (note(f"{left} more, smaller or empty, are not shown.") if left else "")
 
 

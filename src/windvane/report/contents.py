@@ -30,13 +30,17 @@ def side_for(shape: Sequence[int], least: int = 40, most: int = 96) -> int:
     return max(least, min(most, min(shape[-2:])))
 
 
-def cluster_cards(data: "ImageData", annotation: "Annotation", *, most: int = _MOST_CARDS) -> str:
-    """A card per id, largest first: size, labels where there are any, members nearest to the centre."""
+def largest_ids(annotation: "Annotation", most: int) -> tuple[list[int], str]:
+    """At most so many ids that have members, largest first, and what one of them is called."""
     order = annotation.sizes.argsort(descending=True, stable=True).tolist()
     shown = [cluster for cluster in order if int(annotation.sizes[cluster])][:most]
-    names = label_names(data)
-    title = "Label" if annotation.source == "labels" else "Cluster"
-    made = []
+    return shown, "Label" if annotation.source == "labels" else "Cluster"
+
+
+def cluster_cards(data: "ImageData", annotation: "Annotation", *, most: int = _MOST_CARDS) -> str:
+    """A card per id, largest first: size, labels where there are any, members nearest to the centre."""
+    shown, title = largest_ids(annotation, most)
+    names, made = label_names(data), []
     for cluster in shown:
         rows = annotation.members(cluster, _MEMBERS)
         body = images_row(data.batch(rows), side=side_for(data.shape, 36, 56))
@@ -44,7 +48,7 @@ def cluster_cards(data: "ImageData", annotation: "Annotation", *, most: int = _M
             body = composition(data, annotation.ids == cluster, names) + body
         size = int(annotation.sizes[cluster])
         made.append((f"{title} {cluster}", f"{size} images, {size / max(len(annotation), 1):.1%}", body))
-    left = len(order) - len(shown)
+    left = len(annotation.sizes) - len(shown)
     return cards(made) + (note(f"{left} more, smaller or empty, are not shown.") if left else "")
 
 
