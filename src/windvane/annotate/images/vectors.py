@@ -38,7 +38,7 @@ def neighbour_vectors(features: Tensor, *, neighbours: int = 10, clusters: Clust
     Raises:
         ValueError: fewer other images than neighbours.
     """
-    from windvane.metrics import nearest
+    from windvane.metrics.distances import nearest
 
     rows = feature_vectors(features, clusters)
     if not 1 <= neighbours < len(rows):
