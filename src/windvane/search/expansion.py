@@ -2,76 +2,16 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import torch
 
 from windvane.evaluations import EvaluationLimit
 from windvane.search.budget import Budget
 from windvane.search.nodes import Nodes
-from windvane.search.states import States
-
-if TYPE_CHECKING:
-    from windvane.search.tree import DiffusionTree
-
+from windvane.search.tree_parts import Log, Open, Tree
 
 IDLE_ROLLOUTS = 10_000
-
-
-@dataclass(frozen=True)
-class Open:
-    """A batch that a limit cut short, and what it takes to choose the rest of it as if it had been whole.
-
-    Rollouts of a batch are chosen before any of them has changed a value, and none starts from another's
-    nodes. So the rest is chosen by the values of before, among the nodes of before; visits count as ever.
-
-    Args:
-        size: rollouts of the whole batch; ``made`` of them are there.
-        first: the number of the batch's first node.
-        values: the values that its rollouts changed, as they were.
-    """
-
-    size: int
-    made: int
-    first: int
-    values: Mapping[int, float] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """To be written to a file."""
-        return {"size": self.size, "made": self.made, "first": self.first, "values": [*self.values.items()]}
-
-    @classmethod
-    def of_json(cls, told: Mapping[str, Any]) -> "Open":
-        """What :meth:`as_json` gave."""
-        return cls(told["size"], told["made"], told["first"], {node: value for node, value in told["values"]})
-
-
-class Log:
-    """What a batch is about to change in a tree, written down before, so that it can be taken back.
-
-    Taking back may itself be broken off and begun again: every step of it may be made twice.
-    """
-
-    def __init__(self, nodes: Nodes, states: States, grown: int, opened: Open | None) -> None:
-        self.nodes, self.states, self.grown, self.opened = nodes, states, grown, opened
-        self.count, self.rows = len(nodes), len(states)
-        #: Visits and value, as they were, of every node that is touched.
-        self.before: dict[int, tuple[int, float]] = {}
-
-    def note(self, nodes: Iterable[int]) -> None:
-        """Write down nodes that will change."""
-        for node in nodes:
-            if node not in self.before:
-                self.before[node] = int(self.nodes.visits[node]), float(self.nodes.value[node])
-
-    def take_back(self) -> None:
-        """Nodes, states, visits and values as they were."""
-        for node, (visits, value) in self.before.items():
-            self.nodes.visits[node], self.nodes.value[node] = visits, value
-        self.nodes.cut(self.count)
-        self.states.cut(self.rows)
 
 
 class Idle:
@@ -84,10 +24,10 @@ class Idle:
         rollouts: a limit on rollouts; with one, growth ends by itself.
     """
 
-    def __init__(self, tree: "DiffusionTree", rollouts: int | None) -> None:
+    def __init__(self, tree: Tree, rollouts: int | None) -> None:
         self.spent, self.since, self.bounded = tree.spent, tree.grown, rollouts is not None
 
-    def long(self, tree: "DiffusionTree") -> bool:
+    def long(self, tree: Tree) -> bool:
         """Whether the last ``IDLE_ROLLOUTS`` or more, and half of all, have spent nothing; warns if so."""
         if tree.spent != self.spent:
             self.spent, self.since = tree.spent, tree.grown
@@ -104,7 +44,7 @@ class Idle:
         return True
 
 
-def grow_once(tree: "DiffusionTree", most: int, size: int, budget: Budget) -> bool:
+def grow_once(tree: Tree, most: int, size: int, budget: Budget) -> bool:
     """A batch of ``size`` rollouts, or ``most`` of them, or what is missing of the last batch.
 
     False where the budget does not pay for a single rollout. Whatever breaks it off, at whatever point, the
@@ -126,7 +66,7 @@ def grow_once(tree: "DiffusionTree", most: int, size: int, budget: Budget) -> bo
     return made
 
 
-def _batch(tree: "DiffusionTree", log: Log, most: int, size: int, budget: Budget) -> bool:
+def _batch(tree: Tree, log: Log, most: int, size: int, budget: Budget) -> bool:
     nodes = tree.nodes
     batch = tree.opened or Open(size if tree.grown else 1, 0, len(nodes))
     log.note(batch.values)
@@ -152,7 +92,7 @@ def _batch(tree: "DiffusionTree", log: Log, most: int, size: int, budget: Budget
     return True
 
 
-def _selected(tree: "DiffusionTree", log: Log, most: int, first: int, budget: Budget) -> list[list[int]]:
+def _selected(tree: Tree, log: Log, most: int, first: int, budget: Budget) -> list[list[int]]:
     """The paths of ``most`` rollouts, or of those the budget pays for, each with its visits counted."""
     paths: list[list[int]] = []
     pending: dict[int, int] = {}
@@ -184,5 +124,5 @@ def _added(nodes: Nodes, start: int, ratios: Sequence[float], reward: float) -> 
     return added
 
 
-def _finished(tree: "DiffusionTree", node: int) -> bool:
+def _finished(tree: Tree, node: int) -> bool:
     return tree.selection.finished(tree.nodes, node)

@@ -14,13 +14,14 @@ from windvane.samplers import Sampler
 from windvane.search import tree_files
 from windvane.search.budget import Budget, Meter, Spent
 from windvane.search.chain import Chain
-from windvane.search.expansion import Idle, Log, Open, grow_once
+from windvane.search.expansion import Idle, grow_once
 from windvane.search.nodes import ROOT, Nodes, pick
 from windvane.search.proposals import check_proposal
 from windvane.search.rewards import Reward, Verifier, as_verifier
 from windvane.search.rollouts import Rollouts, check_levels, default_levels
 from windvane.search.selection import Selection
 from windvane.search.states import States
+from windvane.search.tree_parts import Log, Open, Place
 
 _STREAM_SAMPLE = (1 << 47) + 1
 
@@ -96,7 +97,7 @@ class DiffusionTree:
         self.meter = Meter()
         #: Rollouts made so far, those that came back to a finished sample included.
         self.grown = 0
-        self.place = tree_files.Place()
+        self.place = Place()
         path = None if folder is None else self.place.states(Path(folder))
         self.states = States(chain.shape, precision, path=path)
         #: The last batch, where a limit cut it short; the next growth begins with the rest of it.

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,33 +22,19 @@ from windvane.hashes import check_seal, sealed
 from windvane.samplers import Sampler
 from windvane.search.budget import Meter, Spent
 from windvane.search.chain import Chain
-from windvane.search.expansion import Open
 from windvane.search.nodes import Nodes
 from windvane.search.rewards import Reward, Verifier
 from windvane.search.states import States
+from windvane.search.tree_parts import Open, Tree
 
-if TYPE_CHECKING:
-    from windvane.search.tree import DiffusionTree
+T = TypeVar("T", bound=Tree)
 
 FORMAT = 1
 NAME = "tree.npz"
 _ABOUT, _SUMS = "about", "sums"
 
 
-class Place:
-    """Where a tree's states are: a token that names their file, and the last save that this tree made."""
-
-    def __init__(self) -> None:
-        self.token = secrets.token_hex(8)
-        self.folder: Path | None = None
-        self.save: str | None = None
-
-    def states(self, folder: Path) -> Path:
-        """The file of states in ``folder``."""
-        return folder / f"states-{self.token}.bin"
-
-
-def save(tree: "DiffusionTree", folder: Path, *, leaves_only: bool) -> Path:
+def save(tree: Tree, folder: Path, *, leaves_only: bool) -> Path:
     """Write the tree, appending to the folder's states where they are this tree's own."""
     place, name = tree.place, tree.states.path
     if tree.kept is not None and not leaves_only:
@@ -105,14 +92,14 @@ def save(tree: "DiffusionTree", folder: Path, *, leaves_only: bool) -> Path:
 
 
 def load(
-    kind: "type[DiffusionTree]",
+    kind: Callable[..., T],
     folder: Path,
     chain: Chain,
     reward: Reward | Verifier,
     *,
     proposal: Sampler | None,
     on_disk: bool,
-) -> "DiffusionTree":
+) -> T:
     """The tree in ``folder``, for a chain and a reward that are those it was grown with.
 
     Raises:
@@ -202,7 +189,7 @@ def _hash(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def settings_of(tree: "DiffusionTree") -> dict[str, Any]:
+def settings_of(tree: Tree) -> dict[str, Any]:
     """What a tree's future depends on, and can be compared."""
     chain, rollouts = tree.chain, tree.rollouts
     return {
