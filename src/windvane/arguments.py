@@ -183,3 +183,8 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
     return None if math.isnan(number) else number
+
+
+def attributes(of: object, *names: str) -> dict[str, Any]:
+    """Attributes of an object by name: settings that are noted as they are."""
+    return {name: getattr(of, name) for name in names}

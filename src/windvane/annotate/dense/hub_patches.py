@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from windvane.annotate.features.extractor import beside, version
 from windvane.annotate.features.hub_encoder import HubModel
 from windvane.annotate.patch_grid import PatchGrid
+from windvane.arguments import attributes
 from windvane.hub_access import short_name
 
 Facet = Literal["key", "query", "value", "token"]
@@ -109,10 +110,7 @@ class HubPatches(HubModel):
     def settings(self) -> dict[str, Any]:
         """What loads this extractor again."""
         return {
-            "model": self.model,
-            "facet": self.facet,
-            "enlarge": self.enlarge,
-            "revision": self.revision,
+            **attributes(self, "model", "facet", "enlarge", "revision"),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from windvane.annotate.features.extractor import version
 from windvane.annotate.patch_grid import PatchGrid
+from windvane.arguments import attributes
 
 
 class Patches:
@@ -41,13 +42,7 @@ class Patches:
 
     def settings(self) -> dict[str, Any]:
         """What rebuilds this extractor."""
-        return {
-            "size": self.size,
-            "stride": self.stride,
-            "channels": self.channels,
-            "centre": self.centre,
-            "pad": self.pad,
-        }
+        return attributes(self, "size", "stride", "channels", "centre", "pad")
 
     def state(self) -> dict[str, Tensor]:
         """Nothing was learnt."""

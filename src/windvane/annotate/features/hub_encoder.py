@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from windvane.annotate.features.extractor import beside, version
+from windvane.arguments import attributes
 from windvane.hub_access import short_name
 
 if TYPE_CHECKING:
@@ -98,9 +99,6 @@ class HubEncoder(HubModel):
     def settings(self) -> dict[str, Any]:
         """What loads this encoder again."""
         return {
-            "model": self.model,
-            "pool": self.pool,
-            "size": self.size,
-            "revision": self.revision,
+            **attributes(self, "model", "pool", "size", "revision"),
             "dtype": str(self.dtype).removeprefix("torch."),
         }

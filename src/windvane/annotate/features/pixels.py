@@ -9,6 +9,7 @@ from torch import Tensor
 
 from windvane.annotate.features.components import leading, leading_of_rows
 from windvane.annotate.features.extractor import Images, version
+from windvane.arguments import attributes
 from windvane.progress import track
 
 Centre = Literal["data", "image", "none"]
@@ -227,13 +228,7 @@ class PCA:
 
     def settings(self) -> dict[str, Any]:
         """What rebuilds this extractor, besides its state."""
-        return {
-            "components": self.components,
-            "whiten": self.whiten,
-            "centre": self.centre,
-            "size": self.size,
-            "normalise": self.normalise,
-        }
+        return attributes(self, "components", "whiten", "centre", "size", "normalise")
 
     def state(self) -> dict[str, Tensor]:
         """Mean ``(P,)``, components ``(P, dim)`` and scale ``(dim,)``.

@@ -10,6 +10,7 @@ from torch import Tensor
 from windvane.annotate.images.id_draws import Source, draw_ids
 from windvane.annotate.images.lloyd import lloyd
 from windvane.annotate.images.nearest_centres import Nearest, nearest
+from windvane.arguments import attributes
 from windvane.conditions import Condition
 from windvane.randomness import derive_seed, generator, seed_range
 
@@ -221,14 +222,7 @@ class Clusters:
 
     def settings(self) -> dict[str, Any]:
         """What rebuilds these clusters, besides centres and sizes."""
-        return {
-            "k": self.k,
-            "seed": self.seed,
-            "normalise": self.normalise,
-            "restarts": self.restarts,
-            "iterations": self.iterations,
-            "backend": self.backend,
-        }
+        return attributes(self, "k", "seed", "normalise", "restarts", "iterations", "backend")
 
     def restored(self, centres: Tensor, sizes: Tensor) -> Self:
         """These clusters with stored centres ``(k, D)`` and sizes ``(k,)``.

@@ -11,6 +11,7 @@ from windvane.annotate.dense.dense_extractor import DenseExtractor, to_pixels
 from windvane.annotate.regions.boxes.lost_algorithm import BYTES, Regions, lost
 from windvane.annotate.regions.boxes.normalised_cut import normalised_cut
 from windvane.annotate.regions.region_rule import RegionRule
+from windvane.arguments import attributes
 
 Method = Literal["lost", "ncut"]
 #: Bytes that a method takes for each pair of patches.
@@ -90,10 +91,4 @@ class ObjectRule(RegionRule):
 
     def options(self) -> dict[str, Any]:
         """The settings, without the features."""
-        return {
-            "gives": self.gives,
-            "method": self.method,
-            "centre": self.centre,
-            "patches": self.patches,
-            "threshold": self.threshold,
-        }
+        return attributes(self, "gives", "method", "centre", "patches", "threshold")
