@@ -104,7 +104,7 @@ def test_a_network_gets_the_time_it_expects_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(lookup, "_others", {})
     register_network(Heads)
     save_model(tmp_path / "model", NetworkDenoiser(Heads(), EDM(), shape=(4,)))
-    assert json.loads((tmp_path / "model" / "windvane.json").read_text())["time"] == "noise_level"
+    assert json.loads((tmp_path / "model" / "windvane.json").read_text())["settings"]["time"] == "noise_level"
     assert load(tmp_path / "model", "raw").time == "noise_level"
     monkeypatch.setattr(Heads, "time_coordinate", "t")
     with pytest.raises(ValueError, match="expects the time coordinate 't', but time='noise_level'"):
