@@ -233,3 +233,25 @@ def test_a_kind_of_ones_own_has_several_modules(tmp_path):
     # A model of another kind takes its place, and nothing of it is left.
     save_model(path, denoiser())
     assert not (path / "modules").exists() and load(path, "raw").network is not None
+
+
+def test_a_training_refuses_at_once_what_it_could_not_save(tmp_path):
+    extended = denoiser()
+    extended.head = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="this denoiser has head beside its network"):
+        wv.train(
+            extended, torch.randn(8, *extended.shape), steps=2, batch_size=4, run=wv.Run(tmp_path / "run")
+        )
+    assert not (tmp_path / "run" / "state").exists()
+
+
+def test_a_codec_is_no_part_of_what_is_trained_on_its_latents(tmp_path):
+    model = latent()
+    before = {name: value.clone() for name, value in model.codec.state_dict().items()}
+    run = wv.Run(tmp_path / "run")
+    wv.train(
+        model, torch.randn(16, 2, 8, 8), steps=3, batch_size=8, run=run, weight_decay=0.5, progress=False
+    )
+    assert same(model.codec.state_dict(), before)
+    opened = wv.load(tmp_path / "run")
+    assert same(opened.codec.state_dict(), before) and opened.step == 3

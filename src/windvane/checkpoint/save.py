@@ -8,10 +8,21 @@ from typing import Any
 from torch import Tensor
 
 from windvane.checkpoint.folder import DESCRIPTION, FORMAT, MODEL, MODULES, NETWORK
-from windvane.checkpoint.kinds import kind_of
+from windvane.checkpoint.kinds import ModelKind, Module, kind_of
 from windvane.checkpoint.modules import check_state, module_spec, write_module, write_weights
 from windvane.files import atomic_folder
 from windvane.hashes import folder_hashes, sealed
+
+
+def check_model(model: Any) -> tuple[ModelKind, dict[str, Module], dict[str, dict[str, Any]]]:
+    """The kind that holds a model whole, its modules and what says which they are.
+
+    Raises:
+        ValueError: it cannot be saved.
+    """
+    kind = kind_of(model)
+    modules = kind.modules(model)
+    return kind, modules, {name: module_spec(name, module) for name, module in modules.items()}
 
 
 def save_model(
@@ -40,9 +51,7 @@ def save_model(
             not be rebuilt, for weights that are not the network's, and where ``path`` is a file or a folder
             with anything else in it.
     """
-    kind = kind_of(model)
-    modules = kind.modules(model)
-    specs = {name: module_spec(name, module) for name, module in modules.items()}
+    kind, modules, specs = check_model(model)
     network: Any = modules.get(NETWORK)
     weights: dict[str, Mapping[str, Tensor]] = {}
     if network is not None:

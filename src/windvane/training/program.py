@@ -128,6 +128,8 @@ class Program:
                 if not p.requires_grad:
                     raise ValueError(f"update {update.name!r} names frozen weights")
                 taken.add(id(p))
+        codec = getattr(model, "codec", None)  # made before, and no part of what is trained on its latents
+        taken |= {id(p) for p in codec.parameters()} if isinstance(codec, nn.Module) else set()
         rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
         return [
             [Group(rest)] if update.parameters is None else groups

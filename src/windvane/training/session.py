@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from windvane.checkpoint import MODEL, save_model, unwrapped
+from windvane.checkpoint import MODEL, save_model
+from windvane.checkpoint.save import check_model
 from windvane.denoiser import Denoiser, NetworkDenoiser
-from windvane.networks.registry import network_spec
 from windvane.runs import Run
 from windvane.training.ahead import BatchesAhead
 from windvane.training.batches import Batches, share
@@ -69,7 +69,7 @@ class Session:
             return
         if isinstance(self.stepper.denoiser, NetworkDenoiser):
             # Whether the model can be saved must not turn out at the first checkpoint, hours later.
-            network_spec(unwrapped(self.stepper.denoiser.network))
+            check_model(self.stepper.denoiser)
             MODEL.check(self.run.model)
         if self.main:
             stack.enter_context(self.run.lock())
