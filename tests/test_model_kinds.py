@@ -17,6 +17,7 @@ from windvane.hashes import seal_of
 from windvane.networks import ResidualMLP
 from windvane.randomness import scoped_seed
 from windvane.registry import Row, entries, register
+from windvane.training import Denoising, Program, Update
 from windvane.training.noise_aware.adapter import Adapter
 from windvane.training.noise_aware.low_rank import LowRank, add_low_rank
 
@@ -248,6 +249,9 @@ def test_a_training_refuses_at_once_what_it_could_not_save(tmp_path):
 def test_a_codec_is_no_part_of_what_is_trained_on_its_latents(tmp_path):
     model = latent()
     before = {name: value.clone() for name, value in model.codec.state_dict().items()}
+    program = Program((Update(name="loss", objective=Denoising("eps")),))
+    ((group,),) = program.groups(model)
+    assert {id(p) for p in group.parameters} == {id(p) for p in model.network.parameters()}
     run = wv.Run(tmp_path / "run")
     wv.train(
         model, torch.randn(16, 2, 8, 8), steps=3, batch_size=8, run=run, weight_decay=0.5, progress=False
