@@ -146,3 +146,19 @@ def test_merging_keeps_all_of_the_top_and_no_more(base, top):
     assert set(both) == set(base) | set(top)
     assert merged(both, top) == both
     assert merged({}, top) == top and merged(base, {}) == base
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.objective=nope", r"train\.objective should be 'denoising', got 'nope'"),
+        (
+            "train.objective_options.delta=1",
+            "objective_options are those of another objective than denoising",
+        ),
+        ("train.corruption_options.share=1", "corruption_options are those of another corruption than"),
+    ],
+)
+def test_a_loss_that_there_is_not_and_options_that_change_nothing(setting, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(settings=[setting])

@@ -63,10 +63,7 @@ def build_objective(train: TrainSection, denoiser: "Denoiser") -> "Objective":
     """The loss by name; by default the one that suits what the network predicts."""
     from windvane.training.objective import Denoising, default_objective
 
-    plain = train.objective == "denoising"
-    if not plain and (train.loss_weight != "auto" or train.corruption != "noise"):
-        raise ValueError("train.loss_weight and train.corruption belong to the objective denoising")
-    if not plain:
+    if train.objective != "denoising":
         return _made("objective", train.objective, train.objective_options or {})
     made = default_objective(denoiser) if train.loss_weight == "auto" else Denoising(train.loss_weight)
     if train.corruption != "noise":

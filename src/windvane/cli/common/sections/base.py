@@ -22,7 +22,8 @@ def named(kind: str, *, but: tuple[str, ...] = ()) -> BeforeValidator:
         known = [name for name in known_names(kind) if name not in but]
         if not isinstance(value, str) or value not in known:
             *first, last = (repr(name) for name in known)
-            raise PydanticCustomError("registered", f"Input should be {', '.join(first)} or {last}")
+            names = f"{', '.join(first)} or {last}" if first else last
+            raise PydanticCustomError("registered", f"Input should be {names}")
         return value
 
     return BeforeValidator(check)

@@ -1,8 +1,8 @@
 """Section `train`: the training loop."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from windvane.cli.common.sections.base import Section, named
 
@@ -55,3 +55,14 @@ class TrainSection(Section):
     sample_every: int = Field(default=2_000, ge=0, description="steps between sample grids, 0 for none")
     checkpoint_every: int = Field(default=1_000, ge=1, description="steps between saved states")
     trackers: list[str] = Field(default=[], description="tensorboard, wandb, trackio")
+
+    @model_validator(mode="after")
+    def _belongs(self) -> Self:
+        """Refuse what would change nothing."""
+        if self.objective == "denoising" and self.objective_options:
+            raise ValueError("objective_options are those of another objective than denoising")
+        if self.corruption == "noise" and self.corruption_options:
+            raise ValueError("corruption_options are those of another corruption than noise")
+        if self.objective != "denoising" and (self.loss_weight != "auto" or self.corruption != "noise"):
+            raise ValueError("loss_weight and corruption belong to the objective denoising")
+        return self
