@@ -11,7 +11,7 @@ from tests.networks.tiny import CLASSES, LAYOUT, MAKERS, SHAPE, WIDTH, batch, dr
 from windvane import VPCosine
 from windvane.conditions import Condition
 from windvane.denoiser import NetworkDenoiser
-from windvane.networks import Network, build_network, network_spec, parameter_count, preset
+from windvane.networks import ConditionedDiT, Network, build_network, network_spec, parameter_count, preset
 from windvane.networks import register_network as register
 
 EVERY = pytest.mark.parametrize("name", list(MAKERS))
@@ -269,6 +269,14 @@ def test_a_renamed_preset_works_and_says_so():
         old = preset("unet-cifar", shape=(3, 32, 32))
     with torch.device("meta"):
         assert old.config == preset("unet-ddpm32", shape=(3, 32, 32)).config
+
+
+def test_the_table_of_before_is_that_of_the_registry():
+    import windvane.networks
+
+    with pytest.warns(DeprecationWarning, match="PRESETS is windvane.registry.entries"):
+        make, arguments = windvane.networks.PRESETS["dit-digits"]
+    assert make == ConditionedDiT.build and arguments == {"width": 128, "depth": 4, "heads": 4}
 
 
 @EVERY

@@ -1,5 +1,8 @@
 """Conditional networks: a residual MLP, and diffusers' U-Net and DiT, with any signals as conditions."""
 
+import warnings
+from typing import Any
+
 from windvane.networks.attributes import AttributesEmbedding
 from windvane.networks.base import Network, parameter_count
 from windvane.networks.conditioning import ConditionInput, Embedding
@@ -14,6 +17,7 @@ from windvane.networks.time_embedding import time_embedding
 from windvane.networks.tokens import TokenInput
 from windvane.networks.unet import ConditionedUNet
 from windvane.networks.vector import VectorEmbedding
+from windvane.registry import entries
 
 __all__ = [
     "AttributesEmbedding",
@@ -35,3 +39,13 @@ __all__ = [
     "register_network",
     "time_embedding",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "PRESETS":
+        raise AttributeError(f"module 'windvane.networks' has no attribute {name!r}")
+    message = (
+        "windvane.networks.PRESETS is windvane.registry.entries('architecture') now; the old name goes with "
+    )
+    warnings.warn(message + "the next release", DeprecationWarning, stacklevel=2)
+    return {row.name: (row.load(), dict(row.settings)) for row in entries("architecture")}
